@@ -1,0 +1,26 @@
+"""The `headgate` command: one file per verb, registered here in the order of the help text."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from control_plane.kit.errors import SpecError
+
+app = typer.Typer(
+    name="headgate",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="LLM inference gateway: Envoy is the data plane, Python the control plane.",
+)
+
+
+def run() -> None:
+    """Entry point. Exit codes: 0 ok, 1 failed, 2 findings or usage."""
+    try:
+        app()
+    except SpecError as error:
+        print(f"headgate: {error}", file=sys.stderr)
+        raise SystemExit(1) from None

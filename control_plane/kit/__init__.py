@@ -1,0 +1,1 @@
+"""Small parts without domain knowledge: clock, errors, atomic files, the Envoy binary."""
