@@ -1,0 +1,65 @@
+"""The mutable middle of a build: passes fill it, `freeze` turns it into a Gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from control_plane.ir.model import Entry, Gateway, Provider, Route, Timers
+from control_plane.spec.load import SpecSet
+from control_plane.spec.models import ModelRoute
+from control_plane.spec.presets import Preset
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTarget:
+    """One target of a plan as the operator wrote it."""
+
+    provider: str
+    model: str
+    weight: int
+
+
+@dataclass(slots=True)
+class DraftRoute:
+    """A route on its way: the spec it came from and what the passes have worked out."""
+
+    spec: ModelRoute
+    groups: list[list[PlannedTarget]]
+    entries: list[Entry] = field(default_factory=list)
+    timers: Timers | None = None
+
+
+@dataclass(slots=True)
+class Draft:
+    """All that passes read and write. `unready` names providers that have no usable key, with the reason."""
+
+    specs: SpecSet
+    presets: Mapping[str, Preset]
+    unready: Mapping[str, str]
+    providers: dict[str, Provider] = field(default_factory=dict)
+    routes: dict[str, DraftRoute] = field(default_factory=dict)
+
+    def freeze(self) -> Gateway:
+        """The finished IR, sorted by name."""
+        routes = []
+        for name, draft in sorted(self.routes.items()):
+            assert draft.timers is not None, "settle_timers has not run"
+            spec = draft.spec.spec
+            routes.append(
+                Route(
+                    name=name,
+                    models=tuple(sorted(spec.models)),
+                    entries=tuple(draft.entries),
+                    timers=draft.timers,
+                    attempts=attempts(draft),
+                    retry_on=tuple(sorted(spec.retry.on)),
+                    max_request_bytes=spec.max_request_bytes,
+                )
+            )
+        return Gateway(providers=tuple(self.providers[n] for n in sorted(self.providers)), routes=tuple(routes))
+
+
+def attempts(draft: DraftRoute) -> int:
+    """How many attempts a request of this route may make: what the operator asked for, else one a group."""
+    return draft.spec.spec.retry.attempts or len(draft.groups)

@@ -1,0 +1,143 @@
+"""The nodes of the intermediate representation: frozen and hashable, so that a translation can be kept per node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+DEFAULT_CONNECT_MS: Final = 2_000
+"""The connect timer most routes use; a provider gets a connection pool of its own only for other values."""
+
+
+class Lane(Enum):
+    """How a request reaches a target: by Envoy alone, or through the translator."""
+
+    PASSTHROUGH = "passthrough"
+    TRANSLATION = "translation"
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """How a provider wants its key: `header: <prefix><key>`. `secret` names the key; its value is never in the IR."""
+
+    header: str
+    prefix: str
+    secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class Speaks:
+    """One operation a provider offers: in which dialect, and under which path of its host."""
+
+    dialect: str
+    operation: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """An account at a vendor, or a pool of our own, as the connection to it is made.
+
+    `options` is a JSON object of quirks for the translator. `concurrency` limits requests in flight (0 = no limit).
+    """
+
+    name: str
+    host: str
+    port: int
+    tls: bool
+    auth: Auth | None
+    headers: tuple[tuple[str, str], ...]
+    speaks: tuple[Speaks, ...]
+    options: str
+    concurrency: int
+    ca_file: str | None
+    server_name: str | None
+
+    def path(self, dialect: str, operation: str) -> str | None:
+        """The upstream path of that operation in that dialect, or None when the provider does not offer it."""
+        return next((s.path for s in self.speaks if s.dialect == dialect and s.operation == operation), None)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetUse:
+    """A target as one kind of request uses it: everything that one attempt needs to know.
+
+    `rename` asks for the model name to be set at the target, because the plan's targets disagree on it.
+    """
+
+    provider: str
+    model: str
+    client_dialect: str
+    operation: str
+    lane: Lane
+    provider_dialect: str
+    path: str
+    connect_ms: int
+    hold: bool
+    rename: bool
+
+    @property
+    def target(self) -> str:
+        """The target's name, as operators and metrics know it."""
+        return f"{self.provider}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A target inside a group, with its share of the group's requests."""
+
+    use: TargetUse
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a route does with one operation in one client dialect: the plan, a group per attempt.
+
+    `rename` is the model name to write into the body at the edge, when all passthrough targets of the plan share it.
+    """
+
+    dialect: str
+    operation: str
+    groups: tuple[tuple[Choice, ...], ...]
+    rename: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Timers:
+    """Milliseconds. `idle_ms` is already long enough to span all attempts, as Envoy's idle timer does."""
+
+    first_token_ms: int
+    idle_ms: int
+    total_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What clients name as `model`, and what happens then."""
+
+    name: str
+    models: tuple[str, ...]
+    entries: tuple[Entry, ...]
+    timers: Timers
+    attempts: int
+    retry_on: tuple[str, ...]
+    max_request_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The whole: providers and routes, each sorted by name."""
+
+    providers: tuple[Provider, ...]
+    routes: tuple[Route, ...]
+
+    def uses(self) -> tuple[TargetUse, ...]:
+        """Every distinct use of a target by any route, sorted."""
+        found = {choice.use for route in self.routes for entry in route.entries for group in entry.groups for choice in group}
+        return tuple(sorted(found, key=lambda u: (u.provider, u.model, u.client_dialect, u.operation, u.connect_ms, u.hold, u.rename)))
+
+    def models(self) -> tuple[str, ...]:
+        """Every model name a client may send, sorted."""
+        return tuple(sorted(model for route in self.routes for model in route.models))

@@ -1,0 +1,132 @@
+"""The passes of a build, each one idea, in the order of `build.PASSES`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from control_plane.ir.draft import Draft, DraftRoute, PlannedTarget, attempts
+from control_plane.ir.model import DEFAULT_CONNECT_MS, Auth, Choice, Entry, Lane, Provider, Speaks, TargetUse, Timers
+from control_plane.ir.operations import Operation, operations_of
+from control_plane.spec import models as spec
+from control_plane.spec.presets import Preset
+
+DEFAULT_CONCURRENCY: Final = 0
+
+
+def resolve_providers(draft: Draft) -> None:
+    """Provider spec + preset → one host with the operations it offers."""
+    for document in draft.specs.providers:
+        preset = draft.presets[document.spec.preset]
+        draft.providers[document.metadata.name] = _provider(document, preset)
+
+
+def _provider(document: spec.Provider, preset: Preset) -> Provider:
+    name, body = document.metadata.name, document.spec
+    base = body.base_url or preset.base_url
+    assert base is not None, "the loader refuses a provider without a base URL"
+    url = urlsplit(base)
+    assert url.hostname is not None
+    tls = url.scheme == "https"
+    root = url.path.rstrip("/")
+    speaks = []
+    for dialect, offered in sorted(preset.dialects.items()):
+        speaks.append(Speaks(dialect, "chat", root + offered.path))
+        speaks += [Speaks(dialect, operation, root + path) for operation, path in sorted(offered.operations.items())]
+    auth = Auth(header=preset.auth.header, prefix=preset.auth.prefix, secret=f"provider/{name}") if body.credentials else None
+    return Provider(
+        name=name,
+        host=url.hostname,
+        port=url.port or (443 if tls else 80),
+        tls=tls,
+        auth=auth,
+        headers=tuple(sorted({**preset.headers, **body.headers}.items())),
+        speaks=tuple(speaks),
+        options=msgspec.json.encode(dict(sorted(preset.options.items()))).decode(),
+        concurrency=(body.limits.concurrency or DEFAULT_CONCURRENCY) if body.limits else DEFAULT_CONCURRENCY,
+        ca_file=body.tls.ca_file if body.tls else None,
+        server_name=body.tls.server_name if body.tls else None,
+    )
+
+
+def resolve_plans(draft: Draft) -> None:
+    """Route spec → groups of targets."""
+    for document in draft.specs.routes:
+        groups = [[PlannedTarget(t.provider, t.model, t.weight) for t in group.targets if t.weight > 0] for group in document.spec.plan]
+        draft.routes[document.metadata.name] = DraftRoute(spec=document, groups=groups)
+
+
+def leave_out_unready_targets(draft: Draft) -> None:
+    """A target whose provider has no key stays out of the plan, unless the route would have none left.
+
+    An attempt without a key is a sure 401, and a plan that names a target before its secret has arrived is a 503.
+    The last resort keeps the vendor's own 401 visible instead of an empty plan.
+    """
+    for route in draft.routes.values():
+        ready = [[t for t in group if t.provider not in draft.unready] for group in route.groups]
+        ready = [group for group in ready if group]
+        if ready:
+            route.groups = ready
+
+
+def settle_timers(draft: Draft) -> None:
+    """Envoy's idle timer runs on across attempts until the first headers, so it must span all of them.
+
+    The loader warns where that raises what the operator wrote.
+    """
+    for route in draft.routes.values():
+        asked = route.spec.spec.timeouts
+        span = attempts(route) * (asked.connect_ms + asked.first_token_ms)
+        route.timers = Timers(first_token_ms=asked.first_token_ms, idle_ms=max(asked.idle_ms, span), total_ms=asked.total_ms)
+
+
+def expand_entries(draft: Draft) -> None:
+    """One entry for every operation of every client dialect that some target of the route can serve."""
+    for route in draft.routes.values():
+        for dialect in route.spec.spec.dialects:
+            for operation in operations_of(dialect):
+                if entry := _entry(draft, route, operation):
+                    route.entries.append(entry)
+
+
+def _entry(draft: Draft, route: DraftRoute, operation: Operation) -> Entry | None:
+    groups = [[(t, use) for t in group if (use := _use(draft, route, operation, t))] for group in route.groups]
+    groups = [group for group in groups if group]
+    if not groups:
+        return None
+    native = {use.model for group in groups for _, use in group if use.lane is Lane.PASSTHROUGH}
+    shared = next(iter(native)) if len(native) == 1 else None
+    at_target = len(native) > 1
+    return Entry(
+        dialect=operation.dialect,
+        operation=operation.name,
+        groups=tuple(tuple(Choice(replace(use, rename=at_target and use.lane is Lane.PASSTHROUGH), t.weight) for t, use in group) for group in groups),
+        rename=shared,
+    )
+
+
+def _use(draft: Draft, route: DraftRoute, operation: Operation, target: PlannedTarget) -> TargetUse | None:
+    provider = draft.providers[target.provider]
+    lane, dialect = Lane.PASSTHROUGH, operation.dialect
+    path = provider.path(dialect, operation.name)
+    if path is None and operation.translated:
+        offered = next((s for s in provider.speaks if s.operation == operation.name), None)
+        if offered is not None:
+            lane, dialect, path = Lane.TRANSLATION, offered.dialect, offered.path
+    if path is None:
+        return None
+    return TargetUse(
+        provider=target.provider,
+        model=target.model,
+        client_dialect=operation.dialect,
+        operation=operation.name,
+        lane=lane,
+        provider_dialect=dialect,
+        path=path,
+        connect_ms=route.spec.spec.timeouts.connect_ms or DEFAULT_CONNECT_MS,
+        hold=route.spec.spec.first_event_hold and lane is Lane.PASSTHROUGH and operation.name == "chat",
+        rename=False,
+    )
