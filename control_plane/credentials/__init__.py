@@ -1,0 +1,1 @@
+"""Provider keys: where they come from, and a type that keeps them out of logs."""

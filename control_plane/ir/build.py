@@ -8,7 +8,7 @@ from typing import Final
 from control_plane.ir.draft import Draft
 from control_plane.ir.model import Gateway
 from control_plane.ir.passes import expand_entries, leave_out_unready_targets, resolve_plans, resolve_providers, settle_timers
-from control_plane.spec.load import SpecSet
+from control_plane.spec.models import SpecSet
 from control_plane.spec.presets import load_presets
 
 PASSES: Final = (resolve_providers, resolve_plans, leave_out_unready_targets, settle_timers, expand_entries)

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from control_plane.ir.model import Entry, Gateway, Provider, Route, Timers
-from control_plane.spec.load import SpecSet
-from control_plane.spec.models import ModelRoute
+from control_plane.spec.models import ModelRoute, SpecSet
 from control_plane.spec.presets import Preset
 
 
@@ -52,14 +51,9 @@ class Draft:
                     models=tuple(sorted(spec.models)),
                     entries=tuple(draft.entries),
                     timers=draft.timers,
-                    attempts=attempts(draft),
+                    attempts=spec.retry.attempts,
                     retry_on=tuple(sorted(spec.retry.on)),
                     max_request_bytes=spec.max_request_bytes,
                 )
             )
         return Gateway(providers=tuple(self.providers[n] for n in sorted(self.providers)), routes=tuple(routes))
-
-
-def attempts(draft: DraftRoute) -> int:
-    """How many attempts a request of this route may make: what the operator asked for, else one a group."""
-    return draft.spec.spec.retry.attempts or len(draft.groups)

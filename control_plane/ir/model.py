@@ -63,7 +63,9 @@ class Provider:
 class TargetUse:
     """A target as one kind of request uses it: everything that one attempt needs to know.
 
-    `rename` asks for the model name to be set at the target, because the plan's targets disagree on it.
+    `operation` and `path` are empty where the client's own path goes through unchanged.
+    `rename` asks for the model name to be set at the target, because the plan's targets disagree on it. `restore` asks
+    for path and length of the client's request to be set again, because an earlier attempt may have changed them.
     """
 
     provider: str
@@ -75,7 +77,8 @@ class TargetUse:
     path: str
     connect_ms: int
     hold: bool
-    rename: bool
+    rename: bool = False
+    restore: bool = False
 
     @property
     def target(self) -> str:
@@ -136,7 +139,9 @@ class Gateway:
     def uses(self) -> tuple[TargetUse, ...]:
         """Every distinct use of a target by any route, sorted."""
         found = {choice.use for route in self.routes for entry in route.entries for group in entry.groups for choice in group}
-        return tuple(sorted(found, key=lambda u: (u.provider, u.model, u.client_dialect, u.operation, u.connect_ms, u.hold, u.rename)))
+        return tuple(
+            sorted(found, key=lambda u: (u.provider, u.model, u.client_dialect, u.operation, u.connect_ms, u.hold, u.rename, u.restore))
+        )
 
     def models(self) -> tuple[str, ...]:
         """Every model name a client may send, sorted."""

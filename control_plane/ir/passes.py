@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
 
-from control_plane.ir.draft import Draft, DraftRoute, PlannedTarget, attempts
-from control_plane.ir.model import DEFAULT_CONNECT_MS, Auth, Choice, Entry, Lane, Provider, Speaks, TargetUse, Timers
+from control_plane.ir.draft import Draft, DraftRoute, PlannedTarget
+from control_plane.ir.model import Auth, Choice, Entry, Lane, Provider, Speaks, TargetUse, Timers
 from control_plane.ir.operations import Operation, operations_of
 from control_plane.spec import models as spec
 from control_plane.spec.presets import Preset
-
-DEFAULT_CONCURRENCY: Final = 0
 
 
 def resolve_providers(draft: Draft) -> None:
@@ -46,16 +43,16 @@ def _provider(document: spec.Provider, preset: Preset) -> Provider:
         headers=tuple(sorted({**preset.headers, **body.headers}.items())),
         speaks=tuple(speaks),
         options=msgspec.json.encode(dict(sorted(preset.options.items()))).decode(),
-        concurrency=(body.limits.concurrency or DEFAULT_CONCURRENCY) if body.limits else DEFAULT_CONCURRENCY,
-        ca_file=body.tls.ca_file if body.tls else None,
-        server_name=body.tls.server_name if body.tls else None,
+        concurrency=body.limits.concurrency or 0,
+        ca_file=str(document.resolve_path(body.tls.ca_file).absolute()) if body.tls.ca_file else None,
+        server_name=body.tls.server_name,
     )
 
 
 def resolve_plans(draft: Draft) -> None:
     """Route spec → groups of targets."""
     for document in draft.specs.routes:
-        groups = [[PlannedTarget(t.provider, t.model, t.weight) for t in group.targets if t.weight > 0] for group in document.spec.plan]
+        groups = [[PlannedTarget(t.provider, t.model, t.weight) for t in group.targets] for group in document.spec.plan]
         draft.routes[document.metadata.name] = DraftRoute(spec=document, groups=groups)
 
 
@@ -78,9 +75,10 @@ def settle_timers(draft: Draft) -> None:
     The loader warns where that raises what the operator wrote.
     """
     for route in draft.routes.values():
-        asked = route.spec.spec.timeouts
-        span = attempts(route) * (asked.connect_ms + asked.first_token_ms)
-        route.timers = Timers(first_token_ms=asked.first_token_ms, idle_ms=max(asked.idle_ms, span), total_ms=asked.total_ms)
+        asked = route.spec.spec
+        route.timers = Timers(
+            first_token_ms=asked.timeouts.first_token_ms, idle_ms=asked.effective_idle_ms, total_ms=asked.timeouts.total_ms
+        )
 
 
 def expand_entries(draft: Draft) -> None:
@@ -97,13 +95,16 @@ def _entry(draft: Draft, route: DraftRoute, operation: Operation) -> Entry | Non
     groups = [group for group in groups if group]
     if not groups:
         return None
+    groups = _restoring(groups, operation.path, repeats=route.spec.spec.retry.attempts > len(groups))
     native = {use.model for group in groups for _, use in group if use.lane is Lane.PASSTHROUGH}
     shared = next(iter(native)) if len(native) == 1 else None
     at_target = len(native) > 1
     return Entry(
         dialect=operation.dialect,
         operation=operation.name,
-        groups=tuple(tuple(Choice(replace(use, rename=at_target and use.lane is Lane.PASSTHROUGH), t.weight) for t, use in group) for group in groups),
+        groups=tuple(
+            tuple(Choice(replace(use, rename=at_target and use.lane is Lane.PASSTHROUGH), t.weight) for t, use in group) for group in groups
+        ),
         rename=shared,
     )
 
@@ -126,7 +127,31 @@ def _use(draft: Draft, route: DraftRoute, operation: Operation, target: PlannedT
         lane=lane,
         provider_dialect=dialect,
         path=path,
-        connect_ms=route.spec.spec.timeouts.connect_ms or DEFAULT_CONNECT_MS,
+        connect_ms=route.spec.spec.timeouts.connect_ms,
         hold=route.spec.spec.first_event_hold and lane is Lane.PASSTHROUGH and operation.name == "chat",
-        rename=False,
     )
+
+
+_Groups = list[list[tuple[PlannedTarget, TargetUse]]]
+
+
+def _restoring(groups: _Groups, client_path: str, repeats: bool) -> _Groups:
+    """Mark the passthrough uses that must undo what an earlier attempt did to the request's headers.
+
+    Header changes of one attempt persist into the next, so a passthrough target that may follow a translated one, or
+    one under another path, sets path and length again. `repeats`: the last group is tried more than once.
+    """
+    changed = [any(use.lane is Lane.TRANSLATION or use.path != client_path for _, use in group) for group in groups]
+    last = len(groups) - 1
+    out = []
+    for i, group in enumerate(groups):
+        undo = any(changed[: i + (repeats and i == last)])
+        out.append([(t, _settled(use, undo or use.path != client_path)) for t, use in group])
+    return out
+
+
+def _settled(use: TargetUse, restore: bool) -> TargetUse:
+    """Passthrough uses that leave the path alone are the same for every operation of the dialect."""
+    if use.lane is Lane.TRANSLATION:
+        return use
+    return replace(use, restore=True) if restore else replace(use, operation="", path="")

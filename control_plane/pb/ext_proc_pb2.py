@@ -27,7 +27,7 @@ from control_plane.pb import http_status_pb2 as control__plane_dot_pb_dot_http__
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63ontrol_plane/pb/ext_proc.proto\x12\x19\x65nvoy.service.ext_proc.v3\x1a\x1b\x63ontrol_plane/pb/core.proto\x1a\"control_plane/pb/http_status.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xab\x03\n\x11ProcessingRequest\x12\x41\n\x0frequest_headers\x18\x02 \x01(\x0b\x32&.envoy.service.ext_proc.v3.HttpHeadersH\x00\x12\x42\n\x10response_headers\x18\x03 \x01(\x0b\x32&.envoy.service.ext_proc.v3.HttpHeadersH\x00\x12;\n\x0crequest_body\x18\x04 \x01(\x0b\x32#.envoy.service.ext_proc.v3.HttpBodyH\x00\x12<\n\rresponse_body\x18\x05 \x01(\x0b\x32#.envoy.service.ext_proc.v3.HttpBodyH\x00\x12\x43\n\x10request_trailers\x18\x06 \x01(\x0b\x32\'.envoy.service.ext_proc.v3.HttpTrailersH\x00\x12\x44\n\x11response_trailers\x18\x07 \x01(\x0b\x32\'.envoy.service.ext_proc.v3.HttpTrailersH\x00\x42\t\n\x07request\"\xa1\x05\n\x12ProcessingResponse\x12\x45\n\x0frequest_headers\x18\x01 \x01(\x0b\x32*.envoy.service.ext_proc.v3.HeadersResponseH\x00\x12\x46\n\x10response_headers\x18\x02 \x01(\x0b\x32*.envoy.service.ext_proc.v3.HeadersResponseH\x00\x12?\n\x0crequest_body\x18\x03 \x01(\x0b\x32\'.envoy.service.ext_proc.v3.BodyResponseH\x00\x12@\n\rresponse_body\x18\x04 \x01(\x0b\x32\'.envoy.service.ext_proc.v3.BodyResponseH\x00\x12G\n\x10request_trailers\x18\x05 \x01(\x0b\x32+.envoy.service.ext_proc.v3.TrailersResponseH\x00\x12H\n\x11response_trailers\x18\x06 \x01(\x0b\x32+.envoy.service.ext_proc.v3.TrailersResponseH\x00\x12J\n\x12immediate_response\x18\x07 \x01(\x0b\x32,.envoy.service.ext_proc.v3.ImmediateResponseH\x00\x12[\n\x1bstreamed_immediate_response\x18\x0b \x01(\x0b\x32\x34.envoy.service.ext_proc.v3.StreamedImmediateResponseH\x00\x12\x31\n\x10\x64ynamic_metadata\x18\x08 \x01(\x0b\x32\x17.google.protobuf.StructB\n\n\x08response\"V\n\x0bHttpHeaders\x12\x30\n\x07headers\x18\x01 \x01(\x0b\x32\x1f.envoy.config.core.v3.HeaderMap\x12\x15\n\rend_of_stream\x18\x03 \x01(\x08\"/\n\x08HttpBody\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x15\n\rend_of_stream\x18\x02 \x01(\x08\"A\n\x0cHttpTrailers\x12\x31\n\x08trailers\x18\x01 \x01(\x0b\x32\x1f.envoy.config.core.v3.HeaderMap\"N\n\x0fHeadersResponse\x12;\n\x08response\x18\x01 \x01(\x0b\x32).envoy.service.ext_proc.v3.CommonResponse\"K\n\x0c\x42odyResponse\x12;\n\x08response\x18\x01 \x01(\x0b\x32).envoy.service.ext_proc.v3.CommonResponse\"V\n\x10TrailersResponse\x12\x42\n\x0fheader_mutation\x18\x01 \x01(\x0b\x32).envoy.service.ext_proc.v3.HeaderMutation\"\x98\x02\n\x0e\x43ommonResponse\x12H\n\x06status\x18\x01 \x01(\x0e\x32\x38.envoy.service.ext_proc.v3.CommonResponse.ResponseStatus\x12\x42\n\x0fheader_mutation\x18\x02 \x01(\x0b\x32).envoy.service.ext_proc.v3.HeaderMutation\x12>\n\rbody_mutation\x18\x03 \x01(\x0b\x32\'.envoy.service.ext_proc.v3.BodyMutation\"8\n\x0eResponseStatus\x12\x0c\n\x08\x43ONTINUE\x10\x00\x12\x18\n\x14\x43ONTINUE_AND_REPLACE\x10\x01\"\x99\x01\n\x11ImmediateResponse\x12)\n\x06status\x18\x01 \x01(\x0b\x32\x19.envoy.type.v3.HttpStatus\x12:\n\x07headers\x18\x02 \x01(\x0b\x32).envoy.service.ext_proc.v3.HeaderMutation\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x0f\n\x07\x64\x65tails\x18\x05 \x01(\t\"\xf3\x01\n\x19StreamedImmediateResponse\x12\x42\n\x10headers_response\x18\x01 \x01(\x0b\x32&.envoy.service.ext_proc.v3.HttpHeadersH\x00\x12H\n\rbody_response\x18\x02 \x01(\x0b\x32/.envoy.service.ext_proc.v3.StreamedBodyResponseH\x00\x12<\n\x11trailers_response\x18\x03 \x01(\x0b\x32\x1f.envoy.config.core.v3.HeaderMapH\x00\x42\n\n\x08response\"f\n\x0eHeaderMutation\x12<\n\x0bset_headers\x18\x01 \x03(\x0b\x32\'.envoy.config.core.v3.HeaderValueOption\x12\x16\n\x0eremove_headers\x18\x02 \x03(\t\";\n\x14StreamedBodyResponse\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x15\n\rend_of_stream\x18\x02 \x01(\x08\"\x8e\x01\n\x0c\x42odyMutation\x12\x0e\n\x04\x62ody\x18\x01 \x01(\x0cH\x00\x12\x14\n\nclear_body\x18\x02 \x01(\x08H\x00\x12L\n\x11streamed_response\x18\x03 \x01(\x0b\x32/.envoy.service.ext_proc.v3.StreamedBodyResponseH\x00\x42\n\n\x08mutationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63ontrol_plane/pb/ext_proc.proto\x12\x19\x65nvoy.service.ext_proc.v3\x1a\x1b\x63ontrol_plane/pb/core.proto\x1a\"control_plane/pb/http_status.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xab\x03\n\x11ProcessingRequest\x12\x41\n\x0frequest_headers\x18\x02 \x01(\x0b\x32&.envoy.service.ext_proc.v3.HttpHeadersH\x00\x12\x42\n\x10response_headers\x18\x03 \x01(\x0b\x32&.envoy.service.ext_proc.v3.HttpHeadersH\x00\x12;\n\x0crequest_body\x18\x04 \x01(\x0b\x32#.envoy.service.ext_proc.v3.HttpBodyH\x00\x12<\n\rresponse_body\x18\x05 \x01(\x0b\x32#.envoy.service.ext_proc.v3.HttpBodyH\x00\x12\x43\n\x10request_trailers\x18\x06 \x01(\x0b\x32\'.envoy.service.ext_proc.v3.HttpTrailersH\x00\x12\x44\n\x11response_trailers\x18\x07 \x01(\x0b\x32\'.envoy.service.ext_proc.v3.HttpTrailersH\x00\x42\t\n\x07request\"\xc4\x04\n\x12ProcessingResponse\x12\x45\n\x0frequest_headers\x18\x01 \x01(\x0b\x32*.envoy.service.ext_proc.v3.HeadersResponseH\x00\x12\x46\n\x10response_headers\x18\x02 \x01(\x0b\x32*.envoy.service.ext_proc.v3.HeadersResponseH\x00\x12?\n\x0crequest_body\x18\x03 \x01(\x0b\x32\'.envoy.service.ext_proc.v3.BodyResponseH\x00\x12@\n\rresponse_body\x18\x04 \x01(\x0b\x32\'.envoy.service.ext_proc.v3.BodyResponseH\x00\x12G\n\x10request_trailers\x18\x05 \x01(\x0b\x32+.envoy.service.ext_proc.v3.TrailersResponseH\x00\x12H\n\x11response_trailers\x18\x06 \x01(\x0b\x32+.envoy.service.ext_proc.v3.TrailersResponseH\x00\x12J\n\x12immediate_response\x18\x07 \x01(\x0b\x32,.envoy.service.ext_proc.v3.ImmediateResponseH\x00\x12\x31\n\x10\x64ynamic_metadata\x18\x08 \x01(\x0b\x32\x17.google.protobuf.StructB\n\n\x08response\"V\n\x0bHttpHeaders\x12\x30\n\x07headers\x18\x01 \x01(\x0b\x32\x1f.envoy.config.core.v3.HeaderMap\x12\x15\n\rend_of_stream\x18\x03 \x01(\x08\"/\n\x08HttpBody\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x15\n\rend_of_stream\x18\x02 \x01(\x08\"A\n\x0cHttpTrailers\x12\x31\n\x08trailers\x18\x01 \x01(\x0b\x32\x1f.envoy.config.core.v3.HeaderMap\"N\n\x0fHeadersResponse\x12;\n\x08response\x18\x01 \x01(\x0b\x32).envoy.service.ext_proc.v3.CommonResponse\"K\n\x0c\x42odyResponse\x12;\n\x08response\x18\x01 \x01(\x0b\x32).envoy.service.ext_proc.v3.CommonResponse\"V\n\x10TrailersResponse\x12\x42\n\x0fheader_mutation\x18\x01 \x01(\x0b\x32).envoy.service.ext_proc.v3.HeaderMutation\"\x98\x02\n\x0e\x43ommonResponse\x12H\n\x06status\x18\x01 \x01(\x0e\x32\x38.envoy.service.ext_proc.v3.CommonResponse.ResponseStatus\x12\x42\n\x0fheader_mutation\x18\x02 \x01(\x0b\x32).envoy.service.ext_proc.v3.HeaderMutation\x12>\n\rbody_mutation\x18\x03 \x01(\x0b\x32\'.envoy.service.ext_proc.v3.BodyMutation\"8\n\x0eResponseStatus\x12\x0c\n\x08\x43ONTINUE\x10\x00\x12\x18\n\x14\x43ONTINUE_AND_REPLACE\x10\x01\"\x99\x01\n\x11ImmediateResponse\x12)\n\x06status\x18\x01 \x01(\x0b\x32\x19.envoy.type.v3.HttpStatus\x12:\n\x07headers\x18\x02 \x01(\x0b\x32).envoy.service.ext_proc.v3.HeaderMutation\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x0f\n\x07\x64\x65tails\x18\x05 \x01(\t\"f\n\x0eHeaderMutation\x12<\n\x0bset_headers\x18\x01 \x03(\x0b\x32\'.envoy.config.core.v3.HeaderValueOption\x12\x16\n\x0eremove_headers\x18\x02 \x03(\t\";\n\x14StreamedBodyResponse\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x15\n\rend_of_stream\x18\x02 \x01(\x08\"\x8e\x01\n\x0c\x42odyMutation\x12\x0e\n\x04\x62ody\x18\x01 \x01(\x0cH\x00\x12\x14\n\nclear_body\x18\x02 \x01(\x08H\x00\x12L\n\x11streamed_response\x18\x03 \x01(\x0b\x32/.envoy.service.ext_proc.v3.StreamedBodyResponseH\x00\x42\n\n\x08mutationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,31 +37,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROCESSINGREQUEST']._serialized_start=158
   _globals['_PROCESSINGREQUEST']._serialized_end=585
   _globals['_PROCESSINGRESPONSE']._serialized_start=588
-  _globals['_PROCESSINGRESPONSE']._serialized_end=1261
-  _globals['_HTTPHEADERS']._serialized_start=1263
-  _globals['_HTTPHEADERS']._serialized_end=1349
-  _globals['_HTTPBODY']._serialized_start=1351
-  _globals['_HTTPBODY']._serialized_end=1398
-  _globals['_HTTPTRAILERS']._serialized_start=1400
-  _globals['_HTTPTRAILERS']._serialized_end=1465
-  _globals['_HEADERSRESPONSE']._serialized_start=1467
-  _globals['_HEADERSRESPONSE']._serialized_end=1545
-  _globals['_BODYRESPONSE']._serialized_start=1547
-  _globals['_BODYRESPONSE']._serialized_end=1622
-  _globals['_TRAILERSRESPONSE']._serialized_start=1624
-  _globals['_TRAILERSRESPONSE']._serialized_end=1710
-  _globals['_COMMONRESPONSE']._serialized_start=1713
-  _globals['_COMMONRESPONSE']._serialized_end=1993
-  _globals['_COMMONRESPONSE_RESPONSESTATUS']._serialized_start=1937
-  _globals['_COMMONRESPONSE_RESPONSESTATUS']._serialized_end=1993
-  _globals['_IMMEDIATERESPONSE']._serialized_start=1996
-  _globals['_IMMEDIATERESPONSE']._serialized_end=2149
-  _globals['_STREAMEDIMMEDIATERESPONSE']._serialized_start=2152
-  _globals['_STREAMEDIMMEDIATERESPONSE']._serialized_end=2395
-  _globals['_HEADERMUTATION']._serialized_start=2397
-  _globals['_HEADERMUTATION']._serialized_end=2499
-  _globals['_STREAMEDBODYRESPONSE']._serialized_start=2501
-  _globals['_STREAMEDBODYRESPONSE']._serialized_end=2560
-  _globals['_BODYMUTATION']._serialized_start=2563
-  _globals['_BODYMUTATION']._serialized_end=2705
+  _globals['_PROCESSINGRESPONSE']._serialized_end=1168
+  _globals['_HTTPHEADERS']._serialized_start=1170
+  _globals['_HTTPHEADERS']._serialized_end=1256
+  _globals['_HTTPBODY']._serialized_start=1258
+  _globals['_HTTPBODY']._serialized_end=1305
+  _globals['_HTTPTRAILERS']._serialized_start=1307
+  _globals['_HTTPTRAILERS']._serialized_end=1372
+  _globals['_HEADERSRESPONSE']._serialized_start=1374
+  _globals['_HEADERSRESPONSE']._serialized_end=1452
+  _globals['_BODYRESPONSE']._serialized_start=1454
+  _globals['_BODYRESPONSE']._serialized_end=1529
+  _globals['_TRAILERSRESPONSE']._serialized_start=1531
+  _globals['_TRAILERSRESPONSE']._serialized_end=1617
+  _globals['_COMMONRESPONSE']._serialized_start=1620
+  _globals['_COMMONRESPONSE']._serialized_end=1900
+  _globals['_COMMONRESPONSE_RESPONSESTATUS']._serialized_start=1844
+  _globals['_COMMONRESPONSE_RESPONSESTATUS']._serialized_end=1900
+  _globals['_IMMEDIATERESPONSE']._serialized_start=1903
+  _globals['_IMMEDIATERESPONSE']._serialized_end=2056
+  _globals['_HEADERMUTATION']._serialized_start=2058
+  _globals['_HEADERMUTATION']._serialized_end=2160
+  _globals['_STREAMEDBODYRESPONSE']._serialized_start=2162
+  _globals['_STREAMEDBODYRESPONSE']._serialized_end=2221
+  _globals['_BODYMUTATION']._serialized_start=2224
+  _globals['_BODYMUTATION']._serialized_end=2366
 # @@protoc_insertion_point(module_scope)

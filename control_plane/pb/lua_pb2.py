@@ -24,15 +24,16 @@ _sym_db = _symbol_database.Default()
 
 from control_plane.pb import core_pb2 as control__plane_dot_pb_dot_core__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
+from google.protobuf import wrappers_pb2 as google_dot_protobuf_dot_wrappers__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63ontrol_plane/pb/lua.proto\x12$envoy.extensions.filters.http.lua.v3\x1a\x1b\x63ontrol_plane/pb/core.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xa0\x01\n\x03Lua\x12=\n\x13\x64\x65\x66\x61ult_source_code\x18\x03 \x01(\x0b\x32 .envoy.config.core.v3.DataSource\x12\x13\n\x0bstat_prefix\x18\x04 \x01(\t\x12/\n\x0e\x66ilter_context\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x14\n\x0cshared_vm_id\x18\t \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63ontrol_plane/pb/lua.proto\x12$envoy.extensions.filters.http.lua.v3\x1a\x1b\x63ontrol_plane/pb/core.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1egoogle/protobuf/wrappers.proto\"\xd7\x01\n\x03Lua\x12=\n\x13\x64\x65\x66\x61ult_source_code\x18\x03 \x01(\x0b\x32 .envoy.config.core.v3.DataSource\x12\x13\n\x0bstat_prefix\x18\x04 \x01(\t\x12\x35\n\x11\x63lear_route_cache\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.BoolValue\x12/\n\x0e\x66ilter_context\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x14\n\x0cshared_vm_id\x18\t \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'control_plane.pb.lua_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LUA']._serialized_start=128
-  _globals['_LUA']._serialized_end=288
+  _globals['_LUA']._serialized_start=160
+  _globals['_LUA']._serialized_end=375
 # @@protoc_insertion_point(module_scope)

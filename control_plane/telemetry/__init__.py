@@ -1,0 +1,1 @@
+"""Metrics and logs of every process, and the names they use, declared once."""

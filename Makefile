@@ -1,0 +1,59 @@
+# Everything starts from a bare Python 3.11 or newer; uv is used where it is installed.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint golden live bench protos wasm lock clean
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p && break; done)
+UV := $(shell command -v uv)
+BIN := .venv/bin
+JOBS ?= 2
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.ready ## Create .venv with the pinned dependencies
+
+.venv/.ready: requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Headgate needs Python 3.11 or newer; this is " + sys.version.split()[0] + " (choose one with make PYTHON=...)")'
+ifdef UV
+	uv venv --quiet --allow-existing --python $(PYTHON) .venv
+	uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+else
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+endif
+	@touch $@
+
+demo: setup ## Run the gateway on simulated vendors: no key, no Docker, no network
+	$(BIN)/headgate demo
+
+test: setup lint ## Lint, then every test (unit, contract, conformance, live on the real Envoy)
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup
+
+lint: setup ## ruff, mypy --strict, import contract
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+golden: setup ## Rewrite the expected outputs under tests/golden from what the code does now
+	HEADGATE_GOLDEN=write $(BIN)/pytest tests/golden
+
+live: setup ## Only the tests that run the real Envoy
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup tests/live
+
+bench: setup ## Measure CPU per request and per chunk side by side with plain Envoy (needs gcc)
+	$(BIN)/python tests/bench/run.py
+
+protos: setup ## Compile protos/ into control_plane/pb
+	$(BIN)/python -m grpc_tools.protoc -I protos --python_out=. --pyi_out=. $$(find protos -name '*.proto')
+
+wasm: ## Compile envoy/wasm (needs clang and lld)
+	$(MAKE) -C envoy/wasm
+
+lock: ## Resolve the dependencies anew (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group dev --extra k8s pyproject.toml -o requirements-dev.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --constraint requirements-dev.lock pyproject.toml -o requirements.lock
+
+clean: ## Remove the virtual environment and caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

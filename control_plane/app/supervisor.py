@@ -1,0 +1,178 @@
+"""The process tree of `headgate up`: control plane, translator workers and Envoy, each restarted when it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Self
+
+from control_plane.app import probe
+from control_plane.app.child import Child
+from control_plane.app.ports import claim
+from control_plane.app.settings import Places, places
+from control_plane.kit.atomic_file import write_atomic
+from control_plane.kit.envoy_binary import find_envoy
+from control_plane.kit.errors import GatewayError, SpecError
+from control_plane.xds.bootstrap import bootstrap
+
+log = logging.getLogger(__name__)
+
+START_LIMIT_S: Final = 30.0
+POLL_S: Final = 0.05
+STOP_GRACE_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `headgate up` was asked for. Ports may be 0 (the system chooses)."""
+
+    specs: tuple[Path, ...]
+    listen: tuple[str, int] = ("127.0.0.1", 10000)
+    admin: tuple[str, int] = ("127.0.0.1", 8080)
+    state: Path | None = None
+    translators: int = 0
+    concurrency: int = 0
+    drain_s: float = 30.0
+    log_level: str = "info"
+    env: dict[str, str] = field(default_factory=dict)
+
+
+class GatewayProcess:
+    """A running gateway. `async with` starts it and returns when it serves traffic; leaving drains and stops it."""
+
+    def __init__(self, options: Options, say: Callable[[str], None] | None = None) -> None:
+        self.options = options
+        self.say = say or (lambda line: print(line, file=sys.stderr, flush=True))
+        self.listen = options.listen
+        self.admin = options.admin
+        self.children: dict[str, Child] = {}
+        self._places: Places | None = None
+        self._lock: int | None = None
+
+    @property
+    def url(self) -> str:
+        """Where clients send their requests."""
+        return f"http://{_text(self.listen)}"
+
+    @property
+    def places(self) -> Places:
+        """Files and sockets of this gateway."""
+        assert self._places is not None, "not started"
+        return self._places
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop(drain=False)
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start every part, in the order in which they need each other. Raises SpecError or GatewayError."""
+        envoy = find_envoy()
+        self.listen = claim(self.options.listen, "--listen")
+        self.admin = claim(self.options.admin, "--admin")
+        self._places = places(self.options.state, self.listen[1])
+        self._take_lock()
+        workers = self.options.translators or min(os.cpu_count() or 1, 4)
+        self.say(f"starting control plane, {workers} translator worker{'s' * (workers > 1)} and Envoy")
+        for number in range(workers):
+            self._start(f"translator-{number}", self._translator(number))
+        self._start("control-plane", self._control_plane(workers))
+        await self._until("the control plane", lambda: probe.answers(_text(self.admin), "/healthz"))
+        self.say(f"control plane answers on http://{_text(self.admin)}")
+        config = bootstrap(
+            node_id=f"edge-{self.listen[1]}", cluster="headgate", control_plane=self.places.ads, admin=self.places.envoy_admin
+        )
+        write_atomic(self.places.bootstrap, config.encode())
+        self._start("envoy", self._envoy(envoy))
+        await self._until("Envoy", lambda: probe.answers(_text(self.listen), "/v1/models"))
+        self.say(f"Envoy serves on {self.url}")
+
+    async def stop(self, *, drain: bool = True) -> None:
+        """Let running requests finish (up to the drain time), then stop every part."""
+        if drain and (envoy := self.children.get("envoy")) and envoy.pid:
+            await self._drain()
+        for name in ("envoy", *(n for n in self.children if n.startswith("translator")), "control-plane"):
+            if child := self.children.pop(name, None):
+                await child.stop(STOP_GRACE_S)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _take_lock(self) -> None:
+        """One gateway per state directory: two would share a journal and its offset."""
+        path = self.places.state / "lock"
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise SpecError(f"{self.places.state} is in use by another gateway; choose another with --state-dir") from None
+        self._lock = handle
+
+    def _start(self, name: str, command: Sequence[str]) -> None:
+        child = Child(name, command, lambda line: self.say(f"[{name}] {line}"), self.options.env)
+        self.children[name] = child
+        child.start()
+
+    def _translator(self, number: int) -> list[str]:
+        return [*_HEADGATE, "translator", "--socket", self.places.translator(number), "--drain-seconds", str(self.options.drain_s)]
+
+    def _control_plane(self, workers: int) -> list[str]:
+        command = [*_HEADGATE, "control-plane", "--listen", _text(self.listen), "--admin", _text(self.admin)]
+        command += ["--xds", self.places.ads, "--state-dir", str(self.places.state), "--journal", str(self.places.journal)]
+        command += ["--envoy-admin", self.places.envoy_admin, "--log-level", self.options.log_level]
+        for number in range(workers):
+            command += ["--translator", self.places.translator(number)]
+        for path in self.options.specs:
+            command += ["-f", str(path)]
+        return command
+
+    def _envoy(self, binary: Path) -> list[str]:
+        """Flush flags: the journal is written line by line, so that nothing is lost when Envoy is killed."""
+        command = [str(binary), "-c", str(self.places.bootstrap), "--use-dynamic-base-id", "-l", "warning"]
+        command += ["--drain-time-s", str(int(self.options.drain_s)), "--file-flush-min-size-kb", "0", "--file-flush-interval-msec", "1000"]
+        if self.options.concurrency:
+            command += ["--concurrency", str(self.options.concurrency)]
+        return command
+
+    async def _until(self, what: str, ready: Callable[[], asyncio.Future[bool] | object]) -> None:
+        deadline = asyncio.get_running_loop().time() + START_LIMIT_S
+        while not await ready():  # type: ignore[misc]
+            if asyncio.get_running_loop().time() > deadline:
+                raise GatewayError(f"{what} did not become ready within {START_LIMIT_S:.0f} s; its messages are above")
+            await asyncio.sleep(POLL_S)
+
+    async def _drain(self) -> None:
+        """No new connections; wait until nothing is in flight."""
+        admin = self.places.envoy_admin
+        deadline = asyncio.get_running_loop().time() + self.options.drain_s
+        with contextlib.suppress(OSError, TimeoutError, ValueError):
+            await probe.http(admin, "POST", "/drain_listeners")
+            while asyncio.get_running_loop().time() < deadline:
+                _, text = await probe.http(admin, "GET", "/stats?format=json&filter=^http.edge.downstream_rq_active$")
+                if all(s.get("value", 0) == 0 for s in json.loads(text)["stats"]):
+                    return
+                await asyncio.sleep(POLL_S)
+            self.say(f"still busy after {self.options.drain_s:.0f} s of draining; stopping now")
+
+
+_HEADGATE: Final = (sys.executable, "-m", "control_plane")
+
+
+def _text(address: tuple[str, int]) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,88 @@
+"""References to keys become keys. Nothing raises here, and no text that leaves this module holds a key."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from control_plane.credentials.secret import Secret
+from control_plane.spec.load import read_bytes
+from control_plane.spec.models import Provider, SecretRef, SpecSet
+
+MAX_SECRET_BYTES: Final = 8192  # a header's value; vendors' keys have 50 to 200
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A key. `source` says where it came from ("env OPENAI_API_KEY", "file /etc/keys/openai")."""
+
+    secret: Secret
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """No usable key. `reason` completes "environment variable X …" or "secret file X …"; `fix` is what to do."""
+
+    reason: str
+    fix: str
+    source: str
+
+
+Resolution = Resolved | Missing
+
+
+def resolve_provider(provider: Provider, environ: Mapping[str, str] | None = None) -> Resolution | None:
+    """The key to use for a provider: its first credential. None for a provider without credentials."""
+    if not provider.spec.credentials:
+        return None
+    return resolve_ref(provider.spec.credentials[0].secret_ref, provider, environ)
+
+
+def resolve_all(specs: SpecSet, environ: Mapping[str, str] | None = None) -> dict[str, Resolution | None]:
+    """`resolve_provider` for every provider of a set, by name."""
+    return {provider.name: resolve_provider(provider, environ) for provider in specs.providers}
+
+
+def resolve_ref(ref: SecretRef, provider: Provider, environ: Mapping[str, str] | None = None) -> Resolution:
+    """Read one reference of `provider`, against whose file a relative path counts."""
+    if ref.env is not None:
+        value = (os.environ if environ is None else environ).get(ref.env)
+        subject, source, fix = f"environment variable {ref.env}", f"env {ref.env}", f"export {ref.env}=..."
+        return _examine(value, subject, source, fix) if value is not None else Missing(f"{subject} is not set", fix, source)
+    path = provider.resolve_path(ref.file or "")
+    subject, source, fix = f"secret file {path}", f"file {path}", f"write the key, and nothing else, into {path}"
+    try:
+        data = read_bytes(path, MAX_SECRET_BYTES)
+    except FileNotFoundError:
+        return Missing(f"{subject} does not exist", fix, source)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        return Missing(f"{subject} cannot be read: {(reason or 'not a regular file').lower()}", fix, source)
+    if len(data) > MAX_SECRET_BYTES:
+        return Missing(f"{subject} is longer than {MAX_SECRET_BYTES} bytes", fix, source)
+    return _examine(data.decode("latin-1"), subject, source, fix)
+
+
+def _examine(value: str, subject: str, source: str, fix: str) -> Resolution:
+    """A key must survive as a header's value: printable ASCII. Envoy's answer to anything else is a 503 that never fails over."""
+    text = value.rstrip("\r\n")
+    if not text:
+        return Missing(f"{subject} is empty", fix, source)
+    if len(text) > MAX_SECRET_BYTES:
+        return Missing(f"{subject} is longer than {MAX_SECRET_BYTES} bytes", fix, source)
+    if "\n" in text or "\r" in text:
+        return Missing(f"{subject} has more than one line", fix, source)
+    if not (text.isascii() and text.isprintable()):
+        return Missing(f"{subject} holds a character that is not printable ASCII", fix, source)
+    if text != text.strip(" "):
+        return Missing(f"{subject} begins or ends with a space", fix, source)
+    return Resolved(Secret(text), source)
+
+
+def secret_path(provider: Provider, ref: SecretRef) -> Path | None:
+    """The file of a reference, or None when it is no file."""
+    return provider.resolve_path(ref.file) if ref.file is not None else None

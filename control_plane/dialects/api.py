@@ -1,0 +1,101 @@
+"""What a dialect offers: reading and writing requests, answers and errors, as the client's and as the provider's side.
+
+Everything here is sans-I/O: no sockets, no clock, bounded buffers. A `Dialect` is stateless and shared; readers and
+writers belong to one attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+
+from control_plane.dialects import canon
+
+
+class IdSource(Protocol):
+    """What a pure writer cannot make by itself."""
+
+    def new(self, prefix: str) -> str:
+        """A fresh id that begins with `prefix` ("chatcmpl-", "msg_"), unique in this process and unlikely to collide elsewhere."""
+        ...
+
+    def now(self) -> int:
+        """Unix time in whole seconds."""
+        ...
+
+
+class TargetFacts(msgspec.Struct, frozen=True):
+    """What a writer must know of a target: upstream model name, upstream path, quirks (`options`; each dialect lists those it knows)."""
+
+    model: str
+    path: str
+    options: Mapping[str, object] = {}
+
+
+class ProviderRequest(msgspec.Struct, frozen=True):
+    """`path` None: the target's own path. `headers`: to be set. `dropped`: paths of client fields the provider does not get."""
+
+    body: bytes
+    path: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    dropped: tuple[str, ...] = ()
+
+
+class ResponseReader(Protocol):
+    """Provider bytes to events, for a whole or a streamed 2xx answer; `start` decides by the content type."""
+
+    def start(self, status: int, content_type: str) -> None: ...
+
+    def feed(self, data: bytes) -> list[canon.Event]:
+        """Events of any slice of the body. Raises ProviderProtocolError on bytes that cannot be read."""
+        ...
+
+    def finish(self) -> list[canon.Event]:
+        """At the end of the body. Raises ProviderProtocolError when the terminal event is missing (the answer was cut)."""
+        ...
+
+
+class ResponseWriter(Protocol):
+    """Events to client bytes: SSE when the request asked for a stream, one JSON document otherwise."""
+
+    content_type: str
+
+    def emit(self, event: canon.Event) -> bytes:
+        """SSE: bytes to send now. Whole: always b""."""
+        ...
+
+    def finish(self) -> bytes:
+        """After the last event: what completes the answer (the whole document when not streaming)."""
+        ...
+
+    def fail(self, failure: canon.Failure) -> bytes:
+        """Ends a begun answer with this dialect's error event (whole: the error document instead of the answer)."""
+        ...
+
+
+class Dialect(Protocol):
+    """One vendor's wire API, stateless."""
+
+    name: str
+
+    def read_request(self, body: bytes) -> canon.Request:
+        """Raises kit.errors.ClientProtocolError (400) naming the field at fault."""
+        ...
+
+    def writer(self, request: canon.Request, ids: IdSource) -> ResponseWriter: ...
+
+    def write_error(self, error: canon.Failure) -> bytes:
+        """The JSON error document; `error.status` is the HTTP status to send it with."""
+        ...
+
+    def write_request(self, request: canon.Request, target: TargetFacts) -> ProviderRequest:
+        """Raises canon.Unfit when the target cannot do a feature that the request asks for."""
+        ...
+
+    def reader(self, request: canon.Request) -> ResponseReader: ...
+
+    def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> canon.Failure:
+        """Classifies a provider's non-2xx answer. Never raises; header names in lower case."""
+        ...

@@ -1,0 +1,128 @@
+"""Reading what a provider's error means, whatever the dialect: the class decides whether another target is tried.
+
+The wording rules come from recorded errors: xAI answers a wrong key with 400, Azure and Gemini an oversized prompt with 429,
+Anthropic an empty account with 400.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import msgspec
+
+from control_plane.dialects.canon import Failure, FailureClass
+
+MESSAGE_LIMIT_CHARS: Final = 2000
+"""Longer vendor texts are cut: an error must not carry a page of HTML or an echo of the prompt."""
+
+_CONTEXT: Final = re.compile(
+    r"context[ _]length|context window|max(?:imum)? context|prompt (?:is )?too long|too_many_prompt_tokens|too many (?:input|prompt) tokens"
+    r"|input (?:is )?too long|total length of all messages is too long|exceeds? the (?:model'?s )?(?:max|token|context)"
+    r"|request_too_large|string_above_max_length|token limit reached|input token count",
+    re.IGNORECASE,
+)
+_KEY: Final = re.compile(
+    r"(?:incorrect|invalid|missing|expired|revoked|disabled|no) (?:x-)?api[- _]?key|invalid_api_key|authentication_error"
+    r"|invalid authentication|account_deactivated|api key (?:not valid|expired|not found)",
+    re.IGNORECASE,
+)
+_QUOTA: Final = re.compile(
+    r"insufficient_quota|exceeded your current quota|credit balance is too low|billing|insufficient (?:balance|credits|funds)"
+    r"|quota_exceeded|payment required",
+    re.IGNORECASE,
+)
+_POLICY: Final = re.compile(
+    r"content[_ ](?:policy|filter|management)|responsibleaipolicy|safety (?:system|policy)|content violates|usage polic", re.IGNORECASE
+)
+_MODEL_FAULT: Final = frozenset({"tool_use_failed", "json_validate_failed", "output_parse_failed"})
+"""Groq: the model wrote something that the server could not parse. Another try may well succeed."""
+
+
+def classify(status: int, code: str | None, message: str) -> FailureClass:
+    """The class of an error by its HTTP status, its code or type, and its words."""
+    words = f"{code or ''} {message}"
+    if code in _MODEL_FAULT:
+        return "transient"
+    if status in (401, 403):
+        return "content_policy" if _POLICY.search(words) else "credential_dead"
+    if status == 402:
+        return "quota_spent"
+    if status in (400, 413, 422, 429):
+        if _QUOTA.search(words):
+            return "quota_spent"
+        if status == 413 or _CONTEXT.search(words):
+            return "context_too_long"
+        if status == 429:
+            return "rate_limited"
+        if _KEY.search(words):
+            return "credential_dead"
+        return "content_policy" if _POLICY.search(words) else "client_fault"
+    if status == 404 or status >= 500 or status in (408, 409, 425):
+        return "transient"  # 404: the upstream model name is the operator's, not the client's, and another target may have it
+    return "client_fault" if 400 <= status < 500 else "unreadable"
+
+
+def failure(status: int, code: str | None, message: str, param: str | None = None, headers: Mapping[str, str] | None = None) -> Failure:
+    """A classified failure. The text of a credential error is replaced: vendors echo parts of the key."""
+    kind = classify(status, code, message)
+    if kind == "credential_dead":
+        message = "the provider refused the gateway's credentials"
+    text = message[:MESSAGE_LIMIT_CHARS] or f"the provider answered {status}"
+    return Failure(kind, status if 400 <= status <= 599 else 502, text, code, param, retry_after(headers) if headers else None)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait, from `retry-after-ms` or `retry-after` (seconds, or a date compared with the answer's own `date`)."""
+    try:
+        if (value := headers.get("retry-after-ms")) is not None:
+            return max(0.0, float(value) / 1000)
+        if (value := headers.get("retry-after")) is None:
+            return None
+        try:
+            return max(0.0, float(value))
+        except ValueError:
+            return max(0.0, (parsedate_to_datetime(value) - parsedate_to_datetime(headers["date"])).total_seconds())
+    except (ValueError, TypeError, KeyError, OverflowError):
+        return None
+
+
+def error_document(body: bytes) -> tuple[dict[str, Any], str]:
+    """(the object that describes the error, plain text when there is none).
+
+    Understands `{"error": {…}}`, `{"error": "…"}`, `[{"error": …}]`, `{"message": …}`, `{"detail": …}` and text.
+    """
+    try:
+        value = msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        text = body[: 4 * MESSAGE_LIMIT_CHARS].decode(errors="replace").strip()
+        return {}, "" if text.startswith("<") else text
+    if isinstance(value, list) and value:
+        value = value[0]
+    if not isinstance(value, dict):
+        return {}, value if isinstance(value, str) else ""
+    inner = value.get("error", value)
+    if isinstance(inner, dict):
+        return inner, ""
+    if isinstance(inner, str):
+        return value, inner
+    return value, ""
+
+
+def text_of(value: object) -> str | None:
+    """A code or type as text; vendors send strings and numbers."""
+    if isinstance(value, str) and value:
+        return value
+    return str(value) if type(value) is int else None
+
+
+def message_of(document: Mapping[str, Any], text: str) -> str:
+    for key in ("message", "detail", "error_description", "msg"):
+        value = document.get(key)
+        if isinstance(value, str) and value:
+            return value
+        if isinstance(value, list) and value and isinstance(value[0], dict) and isinstance(value[0].get("msg"), str):
+            return str(value[0]["msg"])
+    return text

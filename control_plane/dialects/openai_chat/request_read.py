@@ -1,0 +1,211 @@
+"""Reading a chat completions request body as a client wrote it.
+
+Fields beyond OpenAI's own are understood where several vendors share them: `reasoning` (OpenRouter), `thinking` (DeepSeek,
+Z.ai), `top_k`, `cache_control`, `reasoning_content` and `reasoning_details` in replayed messages.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from control_plane.dialects import json_body as j
+from control_plane.dialects.canon import Reasoning, Request, ResponseFormat, Sampling, Tool, ToolChoice
+from control_plane.dialects.openai_chat import messages_read
+from control_plane.dialects.openai_chat.vocabulary import NAME
+
+_MAPPED: Final = frozenset(
+    (
+        *("model", "messages", "tools", "tool_choice", "parallel_tool_calls", "response_format", "stop", "seed", "n", "user"),
+        *("temperature", "top_p", "top_k", "max_tokens", "max_completion_tokens", "presence_penalty", "frequency_penalty"),
+        *("logprobs", "top_logprobs", "reasoning_effort", "reasoning", "thinking", "enable_thinking", "safety_identifier"),
+        *("metadata", "stream", "stream_options", "modalities"),
+    )
+)
+_FEATURES: Final = frozenset(("functions", "function_call", "web_search_options", "audio", "moderation", "plugins"))
+"""Without these the answer would be another one, so a target that lacks them is unfit."""
+
+_FUNCTION_FIELDS: Final = frozenset(("name", "description", "parameters", "strict"))
+_EFFORTS: Final = frozenset(("none", "minimal", "low", "medium", "high", "xhigh", "max"))
+
+
+def read_request(body: bytes) -> Request:
+    """The canonical request. Raises ClientProtocolError naming the field at fault."""
+    raw = j.parse_object(body)
+    lost: list[str] = []
+    features: list[str] = []
+    for key, value in raw.items():
+        if key not in _MAPPED and value is not None:
+            (features if key in _FEATURES else lost).append(key)
+    model = j.required_string(raw, "model", "")
+    if not model:
+        j.reject("model", "must not be empty")
+    if "messages" not in raw:
+        j.reject("messages", "is required", "missing_field")
+    if not (wire_messages := j.array(raw, "messages", "")):
+        j.reject("messages", "must not be empty")
+    system, messages = messages_read.read_messages(wire_messages, lost)
+    if any(value not in (None, "text") for value in j.array(raw, "modalities", "")):
+        features.append("modalities")
+    user = j.string(raw, "safety_identifier", "") or j.string(raw, "user", "")
+    return Request(
+        dialect=NAME,
+        model=model,
+        messages=messages,
+        system=system,
+        tools=_tools(raw, lost, features),
+        tool_choice=_tool_choice(raw, features),
+        response_format=_response_format(raw),
+        sampling=_sampling(raw),
+        reasoning=_reasoning(raw, lost),
+        user=user,
+        metadata=_metadata(raw),
+        stream=j.boolean(raw, "stream", "") or False,
+        include_usage=_include_usage(raw, lost),
+        unmapped=tuple(lost),
+        features=tuple(features),
+        raw=raw,
+    )
+
+
+def _include_usage(raw: j.Object, lost: list[str]) -> bool:
+    options = j.obj(raw, "stream_options", "")
+    if options is None:
+        return False
+    lost.extend(j.unknown_fields(options, frozenset(("include_usage", "include_obfuscation")), "stream_options"))
+    return j.boolean(options, "include_usage", "stream_options") or False
+
+
+def _metadata(raw: j.Object) -> dict[str, str]:
+    metadata = j.obj(raw, "metadata", "") or {}
+    for key, value in metadata.items():
+        if type(value) is not str:
+            j.wrong_type(f"metadata.{key}", "a string", value)
+    return metadata
+
+
+def _tools(raw: j.Object, lost: list[str], features: list[str]) -> tuple[Tool, ...]:
+    tools: list[Tool] = []
+    for index, value in enumerate(j.array(raw, "tools", "")):
+        path = f"tools.{index}"
+        item = j.as_obj(value, path)
+        kind = j.string(item, "type", path)
+        function = item.get("function")
+        if kind not in (None, "function") or function is None:
+            if kind in (None, "function"):
+                j.reject(f"{path}.function", "is required", "missing_field")
+            features.append(path)  # custom tools, vendors' server tools
+            continue
+        function = j.as_obj(function, f"{path}.function")
+        path = f"{path}.function"
+        lost.extend(j.unknown_fields(function, _FUNCTION_FIELDS, path))
+        tools.append(
+            Tool(
+                name=j.required_string(function, "name", path),
+                description=j.string(function, "description", path),
+                schema=j.obj(function, "parameters", path),
+                strict=j.boolean(function, "strict", path),
+                cache=messages_read.cache_mark(item, f"tools.{index}"),
+            )
+        )
+    return tuple(tools)
+
+
+def _tool_choice(raw: j.Object, features: list[str]) -> ToolChoice | None:
+    parallel = j.boolean(raw, "parallel_tool_calls", "")
+    value = raw.get("tool_choice")
+    if value is None:
+        return None if parallel is None else ToolChoice(parallel=parallel)
+    if type(value) is str:
+        if value in ("auto", "none", "required"):
+            return ToolChoice(value, parallel=parallel)  # type: ignore[arg-type]
+        if value == "any":  # Mistral
+            return ToolChoice("required", parallel=parallel)
+        j.reject("tool_choice", "expected auto, none, required or an object")
+    if type(value) is not dict:
+        j.wrong_type("tool_choice", "a string or an object", value)
+    kind = j.required_string(value, "type", "tool_choice")
+    if kind == "function":
+        function = j.required_obj(value, "function", "tool_choice")
+        return ToolChoice("named", j.required_string(function, "name", "tool_choice.function"), parallel)
+    features.append("tool_choice")  # allowed_tools, custom
+    return ToolChoice(parallel=parallel)
+
+
+def _response_format(raw: j.Object) -> ResponseFormat | None:
+    value = j.obj(raw, "response_format", "")
+    if value is None:
+        return None
+    kind = j.required_string(value, "type", "response_format")
+    if kind == "text":
+        return ResponseFormat("text")
+    if kind == "json_object":
+        return ResponseFormat("json")
+    if kind != "json_schema":
+        j.reject("response_format.type", "expected text, json_object or json_schema")
+    path = "response_format.json_schema"
+    inner = j.required_obj(value, "json_schema", "response_format")
+    return ResponseFormat(
+        "json_schema",
+        schema=j.obj(inner, "schema", path),
+        name=j.string(inner, "name", path),
+        description=j.string(inner, "description", path),
+        strict=j.boolean(inner, "strict", path),
+    )
+
+
+def _sampling(raw: j.Object) -> Sampling:
+    max_tokens = j.integer(raw, "max_completion_tokens", "")
+    if max_tokens is None:
+        max_tokens = j.integer(raw, "max_tokens", "")
+    return Sampling(
+        temperature=j.number(raw, "temperature", ""),
+        top_p=j.number(raw, "top_p", ""),
+        top_k=j.integer(raw, "top_k", ""),
+        max_tokens=max_tokens,
+        stop=_stop(raw),
+        seed=j.integer(raw, "seed", ""),
+        presence_penalty=j.number(raw, "presence_penalty", ""),
+        frequency_penalty=j.number(raw, "frequency_penalty", ""),
+        logprobs=j.boolean(raw, "logprobs", ""),
+        top_logprobs=j.integer(raw, "top_logprobs", ""),
+        n=j.integer(raw, "n", ""),
+    )
+
+
+def _stop(raw: j.Object) -> tuple[str, ...]:
+    value = raw.get("stop")
+    if value is None:
+        return ()
+    if type(value) is str:
+        return (value,)
+    if type(value) is not list:
+        j.wrong_type("stop", "a string or an array of strings", value)
+    for index, item in enumerate(value):
+        if type(item) is not str:
+            j.wrong_type(f"stop.{index}", "a string", item)
+    return tuple(value)
+
+
+def _reasoning(raw: j.Object, lost: list[str]) -> Reasoning | None:
+    effort: Any = j.string(raw, "reasoning_effort", "")
+    budget: int | None = None
+    enabled: bool | None = j.boolean(raw, "enable_thinking", "")
+    visible: bool | None = None
+    if (value := j.obj(raw, "reasoning", "")) is not None:
+        effort = effort or j.string(value, "effort", "reasoning")
+        budget = j.integer(value, "max_tokens", "reasoning")
+        if (said := j.boolean(value, "enabled", "reasoning")) is not None:
+            enabled = said
+        if j.boolean(value, "exclude", "reasoning"):
+            visible = False
+        lost.extend(j.unknown_fields(value, frozenset(("effort", "max_tokens", "enabled", "exclude")), "reasoning"))
+    if (value := j.obj(raw, "thinking", "")) is not None:
+        enabled = j.string(value, "type", "thinking") != "disabled"
+        budget = j.integer(value, "budget_tokens", "thinking") or budget
+        lost.extend(j.unknown_fields(value, frozenset(("type", "budget_tokens")), "thinking"))
+    if effort is not None and effort not in _EFFORTS:
+        lost.append("reasoning_effort")  # a vendor's own level ("default" at Groq)
+        effort = None
+    if effort is None and budget is None and enabled is None and visible is None:
+        return None
+    return Reasoning(enabled=enabled, effort=effort, budget=budget, visible=visible)

@@ -1,0 +1,152 @@
+"""Writing a chat completions request for a provider.
+
+A request read from this dialect is written from the client's own body, so that unknown fields survive; only the model, the
+stream options and what `options` say change. Options known beside those of `quirks`:
+  `max_tokens_field`: "max_completion_tokens" (default) or "max_tokens", which many other vendors demand;
+  `stream_usage`: false when the provider refuses `stream_options`;
+  `replay_reasoning`: name of the message field that takes back unsigned reasoning ("reasoning_content"); default: left out;
+  `tool_result_images`: true when tool messages may hold images; default: they follow in a user message;
+  `developer_role`: true to write system prompts as role developer.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from control_plane.dialects import quirks
+from control_plane.dialects.api import ProviderRequest, TargetFacts
+from control_plane.dialects.canon import Reasoning, Request, ResponseFormat, Tool, ToolChoice, Unfit
+from control_plane.dialects.openai_chat.messages_write import MessageWriter
+from control_plane.dialects.openai_chat.vocabulary import NAME
+
+_encode: Final = msgspec.json.Encoder().encode
+
+USER_LIMIT_CHARS: Final = 64
+"""OpenAI refuses longer user identifiers; Claude Code's are longer."""
+
+STOP_LIMIT: Final = 4
+"""OpenAI takes at most four stop sequences."""
+
+
+def write_request(request: Request, target: TargetFacts) -> ProviderRequest:
+    """The provider's request. Raises Unfit when a feature cannot be expressed in this dialect."""
+    dropped: list[str] = []
+    same = request.dialect == NAME and request.raw is not None
+    body = _from_raw(request, target) if same else _from_canon(request, target, dropped)
+    if request.stream and quirks.flag(target.options, "stream_usage", True):
+        options = body.get("stream_options")
+        body["stream_options"] = {**options, "include_usage": True} if isinstance(options, dict) else {"include_usage": True}
+    dropped.extend(quirks.apply(body, target.options))
+    return ProviderRequest(body=_encode(body), dropped=quirks.unique(dropped))
+
+
+def _from_raw(request: Request, target: TargetFacts) -> dict[str, Any]:
+    body = dict(request.raw or {})
+    body["model"] = target.model
+    field = target.options.get("max_tokens_field")
+    if field in ("max_tokens", "max_completion_tokens") and (limit := request.sampling.max_tokens) is not None:
+        body.pop("max_tokens", None)
+        body.pop("max_completion_tokens", None)
+        body[field] = limit
+    return body
+
+
+def _from_canon(request: Request, target: TargetFacts, dropped: list[str]) -> dict[str, Any]:
+    if request.dialect != NAME:
+        if request.features:
+            raise Unfit(request.features[0], f"cannot be expressed in {NAME}")
+        dropped.extend(request.unmapped)
+    body: dict[str, Any] = {"model": target.model}
+    body["messages"] = MessageWriter(request, target, dropped).write()
+    if request.tools:
+        body["tools"] = [_tool(tool, dropped) for tool in request.tools]
+    if request.tool_choice is not None and request.tools:
+        _tool_choice(body, request.tool_choice)
+    if request.response_format is not None:
+        body["response_format"] = _response_format(request.response_format)
+    _sampling(body, request, target, dropped)
+    if request.reasoning is not None:
+        _reasoning(body, request.reasoning, dropped)
+    if request.user is not None:
+        if len(request.user) <= USER_LIMIT_CHARS:
+            body["user"] = request.user
+        else:
+            dropped.append("metadata.user_id")
+    if request.metadata:
+        body["metadata"] = dict(request.metadata)
+    if request.cache is not None:
+        dropped.append("cache_control")
+    if request.stream:
+        body["stream"] = True
+    return body
+
+
+def _tool(tool: Tool, dropped: list[str]) -> dict[str, Any]:
+    function: dict[str, Any] = {"name": tool.name}
+    if tool.description is not None:
+        function["description"] = tool.description
+    if tool.schema is not None:
+        function["parameters"] = tool.schema
+    if tool.strict is not None:
+        function["strict"] = tool.strict
+    if tool.cache is not None:
+        dropped.append("cache_control")
+    return {"type": "function", "function": function}
+
+
+def _tool_choice(body: dict[str, Any], choice: ToolChoice) -> None:
+    if choice.mode == "named":
+        body["tool_choice"] = {"type": "function", "function": {"name": choice.name}}
+    else:
+        body["tool_choice"] = choice.mode
+    if choice.parallel is not None:
+        body["parallel_tool_calls"] = choice.parallel
+
+
+def _response_format(wanted: ResponseFormat) -> dict[str, Any]:
+    if wanted.kind == "text":
+        return {"type": "text"}
+    if wanted.kind == "json":
+        return {"type": "json_object"}
+    inner: dict[str, Any] = {"name": wanted.name or "response"}
+    if wanted.description is not None:
+        inner["description"] = wanted.description
+    if wanted.schema is not None:
+        inner["schema"] = wanted.schema
+    inner["strict"] = True if wanted.strict is None else wanted.strict
+    return {"type": "json_schema", "json_schema": inner}
+
+
+def _sampling(body: dict[str, Any], request: Request, target: TargetFacts, dropped: list[str]) -> None:
+    wanted = request.sampling
+    for name in ("temperature", "top_p", "seed", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs", "n"):
+        value = getattr(wanted, name)
+        if value is not None:
+            body[name] = value
+    if wanted.top_k is not None:
+        if quirks.flag(target.options, "top_k", False):
+            body["top_k"] = wanted.top_k
+        else:
+            dropped.append("top_k")
+    if wanted.max_tokens is not None:
+        field = target.options.get("max_tokens_field")
+        body[field if field == "max_tokens" else "max_completion_tokens"] = wanted.max_tokens
+    if wanted.stop:
+        body["stop"] = list(wanted.stop[:STOP_LIMIT])
+        dropped.extend(f"stop_sequences.{i}" for i in range(STOP_LIMIT, len(wanted.stop)))
+
+
+_EFFORT_STEPS: Final = ((2048, "low"), (8192, "medium"), (1 << 62, "high"))
+"""A thinking budget in tokens, up to which the effort has this name (the inverse of what the Anthropic side writes)."""
+
+
+def _reasoning(body: dict[str, Any], wanted: Reasoning, dropped: list[str]) -> None:
+    """An effort when the client named one or gave a budget; thinking left to the model is the default of this dialect."""
+    if wanted.effort is not None:
+        body["reasoning_effort"] = wanted.effort
+    elif wanted.budget is not None:
+        body["reasoning_effort"] = next(name for limit, name in _EFFORT_STEPS if wanted.budget <= limit)
+    elif wanted.enabled or wanted.adaptive:
+        dropped.append("thinking")

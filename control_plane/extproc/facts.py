@@ -1,0 +1,65 @@
+"""What a target's Envoy configuration tells the translator: the gRPC initial metadata of every stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+
+from control_plane.dialects.api import Dialect, TargetFacts
+from control_plane.kit.errors import SpecError
+
+CLIENT_DIALECT: Final = "x-headgate-client-dialect"
+PROVIDER_DIALECT: Final = "x-headgate-provider-dialect"
+TARGET: Final = "x-headgate-target"
+MODEL: Final = "x-headgate-model"
+PATH: Final = "x-headgate-path"
+OPTIONS: Final = "x-headgate-options"
+
+# Distinct targets whose facts are kept decoded; each is under 1 KB.
+_CACHED_TARGETS: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything an attempt needs to know: `client` and `provider` dialects, and the target for the provider's writer."""
+
+    client: Dialect
+    provider: Dialect
+    name: str
+    target: TargetFacts
+
+
+class FactsReader:
+    """Initial metadata to `Facts`, decoded once per distinct target: the text of the metadata is the key, so it can never be stale."""
+
+    def __init__(self, dialects: Mapping[str, Dialect]) -> None:
+        self._dialects = dialects
+        self._decode = lru_cache(maxsize=_CACHED_TARGETS)(self._decoded)
+
+    def read(self, metadata: Mapping[str, str]) -> Facts:
+        """Raises SpecError when a field is missing or this worker does not know the dialect."""
+        try:
+            return self._decode(
+                metadata[CLIENT_DIALECT],
+                metadata[PROVIDER_DIALECT],
+                metadata[TARGET],
+                metadata[MODEL],
+                metadata[PATH],
+                metadata.get(OPTIONS, "{}"),
+            )
+        except KeyError as error:
+            raise SpecError(f"the target's configuration lacks the initial metadata {error}") from None
+
+    def _decoded(self, client: str, provider: str, name: str, model: str, path: str, options: str) -> Facts:
+        for dialect in (client, provider):
+            if dialect not in self._dialects:
+                raise SpecError(f"target {name}: this translator does not know the dialect {dialect!r}")
+        try:
+            decoded = msgspec.json.decode(options, type=dict[str, object])
+        except msgspec.DecodeError as error:
+            raise SpecError(f"target {name}: {OPTIONS} is not a JSON object: {error}") from None
+        return Facts(self._dialects[client], self._dialects[provider], name, TargetFacts(model, path, decoded))

@@ -1,0 +1,71 @@
+"""What Envoy writes about a request and about each attempt: the format strings of the access journal, declared once.
+
+The same table configures both ways a line can travel: as one JSON object a line in a file (`json_format` of Envoy's file
+access logger, see `journal.py`) and as custom tags of the gRPC access log (see `als.py`). `lines.py` is the reader.
+Every string was verified on Envoy 1.40 by `tests/live/journal`. What is not obvious:
+
+- `id`: Envoy's own request id. It is unique only if clients cannot choose it: the listener must regenerate it
+  (`use_remote_address: true`, no `preserve_external_request_id`).
+- On an attempt line the status, flags, details, bytes and times are the attempt's own; on a request line `target`, `provider`
+  and `lane` are those of the last attempt.
+- `n` needs `include_request_attempt_count` on the virtual host; Envoy's own attempt counter is 0 in an attempt's log.
+- `head_us` is the first byte of the response (its headers) sent to the client, `ttft_us` the first byte of the body that came from
+  the provider; the reader takes the later of the two, because a response may be held back until its first event is judged.
+- No header of the client or of the provider is ever logged, except the two that Envoy itself sets (id, attempt number): after
+  the upstream filters ran, the request's headers hold the provider's credential.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+START: Final = "%START_TIME(%Y-%m-%dT%H:%M:%S.%6fZ)%"
+
+REQUEST_FORMAT: Final[dict[str, str]] = {
+    "log": "request",
+    "id": "%REQ(X-REQUEST-ID)%",
+    "start": START,
+    "route": "%METADATA(ROUTE:headgate:route)%",
+    "model": "%DYNAMIC_METADATA(headgate:model)%",
+    "dialect": "%DYNAMIC_METADATA(headgate:dialect)%",
+    "operation": "%DYNAMIC_METADATA(headgate:operation)%",
+    "stream": "%DYNAMIC_METADATA(headgate:stream)%",
+    "status": "%RESPONSE_CODE%",
+    "flags": "%RESPONSE_FLAGS%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+    "target": "%METADATA(CLUSTER:headgate:target)%",
+    "provider": "%METADATA(CLUSTER:headgate:provider)%",
+    "lane": "%METADATA(CLUSTER:headgate:lane)%",
+    "head_us": "%COMMON_DURATION(DS_RX_BEG:DS_TX_BEG:us)%",
+    "ttft_us": "%COMMON_DURATION(DS_RX_BEG:US_RX_BODY_BEG:us)%",
+    "duration_ms": "%DURATION%",
+    "rx": "%BYTES_RECEIVED%",
+    "tx": "%BYTES_SENT%",
+    "usage": "%DYNAMIC_METADATA(headgate:usage)%",
+    "finish": "%DYNAMIC_METADATA(headgate:finish)%",
+    "complete": "%DYNAMIC_METADATA(headgate:complete)%",
+    "stream_error": "%DYNAMIC_METADATA(headgate:stream_error)%",
+    "translation": "%DYNAMIC_METADATA(headgate.translation)%",
+}
+"""The request line: the `access_log` of the HTTP connection manager."""
+
+ATTEMPT_FORMAT: Final[dict[str, str]] = {
+    "log": "attempt",
+    "id": "%REQ(X-REQUEST-ID)%",
+    "start": START,
+    "n": "%REQ(X-ENVOY-ATTEMPT-COUNT)%",
+    "route": "%METADATA(ROUTE:headgate:route)%",
+    "target": "%METADATA(CLUSTER:headgate:target)%",
+    "provider": "%METADATA(CLUSTER:headgate:provider)%",
+    "lane": "%METADATA(CLUSTER:headgate:lane)%",
+    "status": "%RESPONSE_CODE%",
+    "flags": "%RESPONSE_FLAGS%",
+    "details": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+    "ttft_us": "%COMMON_DURATION(US_TX_BEG:US_RX_BODY_BEG:us)%",
+    "duration_us": "%COMMON_DURATION(US_TX_BEG:US_RX_END:us)%",
+    "duration_ms": "%DURATION%",
+    "rx": "%BYTES_RECEIVED%",
+    "tx": "%BYTES_SENT%",
+}
+"""The attempt line: the `upstream_log` of the router filter, one line when an attempt ends."""

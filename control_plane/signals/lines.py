@@ -1,0 +1,221 @@
+"""The two kinds of access journal line, and how bytes or tags become them. The writer's side is `formats.py`.
+
+A line is decoded strictly first, in about a microsecond. If one value is not what it should be (a provider may report any JSON as
+its usage) that value alone becomes None and the line still counts: what a provider says must not hide that a request happened.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+MAX_TOKENS: Final = 100_000_000
+"""Tokens in one answer, far above any context window: more is a provider's mistake and is not counted."""
+
+
+class Malformed(ValueError):
+    """Bytes that are no journal line. `kind` is a fixed word: json, shape or text."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Usage(msgspec.Struct, frozen=True, gc=False):
+    """Tokens of one answer; None where unknown. `input` includes `cached` and `cache_write`, `output` includes `reasoning`."""
+
+    input: int | None = None
+    cached: int | None = None
+    cache_write: int | None = None
+    output: int | None = None
+    reasoning: int | None = None
+
+
+class Translation(msgspec.Struct, frozen=True, gc=False):
+    """What the translator says about the attempt it translated; `dropped` names request fields that the target cannot take."""
+
+    usage: Usage | None = None
+    finish: str | None = None
+    complete: bool | None = None
+    stream_error: str | None = None
+    dropped: tuple[str, ...] | None = None
+
+
+class AttemptLine(msgspec.Struct, frozen=True, gc=False, tag_field="log", tag="attempt"):
+    """One attempt that ended. `n` counts from 1; `rx` is bytes from the provider, `tx` bytes to it.
+
+    `status` is 0 when no answer began. `duration_us` is None unless the provider's answer ended cleanly; `duration_ms` is always there.
+    """
+
+    id: str
+    start: datetime.datetime
+    n: int | None = None
+    route: str | None = None
+    target: str | None = None
+    provider: str | None = None
+    lane: str | None = None
+    status: int | None = None
+    flags: str | None = None
+    details: str | None = None
+    ttft_us: int | None = None
+    duration_us: int | None = None
+    duration_ms: int | None = None
+    rx: int | None = None
+    tx: int | None = None
+
+    @property
+    def key(self) -> tuple[str, object]:
+        """What makes this line unique: Envoy's request id and the attempt's number."""
+        return (self.id, self.n)
+
+    @property
+    def flag_set(self) -> frozenset[str]:
+        """Envoy's response flags, `-` being none."""
+        return parse_flags(self.flags)
+
+    @property
+    def duration_s(self) -> float | None:
+        """How long the attempt took."""
+        if self.duration_us is not None:
+            return self.duration_us / 1e6
+        return None if self.duration_ms is None else self.duration_ms / 1e3
+
+
+class RequestLine(msgspec.Struct, frozen=True, gc=False, tag_field="log", tag="request"):
+    """One request that ended. `target`, `provider` and `lane` are the last attempt's; `rx` is bytes from the client, `tx` bytes to it.
+
+    `model` is the name the client asked for, as it was sent: never a metric label.
+    """
+
+    id: str
+    start: datetime.datetime
+    route: str | None = None
+    model: str | None = None
+    dialect: str | None = None
+    operation: str | None = None
+    stream: bool | None = None
+    status: int | None = None
+    flags: str | None = None
+    details: str | None = None
+    attempts: int | None = None
+    target: str | None = None
+    provider: str | None = None
+    lane: str | None = None
+    head_us: int | None = None
+    ttft_us: int | None = None
+    duration_ms: int | None = None
+    rx: int | None = None
+    tx: int | None = None
+    usage: Usage | None = None
+    finish: str | None = None
+    complete: bool | None = None
+    stream_error: str | None = None
+    translation: Translation | None = None
+
+    @property
+    def key(self) -> tuple[str, object]:
+        """What makes this line unique: Envoy's request id, and that it is not an attempt's."""
+        return (self.id, "request")
+
+    @property
+    def flag_set(self) -> frozenset[str]:
+        """Envoy's response flags, `-` being none."""
+        return parse_flags(self.flags)
+
+    @property
+    def first_token_s(self) -> float | None:
+        """Until the client got the first byte of the body: when the provider sent it, or when a held response was let go, the later."""
+        if self.ttft_us is None:
+            return None
+        return max(self.ttft_us, self.head_us or 0) / 1e6
+
+    def meter(self) -> Translation:
+        """The usage and the ending to believe: the translator's where it translated the last attempt, else the meter's of the edge.
+
+        The translator's words survive from an earlier attempt into the line of a request that another lane served, hence the test.
+        """
+        if self.translation is not None and self.lane == "translation":
+            return self.translation
+        return Translation(self.usage, self.finish, self.complete, self.stream_error)
+
+
+Line = RequestLine | AttemptLine
+
+_KINDS: Final[dict[object, type[RequestLine] | type[AttemptLine]]] = {"request": RequestLine, "attempt": AttemptLine}
+_REQUIRED: Final = ("id", "start")
+_decoder: Final[msgspec.json.Decoder[Line]] = msgspec.json.Decoder(Line, strict=False)
+_any_decoder: Final = msgspec.json.Decoder(dict[str, object])
+_types: Final[dict[type[msgspec.Struct], dict[str, object]]] = {
+    kind: {field.name: field.type for field in msgspec.structs.fields(kind)} for kind in (RequestLine, AttemptLine, Translation, Usage)
+}
+_nested: Final[dict[str, type[msgspec.Struct]]] = {"usage": Usage, "translation": Translation}
+
+
+def decode(raw: bytes) -> Line:
+    """One line without its newline. Numbers may be JSON strings, missing values null or `-`. Raises Malformed."""
+    try:
+        return _decoder.decode(raw)
+    except msgspec.ValidationError:
+        pass
+    except msgspec.DecodeError as error:
+        raise Malformed("json", str(error)) from None
+    except UnicodeDecodeError as error:
+        raise Malformed("text", str(error)) from None
+    try:
+        values = _any_decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Malformed("shape", str(error)) from None
+    return from_values(values)
+
+
+def from_tags(tags: Mapping[str, str]) -> Line:
+    """A line from text values, as the gRPC access log brings them: objects are JSON texts. Raises Malformed."""
+    values: dict[str, object] = dict(tags)
+    for name in ("usage", "translation"):
+        if text := tags.get(name):
+            try:
+                values[name] = _any_decoder.decode(text)
+            except (msgspec.DecodeError, UnicodeError):
+                values[name] = None
+    return from_values(values)
+
+
+def from_values(values: Mapping[str, object]) -> Line:
+    """A line from loose values: what does not fit its field becomes None. Raises Malformed without kind, id or start."""
+    kind = _KINDS.get(values.get("log"))
+    if kind is None:
+        raise Malformed("shape", f"log is {str(values.get('log'))[:40]!r}, not request or attempt")
+    made = _loose(kind, values)
+    for name in _REQUIRED:
+        if made.get(name) is None:
+            raise Malformed("shape", f"{values.get('log')} line without a usable {name}")
+    return kind(**made)  # type: ignore[arg-type]
+
+
+def parse_flags(flags: str | None) -> frozenset[str]:
+    """`URX,UF` as a set; `-` and nothing are the empty set."""
+    return frozenset(flags.split(",")) if flags and flags != "-" else frozenset()
+
+
+def tokens(value: int | None) -> int | None:
+    """`value` if it can be a number of tokens, else None."""
+    return value if value is not None and 0 <= value <= MAX_TOKENS else None
+
+
+def _loose(kind: type[msgspec.Struct], values: Mapping[str, object]) -> dict[str, object]:
+    made: dict[str, object] = {}
+    for name, expected in _types[kind].items():
+        value = values.get(name)
+        if value is None or (value == "-" and name != "flags"):
+            continue
+        if (nested := _nested.get(name)) is not None:
+            made[name] = nested(**_loose(nested, value)) if isinstance(value, Mapping) else None
+            continue
+        try:
+            made[name] = msgspec.convert(value, expected, strict=False)
+        except (msgspec.ValidationError, OverflowError):
+            continue
+    return made

@@ -1,0 +1,105 @@
+"""Turns journal lines into metrics and windows. Every source of lines (files, the gRPC access log) feeds `Traffic.consume`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from control_plane.kit.clock import Clock, SystemClock
+from control_plane.signals.attempts import AttemptJoin
+from control_plane.signals.classify import AttemptClass, Outcome, outcome
+from control_plane.signals.lines import AttemptLine, Line, RequestLine, tokens
+from control_plane.signals.recent import RecentLines
+from control_plane.signals.windows import TargetWindows
+from control_plane.telemetry import names
+from control_plane.telemetry.metrics import Metrics
+
+METERED_OPERATIONS: Final = frozenset({"chat", "embeddings"})
+"""Operations whose complete answers say how many tokens they used."""
+
+_TOKEN_TYPES: Final = ("input", "cached", "cache_write", "output", "reasoning")
+
+
+class Traffic:
+    """The one consumer of lines. Not thread-safe: it belongs to one event loop."""
+
+    def __init__(self, metrics: Metrics, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._recent = RecentLines()
+        self._join = AttemptJoin()
+        self.windows = TargetWindows()
+        self._duplicates = metrics.counter(names.JOURNAL_SKIPPED)
+        self._requests = metrics.counter(names.REQUESTS)
+        self._request_attempts = metrics.histogram(names.REQUEST_ATTEMPTS)
+        self._request_duration = metrics.histogram(names.REQUEST_DURATION)
+        self._request_first_token = metrics.histogram(names.REQUEST_FIRST_TOKEN)
+        self._attempts = metrics.counter(names.ATTEMPTS)
+        self._attempt_duration = metrics.histogram(names.ATTEMPT_DURATION)
+        self._attempt_first_token = metrics.histogram(names.ATTEMPT_FIRST_TOKEN)
+        self._tokens = metrics.counter(names.TOKENS)
+        self._incomplete = metrics.counter(names.STREAMS_INCOMPLETE)
+        self._unmetered = metrics.counter(names.UNMETERED)
+
+    def consume(self, lines: Iterable[Line]) -> None:
+        """Count `lines`; one that was seen before is left out."""
+        now = self._clock.monotonic()
+        for line in lines:
+            if not self._recent.is_new(line):
+                self._duplicates.add("duplicate")
+            elif isinstance(line, RequestLine):
+                self._request(line)
+                for ended in self._join.request(line, now):
+                    self._attempt(*ended)
+            else:
+                for ended in self._join.attempt(line, now):
+                    self._attempt(*ended)
+        self.settle()
+
+    def settle(self) -> None:
+        """Count attempts whose request's line does not come. Called with every batch; call it about once a second in quiet times too."""
+        for ended in self._join.overdue(self._clock.monotonic()):
+            self._attempt(*ended)
+
+    def targets(self) -> list[dict[str, object]]:
+        """Rows of `headgate get targets`."""
+        return self.windows.rows(self._clock.now())
+
+    def _request(self, line: RequestLine) -> None:
+        result = outcome(line)
+        route = line.route or names.OTHER
+        status = f"{line.status // 100}xx" if line.status else None
+        place = (route, line.provider, line.target, line.lane)
+        self._requests.add(*place, line.dialect, line.operation, status, str(result))
+        self._request_attempts.observe(route, value=line.attempts or 0)
+        if line.duration_ms is not None:
+            self._request_duration.observe(route, line.dialect, line.lane, value=max(0.0, line.duration_ms / 1e3))
+        if line.first_token_s is not None and (line.status or 0) < 400:
+            self._request_first_token.observe(route, line.dialect, line.lane, value=max(0.0, line.first_token_s))
+        if result is Outcome.CUT:
+            self._incomplete.add(*place)
+        self._count_tokens(line, place, result)
+
+    def _count_tokens(self, line: RequestLine, place: tuple[str, str | None, str | None, str | None], result: Outcome) -> None:
+        usage = line.meter().usage
+        if usage is None:
+            if result is Outcome.OK and line.operation in METERED_OPERATIONS and line.target is not None:
+                self._unmetered.add(*place)
+            return
+        for kind in _TOKEN_TYPES:
+            count = tokens(getattr(usage, kind))
+            if count:
+                self._tokens.add(*place, line.dialect, kind, amount=count)
+
+    def _attempt(self, line: AttemptLine, found: AttemptClass) -> None:
+        self._attempts.add(line.route or names.OTHER, line.provider, line.target, line.lane, str(found))
+        duration_s, first_token_s = line.duration_s, None if line.ttft_us is None else max(0.0, line.ttft_us / 1e6)
+        if duration_s is not None:
+            self._attempt_duration.observe(line.provider, line.target, line.lane, value=max(0.0, duration_s))
+        good = (line.status or 0) < 400
+        if first_token_s is not None and good:
+            # The first byte of an error's body is no token: a fast 503 must not look like a fast model.
+            self._attempt_first_token.observe(line.provider, line.target, line.lane, value=first_token_s)
+        if line.target is not None:
+            ended_at = line.start.timestamp() + max(0.0, duration_s or 0.0)
+            ttft = first_token_s if good else None
+            self.windows.add(line.target, line.provider, line.lane, found, ttft, ended_at, self._clock.now())

@@ -1,0 +1,170 @@
+"""Rules that need more than one field or document: references, uniqueness, addresses, timers that contradict each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from control_plane.spec.base_url import parse_base_url, why_internal
+from control_plane.spec.findings import Finding
+from control_plane.spec.models import BACKOFF_MS, AnyDocument, ModelRoute, Provider
+from control_plane.spec.nearest import did_you_mean, listed
+from control_plane.spec.presets import Preset, load_presets
+from control_plane.spec.quantities import format_duration
+
+UNENFORCED_LIMITS: Final = (("requests_per_minute", "requestsPerMinute"), ("tokens_per_minute", "tokensPerMinute"))
+
+
+def check_set(documents: Sequence[AnyDocument], *, broken: frozenset[str] = frozenset(), opaque: bool = False) -> list[Finding]:
+    """Findings about documents that are valid each by itself.
+
+    `broken` are names of documents that were refused, `opaque` says that there may be others: what could be a mere consequence
+    (a reference to them, a provider that only they use) is not reported.
+    """
+    presets = load_presets()
+    providers = {doc.name: doc for doc in documents if isinstance(doc, Provider)}
+    routes = [doc for doc in documents if isinstance(doc, ModelRoute)]
+    findings = [*_duplicate_names(documents), *_shared_models(routes)]
+    for document in documents:
+        if isinstance(document, Provider):
+            findings.extend(_check_provider(document, presets))
+        else:
+            findings.extend(_check_route(document))
+            findings.extend(_check_references(document, providers, broken, opaque=opaque))
+    if not broken and not opaque:
+        findings.extend(_unused(providers, routes))
+    return findings
+
+
+def _where(document: AnyDocument, path: Sequence[str | int]) -> str:
+    if document.origin is None:
+        return "another document"
+    return f"{document.origin.name}:{document.origin.find(path)[0]}"
+
+
+def _duplicate_names(documents: Sequence[AnyDocument]) -> Iterator[Finding]:
+    first: dict[tuple[str, str], AnyDocument] = {}
+    path = ("metadata", "name")
+    for document in documents:
+        other = first.setdefault((document.kind, document.name), document)
+        if other is not document:
+            message = f'there is another {document.kind} "{document.name}" at {_where(other, path)}'
+            yield document.finding("HG2002", path, message, "rename or remove one of the two")
+
+
+def _shared_models(routes: Sequence[ModelRoute]) -> Iterator[Finding]:
+    first: dict[str, tuple[ModelRoute, int]] = {}
+    for route in routes:
+        for position, model in enumerate(route.spec.models):
+            other, at = first.setdefault(model, (route, position))
+            if other is not route:
+                place = _where(other, ("spec", "models", at))
+                message = f'model "{model}" is already served by route "{other.name}" at {place}'
+                yield route.finding("HG2003", ("spec", "models", position), message, "serve each model by one route")
+
+
+def _check_references(route: ModelRoute, providers: Mapping[str, Provider], broken: frozenset[str], *, opaque: bool) -> Iterator[Finding]:
+    for g, group in enumerate(route.spec.plan):
+        seen: set[str] = set()
+        for t, target in enumerate(group.targets):
+            path = ("spec", "plan", g, "targets", t)
+            if target.key in seen:
+                message = f'target "{target.key}" is in this group twice'
+                yield route.finding("HG2012", path, message, "keep one of the two, with the sum of the weights")
+            seen.add(target.key)
+            if target.provider not in providers and target.provider not in broken and not opaque:
+                fix = did_you_mean(target.provider, providers) or f"add it, or use one of: {listed(providers)}"
+                yield route.finding("HG2001", (*path, "provider"), f'no Provider is named "{target.provider}"', fix)
+
+
+def _unused(providers: Mapping[str, Provider], routes: Sequence[ModelRoute]) -> Iterator[Finding]:
+    used = {target.provider for route in routes for group in route.spec.plan for target in group.targets}
+    for name, provider in providers.items():
+        if name not in used:
+            yield provider.finding("HG3006", ("metadata", "name"), f'no route uses provider "{name}"', "name it in a plan, or remove it")
+
+
+def _check_provider(provider: Provider, presets: Mapping[str, Preset]) -> Iterator[Finding]:
+    spec = provider.spec
+    preset = presets.get(spec.preset)
+    if preset is None:
+        fix = did_you_mean(spec.preset, presets) or f"the presets are {listed(presets)}"
+        yield provider.finding("HG2005", ("spec", "preset"), f'no preset is named "{spec.preset}"', fix)
+    elif spec.base_url is None and preset.base_url is None:
+        fix = "add baseUrl, for example https://models.example.com/v1"
+        yield provider.finding("HG2010", ("spec",), f'preset "{spec.preset}" has no base URL of its own', fix)
+    if spec.base_url is not None:
+        yield from _check_address(provider, spec.base_url)
+    if preset is not None and preset.auth.required and not spec.credentials:
+        fix = "add credentials: [{secretRef: {env: NAME}}]"
+        yield provider.finding("HG3008", ("spec",), f"no credentials, but {preset.title} asks for a key", fix)
+    if len(spec.credentials) > 1:
+        message = f"{len(spec.credentials)} keys are given; only the first is used in this version"
+        yield provider.finding("HG3002", ("spec", "credentials", 1), message, "remove the others, or define one provider for each key")
+    for attribute, name in UNENFORCED_LIMITS:
+        if getattr(spec.limits, attribute) is not None:
+            message = f"{name} is recorded, but not enforced yet"
+            yield provider.finding("HG3004", ("spec", "limits", name), message, "rely on the vendor's own limit for now", key=True)
+
+
+def _check_address(provider: Provider, base_url: str) -> Iterator[Finding]:
+    spec, path = provider.spec, ("spec", "baseUrl")
+    url = parse_base_url(base_url)
+    internal = why_internal(url)
+    if url.scheme == "http":
+        if not spec.allow_insecure:
+            message = "plain http would send prompts and keys in the clear"
+            yield provider.finding("HG2008", path, message, "use https, or set allowInsecure: true")
+        if spec.tls.ca_file is not None or spec.tls.server_name is not None:
+            message = "has no effect with a plain http baseUrl"
+            yield provider.finding("HG3013", ("spec", "tls"), message, "use https, or remove it", key=True)
+    if internal is not None and not spec.allow_insecure:
+        fix = "use a public host, or set allowInsecure: true if this is meant"
+        yield provider.finding("HG2009", path, f"the host {internal}", fix)
+    elif not url.is_canonical:
+        message = "the host is an IPv4 address in another notation, which Envoy would look up as a name"
+        yield provider.finding("HG2006", path, message, f"write {url.address}")
+
+
+def _check_route(route: ModelRoute) -> Iterator[Finding]:
+    spec = route.spec
+    groups, attempts = len(spec.plan), spec.retry.attempts
+    used = {target.provider for group in spec.plan for target in group.targets}
+    if len(used) == 1:
+        message = f"all targets share provider {next(iter(used))}: one outage is user-visible"
+        yield route.finding("HG3003", ("spec", "plan"), message, "add a group with another provider", key=True)
+    at = ("spec", "retry", "attempts")
+    if attempts > groups:
+        message = f"{attempts} attempts, but {_groups(groups)}: the last group is tried again"
+        yield route.finding("HG3007", at, message, f"write {groups}, or add a group")
+    elif attempts < groups:
+        message = f"{attempts} attempts, but {_groups(groups)}: the groups after number {attempts} never serve"
+        yield route.finding("HG3012", at, message, f"write {groups}, or remove the groups")
+    yield from _check_timers(route)
+
+
+def _groups(count: int) -> str:
+    return "1 group" if count == 1 else f"{count} groups"
+
+
+def _check_timers(route: ModelRoute) -> Iterator[Finding]:
+    spec, timers = route.spec, route.spec.timeouts
+    if timers.idle_ms < spec.idle_floor_ms and "idle_ms" in timers.model_fields_set:  # the default is raised in silence
+        message = (
+            f"shorter than {spec.retry.attempts} x (connect {format_duration(timers.connect_ms)} + firstToken "
+            f"{format_duration(timers.first_token_ms)} + backoff {format_duration(BACKOFF_MS)}), over which the idle timer runs on; "
+            f"it is raised to {format_duration(spec.idle_floor_ms)}"
+        )
+        fix = f"write {format_duration(spec.idle_floor_ms)} or more, or lower firstToken"
+        yield route.finding("HG3005", ("spec", "timeouts", "idle"), message, fix)
+    if timers.connect_ms > timers.first_token_ms:
+        message = "longer than firstToken: a host that does not answer holds a request longer than a slow one"
+        yield route.finding("HG3009", ("spec", "timeouts", "connect"), message, "lower connect to a few seconds")
+    needed_ms = spec.idle_floor_ms
+    if timers.total_ms < needed_ms:
+        message = (
+            f"total {format_duration(timers.total_ms)} may end before the plan is tried: {spec.retry.attempts} attempts can take "
+            f"{format_duration(needed_ms)}"
+        )
+        fix = f"write at least {format_duration(needed_ms)}, or lower firstToken"
+        yield route.finding("HG3010", ("spec", "timeouts", "total"), message, fix)

@@ -1,0 +1,322 @@
+"""What operators write: `Provider` and `ModelRoute` documents, version headgate.dev/v1alpha1.
+
+The YAML names are camelCase, the Python names snake_case with the unit last. Models are strict (no "5" for 5) and refuse
+unknown fields. Equality compares what a document says, not where it was written (`origin`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, StringConstraints, model_validator
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
+
+from control_plane.spec.base_url import MAX_URL
+from control_plane.spec.fields import check_base_url, check_headers, check_model, check_path, check_upstream_model, check_weight, distinct
+from control_plane.spec.findings import Finding, severity_of
+from control_plane.spec.origin import Origin
+from control_plane.spec.presets import DIALECT_NAMES, DialectName
+from control_plane.spec.quantities import Duration, Quantity
+
+API_VERSION: Final = "headgate.dev/v1alpha1"
+
+MAX_GROUPS: Final = 10  # groups of a plan; each is at most one attempt, and nobody waits for eleven
+MAX_TARGETS: Final = 32  # targets of a group
+MAX_MODELS: Final = 256  # names that one route serves
+MAX_CREDENTIALS: Final = 32  # keys of a pool
+MAX_HEADERS: Final = 32  # static headers of a provider
+MAX_WEIGHT: Final = 1_000_000  # Envoy sums weights in 32 bits
+BACKOFF_MS: Final = 250  # the longest pause before a retry, counted into the idle timer's floor
+
+RetryReason = Literal["transient", "rate_limited", "unreadable", "credential"]
+RETRY_REASONS: Final[tuple[RetryReason, ...]] = ("transient", "rate_limited", "unreadable", "credential")
+
+DnsLabel = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", min_length=1, max_length=63)]
+EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256)]
+FilePath = Annotated[str, StringConstraints(min_length=1, max_length=4096), AfterValidator(check_path)]
+ServerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$", max_length=253)]
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(check_model)]
+UpstreamModel = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(check_upstream_model)]
+LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$", max_length=317)]
+LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$", max_length=63)]
+AnnotationValue = Annotated[str, StringConstraints(max_length=262_144)]  # Kubernetes' own bound for all annotations together
+HeaderName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+HeaderValue = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+
+
+class Shape(BaseModel):
+    """Base of everything in a spec."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        hide_input_in_errors=True,  # the input may hold a key that was pasted into the wrong place
+    )
+
+
+class Metadata(Shape):
+    """Name and annotations, as in Kubernetes."""
+
+    name: DnsLabel = Field(description="Unique among documents of one kind: lower-case letters, digits and dashes")
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=64, description="Free labels, for selection and reports")
+    annotations: dict[LabelKey, AnnotationValue] = Field(default_factory=dict, max_length=64, description="Free notes; never interpreted")
+
+
+class SecretRef(Shape):
+    """Where a key is: exactly one of `env` and `file`."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["env"]}, {"required": ["file"]}]})
+
+    env: EnvName | None = Field(default=None, description="Name of an environment variable of the control plane that holds the key")
+    file: FilePath | None = Field(
+        default=None, description="File that holds the key and nothing else, relative to the spec file; it is watched for changes"
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.env is None) == (self.file is None):
+            raise PydanticCustomError("HG1014", "needs exactly one of env and file", {"fix": "write {env: NAME} or {file: path}"})
+        return self
+
+
+class Credential(Shape):
+    """One key of a provider."""
+
+    secret_ref: SecretRef = Field(description="Reference to the key; the key itself never stands in a spec")
+
+
+class Limits(Shape):
+    """What the vendor grants this account."""
+
+    concurrency: Annotated[int, Quantity(1, 1_000_000)] | None = Field(default=None, description="Requests in flight at once")
+    requests_per_minute: Annotated[int, Quantity(1, 10**12)] | None = Field(
+        default=None, description="Requests a minute; recorded, not enforced yet"
+    )
+    tokens_per_minute: Annotated[int, Quantity(1, 10**15)] | None = Field(
+        default=None, description="Tokens a minute; recorded, not enforced yet"
+    )
+
+
+class Tls(Shape):
+    """How the provider's certificate is verified. Verification cannot be switched off."""
+
+    ca_file: FilePath | None = Field(
+        default=None, description="PEM bundle of the authorities to trust instead of the system's, relative to the spec file"
+    )
+    server_name: ServerName | None = Field(
+        default=None, description="Name to send (SNI) and to verify, where it differs from the base URL's host"
+    )
+
+
+class ProviderSpec(Shape):
+    """An account at a vendor, or a self-hosted server."""
+
+    preset: Annotated[str, StringConstraints(min_length=1, max_length=63)] = Field(
+        description="Kind of provider: sets dialect, paths, how the key is sent, and the base URL"
+    )
+    base_url: Annotated[str, StringConstraints(min_length=1, max_length=MAX_URL), AfterValidator(check_base_url)] | None = Field(
+        default=None, description="http(s) URL before the preset's paths, for example https://api.example.com/v1; overrides the preset's"
+    )
+    allow_insecure: bool = Field(default=False, description="Permit plain http and private addresses in baseUrl")
+    credentials: tuple[Credential, ...] = Field(
+        default=(), max_length=MAX_CREDENTIALS, description="Keys of the account; only the first is used in this version"
+    )
+    headers: Annotated[dict[HeaderName, HeaderValue], AfterValidator(check_headers)] = Field(
+        default_factory=dict,
+        max_length=MAX_HEADERS,
+        description="Fixed extra request headers, literal values; not for keys. They win over the preset's of the same name",
+    )
+    limits: Limits = Field(default_factory=Limits, description="What the vendor grants this account")
+    tls: Tls = Field(default_factory=Tls, description="Verification of the provider's certificate")
+
+
+class Target(Shape):
+    """A provider and one of its models."""
+
+    provider: DnsLabel = Field(description="Name of a Provider document")
+    model: UpstreamModel = Field(description="The model's name at that provider")
+    weight: Annotated[int, Field(ge=1, le=MAX_WEIGHT), BeforeValidator(check_weight)] = Field(
+        default=100, description="Share of the group's requests, relative to the other weights of the group"
+    )
+
+    @property
+    def key(self) -> str:
+        """`provider/model`, the target's name everywhere."""
+        return f"{self.provider}/{self.model}"
+
+
+class Group(Shape):
+    """Weighted targets of which one attempt picks one."""
+
+    targets: tuple[Target, ...] = Field(min_length=1, max_length=MAX_TARGETS, description="Targets that share this attempt by weight")
+
+
+class Timeouts(Shape):
+    """The four timers of a request."""
+
+    connect_ms: Annotated[int, Duration("10ms", "1m")] = Field(
+        default=2_000, alias="connect", description="To reach a provider, per attempt"
+    )
+    first_token_ms: Annotated[int, Duration("10ms", "30m")] = Field(
+        default=30_000,
+        alias="firstToken",
+        description="From the sent request to the first byte of the answer, per attempt; then the next group is tried",
+    )
+    idle_ms: Annotated[int, Duration("10ms", "1h")] = Field(
+        default=60_000,
+        alias="idle",
+        description="Longest silence. It runs on across attempts, so it is raised to attempts x (connect + firstToken + 250ms)",
+    )
+    total_ms: Annotated[int, Duration("10ms", "24h")] = Field(default=600_000, alias="total", description="The whole request, all attempts")
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    schema.pop("default", None)
+
+
+class Retry(Shape):
+    """When a request moves on to the next group."""
+
+    attempts: int = Field(
+        default=0,
+        ge=1,
+        le=MAX_GROUPS,
+        description="Attempts in all; default: the number of groups. The last group serves the ones beyond it",
+        json_schema_extra=_without_default,  # 0 stands for "not written" until the route fills it in
+    )
+    on: Annotated[tuple[RetryReason, ...], AfterValidator(distinct)] = Field(
+        default=RETRY_REASONS,
+        max_length=len(RETRY_REASONS),
+        json_schema_extra={"uniqueItems": True},
+        description="transient: connect failures, timers, 5xx; rate_limited: 429; unreadable: an answer that is none; credential: 401, 403",
+    )
+
+
+class ModelRouteSpec(Shape):
+    """What clients name as `model`, and what serves it."""
+
+    models: Annotated[tuple[ModelName, ...], AfterValidator(distinct)] = Field(
+        min_length=1,
+        max_length=MAX_MODELS,
+        json_schema_extra={"uniqueItems": True},
+        description="Names that clients send; exact, case-sensitive, each in one route only",
+    )
+    plan: tuple[Group, ...] = Field(
+        min_length=1, max_length=MAX_GROUPS, description="Attempt 1 uses the first group, attempt 2 the second, and so on"
+    )
+    timeouts: Timeouts = Field(default_factory=Timeouts, description="The four timers of a request")
+    retry: Retry = Field(default_factory=Retry, description="When a request moves on to the next group")
+    dialects: Annotated[tuple[DialectName, ...], AfterValidator(distinct)] = Field(
+        default=DIALECT_NAMES,
+        min_length=1,
+        max_length=len(DIALECT_NAMES),
+        json_schema_extra={"uniqueItems": True},
+        description="Dialects in which clients may use the route",
+    )
+    first_event_hold: bool = Field(
+        default=False, description="Hold an answer until its first event, so that an error inside a 200 fails over without translation too"
+    )
+    max_request_bytes: Annotated[int, Quantity(1024, 256 * 1024**2)] = Field(
+        default=32 * 1024**2, description="Largest request body; it is kept in memory for retries"
+    )
+
+    @model_validator(mode="after")
+    def _fill_in_attempts(self) -> Self:
+        if self.retry.attempts == 0:
+            written = self.retry.model_fields_set
+            filled = Retry.model_construct(written, attempts=len(self.plan), on=self.retry.on)
+            object.__setattr__(self, "retry", filled)
+        return self
+
+    @property
+    def idle_floor_ms(self) -> int:
+        """What the idle timer must at least be: Envoy runs it on across attempts until response headers arrive."""
+        return self.retry.attempts * (self.timeouts.connect_ms + self.timeouts.first_token_ms + BACKOFF_MS)
+
+    @property
+    def effective_idle_ms(self) -> int:
+        """The idle timer to configure: as written, raised to `idle_floor_ms`."""
+        return max(self.timeouts.idle_ms, self.idle_floor_ms)
+
+
+class Document(Shape):
+    """What all kinds share."""
+
+    api_version: Literal["headgate.dev/v1alpha1"] = Field(default=API_VERSION, description="Version of this format")
+    metadata: Metadata = Field(description="Name, labels, annotations")
+
+    _origin: Origin | None = PrivateAttr(default=None)
+
+    @property
+    def name(self) -> str:
+        return self.metadata.name
+
+    @property
+    def origin(self) -> Origin | None:
+        """Where it was written; None for a document that was built in Python."""
+        return self._origin
+
+    def written_at(self, origin: Origin) -> Self:
+        """Note where it was written."""
+        self._origin = origin
+        return self
+
+    def resolve_path(self, path: str) -> Path:
+        """A path out of this document: absolute as it is, relative to the spec file otherwise."""
+        return self._origin.path.parent / path if self._origin else Path(path)
+
+    def finding(self, code: str, path: Sequence[str | int], message: str, fix: str = "", *, key: bool = False) -> Finding:
+        """A finding about the value (or with `key` the key) at `path`, such as ("spec", "plan", 0)."""
+        line, col = self._origin.find(path, key=key) if self._origin else (1, 1)
+        file = self._origin.name if self._origin else ""
+        return Finding(code, severity_of(code), ".".join(map(str, path)), message, fix, file, line, col)
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
+    __hash__ = None  # type: ignore[assignment]  # holds dicts; equality ignores the origin
+
+
+class Provider(Document):
+    """An account at a vendor, or a self-hosted server."""
+
+    kind: Literal["Provider"] = Field(default="Provider", description="Provider")
+    spec: ProviderSpec = Field(description="How to reach it")
+
+
+class ModelRoute(Document):
+    """A model name that clients may send, and the plan behind it."""
+
+    kind: Literal["ModelRoute"] = Field(default="ModelRoute", description="ModelRoute")
+    spec: ModelRouteSpec = Field(description="Names, plan and timers")
+
+
+AnyDocument = Provider | ModelRoute
+KINDS: Final[dict[str, type[Provider] | type[ModelRoute]]] = {"Provider": Provider, "ModelRoute": ModelRoute}
+
+
+@dataclass(frozen=True, slots=True)
+class SpecSet:
+    """All documents that are in force together, each kind sorted by name."""
+
+    providers: tuple[Provider, ...] = ()
+    routes: tuple[ModelRoute, ...] = ()
+
+    @classmethod
+    def of(cls, documents: Sequence[AnyDocument]) -> SpecSet:
+        """Sorted by kind and name. Names are expected to be unique within a kind (`check.check_set` reports the others)."""
+        providers = tuple(sorted((doc for doc in documents if isinstance(doc, Provider)), key=lambda doc: doc.name))
+        routes = tuple(sorted((doc for doc in documents if isinstance(doc, ModelRoute)), key=lambda doc: doc.name))
+        return cls(providers, routes)
+
+    def as_dicts(self) -> list[dict[str, Any]]:
+        """Every document as it would be written, with defaults, in the order of this set."""
+        return [doc.model_dump(mode="json", by_alias=True, exclude_none=True) for doc in (*self.providers, *self.routes)]

@@ -1,0 +1,13 @@
+"""Kinds of providers as data: one YAML file each."""
+
+from control_plane.spec.presets.preset import (
+    DIALECT_NAMES,
+    DialectName,
+    OperationName,
+    Preset,
+    PresetAuth,
+    PresetDialect,
+    load_presets,
+)
+
+__all__ = ["DIALECT_NAMES", "DialectName", "OperationName", "Preset", "PresetAuth", "PresetDialect", "load_presets"]

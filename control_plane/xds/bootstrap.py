@@ -1,0 +1,33 @@
+"""The bootstrap an Envoy starts with: who it is, where its control plane is, and nothing that can change at run time."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from control_plane.kit.data_files import data_file
+
+
+def address(text: str) -> dict[str, Any]:
+    """An Envoy address from "/path/to/socket" or "host:port"."""
+    if text.startswith("/"):
+        return {"pipe": {"path": text, "mode": 0o600}}
+    host, _, port = text.rpartition(":")
+    return {"socket_address": {"address": host.strip("[]"), "port_value": int(port)}}
+
+
+def bootstrap(*, node_id: str, cluster: str, control_plane: str, admin: str) -> str:
+    """The bootstrap as JSON (never YAML: its reader takes unquoted `n` and `y` for booleans).
+
+    `control_plane` is where ADS is served, `admin` where Envoy shall serve its own admin API; each is a socket path or
+    host:port. A host name instead of an address makes the cluster a DNS cluster.
+    """
+    config = json.loads(data_file("bootstrap.json").read_text(encoding="utf-8"))
+    config["node"] = {"id": node_id, "cluster": cluster}
+    config["admin"]["address"] = address(admin)
+    upstream = config["static_resources"]["clusters"][0]
+    upstream["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"] = address(control_plane)
+    upstream["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"].get("pipe", {}).pop("mode", None)
+    if not control_plane.startswith("/") and not control_plane.rpartition(":")[0].replace(".", "").isdigit():
+        upstream["type"] = "STRICT_DNS"
+    return json.dumps(config, indent=1)

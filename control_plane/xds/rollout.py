@@ -1,0 +1,99 @@
+"""Decisions about a change, without I/O: what to fall back to when parts of it are bad, and when old parts may go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from control_plane.xds.resource import CDS, ECDS, EDS, RDS, SDS, Ref, Resource
+from control_plane.xds.snapshot import Snapshot
+from control_plane.xds.subscription import AdsStream, in_use
+
+RETAINED: Final = frozenset({CDS, EDS, SDS, ECDS, RDS})
+"""Types that others refer to, which are therefore taken away after the change that stops using them. Listeners and scopes
+go at once: under a new name they may claim the same address or key, and what has left the specs must stop being served."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reverted:
+    """A snapshot with the bad parts replaced; `restored` have an older version, `dropped` are left out."""
+
+    snapshot: Snapshot
+    restored: frozenset[Ref]
+    dropped: frozenset[Ref]
+
+
+def revert(desired: Snapshot, bad: Collection[Ref], older: Callable[[Ref], Resource | None], provided: Collection[Ref] = ()) -> Reverted:
+    """`desired` without its `bad` resources, still closed.
+
+    Each bad resource falls back to its `older` version (which brings along what it refers to). One that has none is left
+    out, and whatever names it falls back in turn. Other changes of `desired` are kept.
+    """
+    result = {resource.key: resource for resource in desired}
+    restored: set[Ref] = set()
+    dropped: set[Ref] = set()
+    todo = sorted(bad)
+    while todo:
+        key = todo.pop()
+        if key in dropped:
+            continue
+        old = older(key) if key not in restored else None
+        bringing = _bring(old, result, older, dropped, provided) if old is not None else None
+        if bringing is not None:
+            result.update(bringing)
+            restored |= bringing.keys()
+            continue
+        result.pop(key, None)
+        dropped.add(key)
+        restored.discard(key)
+        todo += sorted(other for other, resource in result.items() if key in resource.refs)
+    return Reverted(Snapshot.of(result.values(), routes=desired.routes), frozenset(restored), frozenset(dropped))
+
+
+def _bring(
+    old: Resource, present: dict[Ref, Resource], older: Callable[[Ref], Resource | None], dropped: set[Ref], provided: Collection[Ref]
+) -> dict[Ref, Resource] | None:
+    """`old` and everything it needs that is not present; None when something it needs cannot be had."""
+    bringing = {old.key: old}
+    todo = list(old.refs)
+    while todo:
+        ref = todo.pop()
+        if ref in bringing or ref in present or ref in provided:
+            continue
+        needed = older(ref) if ref not in dropped else None
+        if needed is None:
+            return None
+        bringing[ref] = needed
+        todo.extend(needed.refs)
+    return bringing
+
+
+@dataclass(slots=True)
+class Retired:
+    """A resource that is no longer wanted but still served, because nodes may use it. Times are monotonic seconds."""
+
+    resource: Resource
+    since: float
+    unused_since: float | None = None
+
+
+def still_used(retired: Iterable[Ref], live: Snapshot, streams: Iterable[AdsStream]) -> set[Ref]:
+    """Those of `retired` that some connected node still reaches from what stays (or, where a node's versions are unknown, all)."""
+    waiting = set(retired)
+    used: set[Ref] = set()
+    for stream in streams:
+        if not waiting - used:
+            break
+        names = in_use(stream.holdings(), live)
+        used |= waiting if names is None else waiting & names
+    return used
+
+
+def mass_delete(before: Collection[str], after: Collection[str], limit: float) -> str | None:
+    """Why this change looks like an emptied source, or None: more than `limit` (0..1) of the routes vanish."""
+    gone = set(before) - set(after)
+    if len(gone) <= limit * len(before):
+        return None
+    some = ", ".join(sorted(gone)[:3])
+    return f"{len(gone)} of {len(before)} routes would vanish at once ({some}{', ...' if len(gone) > 3 else ''}): more than {limit:.0%} needs confirmation"

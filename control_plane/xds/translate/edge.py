@@ -1,0 +1,97 @@
+"""The default scope: what every request meets before its model is known, and all that needs no model.
+
+Its routes never lead to a provider, so a request that the edge filter could not handle (a Lua error lets a request
+through unchanged) ends here with an error and not at a wrong provider.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+from google.protobuf.struct_pb2 import ListValue, Struct
+from google.protobuf.wrappers_pb2 import UInt32Value, UInt64Value
+
+from control_plane.ir.operations import OPERATIONS, Operation
+from control_plane.pb.core_pb2 import Metadata
+from control_plane.pb.matcher_pb2 import StringMatcher
+from control_plane.pb.route_pb2 import HeaderMatcher, Route, RouteConfiguration, RouteMatch, VirtualHost
+from control_plane.xds.resource import RDS, Resource
+from control_plane.xds.translate.errors import answer, json_answer
+from control_plane.xds.translate.names import DEFAULT_SCOPE, LUA_NAMESPACE
+
+CREATED: Final = 1_735_689_600
+"""`created` of every listed model (2025-01-01): clients demand the field, and an alias has no birthday."""
+
+NOT_ROUTED: Final = "no model of this gateway fits the request"
+"""The edge filter replaces it by a text with the nearest names; seen as it is only if that filter failed."""
+
+
+@lru_cache(maxsize=8)
+def default_table(models: tuple[str, ...], max_request_bytes: int) -> Resource:
+    """The route configuration of the default scope."""
+    routes = [r for operation in OPERATIONS for r in _operation(operation, models)]
+    routes += _model_lists(models)
+    routes += [
+        _unknown_path("/v1/messages", "anthropic-messages"),
+        _unknown_path("/", "openai-chat"),
+    ]
+    body_limit = max((len(r.direct_response.body.inline_bytes) for r in routes), default=0)
+    table = RouteConfiguration(
+        name=DEFAULT_SCOPE,
+        virtual_hosts=[
+            VirtualHost(name=DEFAULT_SCOPE, domains=["*"], routes=routes, request_body_buffer_limit=UInt64Value(value=max_request_bytes))
+        ],
+        max_direct_response_body_size_bytes=UInt32Value(value=max(body_limit, 4096)),
+    )
+    return Resource(type_url=RDS, name=DEFAULT_SCOPE, body=table.SerializeToString(deterministic=True))
+
+
+def _operation(operation: Operation, models: tuple[str, ...]) -> list[Route]:
+    facts = Struct()
+    names = ListValue()
+    names.extend(models)
+    facts.update({"dialect": operation.dialect, "operation": operation.name})
+    facts["models"] = names
+    call = RouteMatch(path=operation.path, headers=[_method("POST")])
+    wrong = f"{operation.path} takes POST only"
+    return [
+        answer(call, 404, operation.dialect, "model_not_found", NOT_ROUTED, metadata=Metadata(filter_metadata={LUA_NAMESPACE: facts})),
+        answer(RouteMatch(path=operation.path), 405, operation.dialect, "method_not_allowed", wrong),
+    ]
+
+
+def _model_lists(models: tuple[str, ...]) -> list[Route]:
+    """`GET /v1/models` and `GET /v1/models/<model>`: Anthropic's shape for clients that say which version they speak."""
+    anthropic = HeaderMatcher(name="anthropic-version", present_match=True)
+    cards = {m: ({"id": m, "object": "model", "created": CREATED, "owned_by": "headgate"}, _anthropic_card(m)) for m in models}
+    listed = {
+        "data": [card for _, card in cards.values()],
+        "has_more": False,
+        "first_id": models[0] if models else None,
+        "last_id": models[-1] if models else None,
+    }
+    get = _method("GET")
+    routes = [
+        json_answer(RouteMatch(path="/v1/models", headers=[get, anthropic]), 200, listed),
+        json_answer(RouteMatch(path="/v1/models", headers=[get]), 200, {"object": "list", "data": [card for card, _ in cards.values()]}),
+        answer(RouteMatch(path="/v1/models"), 405, "openai-chat", "method_not_allowed", "/v1/models takes GET only"),
+    ]
+    for model, (openai_card, anthropic_card) in cards.items():
+        path = f"/v1/models/{model}"
+        routes.append(json_answer(RouteMatch(path=path, headers=[get, anthropic]), 200, anthropic_card))
+        routes.append(json_answer(RouteMatch(path=path, headers=[get]), 200, openai_card))
+    return routes
+
+
+def _anthropic_card(model: str) -> dict[str, object]:
+    return {"type": "model", "id": model, "display_name": model, "created_at": "2025-01-01T00:00:00Z"}
+
+
+def _unknown_path(prefix: str, dialect: str) -> Route:
+    known = ", ".join(f"POST {o.path}" for o in OPERATIONS)
+    return answer(RouteMatch(prefix=prefix), 404, dialect, "unknown_path", f"unknown path; this gateway serves {known}, GET /v1/models")
+
+
+def _method(name: str) -> HeaderMatcher:
+    return HeaderMatcher(name=":method", string_match=StringMatcher(exact=name))

@@ -1,0 +1,48 @@
+"""Errors that Envoy answers by itself, in the client's dialect."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from control_plane.pb.core_pb2 import DataSource, HeaderValue, HeaderValueOption, Metadata
+from control_plane.pb.route_pb2 import DirectResponseAction, Route, RouteMatch
+
+ANTHROPIC_TYPES: Final = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    413: "request_too_large",
+    415: "invalid_request_error",
+    429: "rate_limit_error",
+    500: "api_error",
+    502: "api_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+"""Anthropic's error type for a status, as its API documentation lists them."""
+
+
+def error_object(dialect: str, status: int, code: str, message: str) -> dict[str, object]:
+    """The error body of that dialect as plain data."""
+    if dialect == "anthropic-messages":
+        return {"type": "error", "error": {"type": ANTHROPIC_TYPES[status], "message": message}}
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
+def json_answer(match: RouteMatch, status: int, body: object, *, name: str = "", metadata: Metadata | None = None) -> Route:
+    """A route that answers `body` as JSON by itself."""
+    content_type = HeaderValueOption(
+        header=HeaderValue(key="content-type", value="application/json"), append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+    )
+    action = DirectResponseAction(status=status, body=DataSource(inline_bytes=msgspec.json.encode(body)))
+    return Route(name=name, match=match, metadata=metadata, direct_response=action, response_headers_to_add=[content_type])
+
+
+def answer(match: RouteMatch, status: int, dialect: str, code: str, message: str, *, metadata: Metadata | None = None) -> Route:
+    """A route that answers an error by itself."""
+    return json_answer(match, status, error_object(dialect, status, code, message), metadata=metadata)

@@ -1,0 +1,1 @@
+"""One file per HTTP filter that Headgate puts into Envoy."""

@@ -1,0 +1,55 @@
+"""First filter of every target: wipe what the client or an earlier attempt left, then set what this provider needs.
+
+`header_mutation` with the `%SECRET()%` formatter, and not `credential_injector`: one filter does the wiping and the
+setting, and a key that has not arrived becomes the vendor's own 401, which fails over, where the injector answers 401
+itself, which Envoy never retries.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+from control_plane.ir.model import Auth, Provider
+from control_plane.pb.config_source_pb2 import AggregatedConfigSource, ApiVersion, ConfigSource
+from control_plane.pb.core_pb2 import HeaderValue, HeaderValueOption, TypedExtensionConfig
+from control_plane.pb.generic_secret_pb2 import GenericSecret
+from control_plane.pb.header_mutation_pb2 import HeaderMutation as HeaderMutationFilter
+from control_plane.pb.header_mutation_pb2 import Mutations
+from control_plane.pb.http_filter_pb2 import HttpFilter
+from control_plane.pb.mutation_rules_pb2 import HeaderMutation
+from control_plane.pb.secret_pb2 import SdsSecretConfig
+from control_plane.xds.translate.names import MODEL_HEADER
+from control_plane.xds.translate.packing import duration, pack
+
+CREDENTIAL_HEADERS: Final = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie", "proxy-authorization")
+"""Everything that may carry a secret, under any vendor's name: removed before every attempt."""
+
+TRACES: Final = ("x-forwarded-for", "x-forwarded-proto", "accept-encoding", MODEL_HEADER)
+"""What vendors have no business to see; and compressed answers could not be metered."""
+
+SECRET_WAIT_MS: Final = 2_000
+"""How long a target may warm up for its key. Never 0 (= for ever): a plan that names a warming target is a 503."""
+
+
+@lru_cache(maxsize=4096)
+def credentials(provider: Provider) -> HttpFilter:
+    """The filter for one provider."""
+    mutations = [HeaderMutation(remove=name) for name in (*CREDENTIAL_HEADERS, *TRACES)]
+    mutations += [_set(name, value.replace("%", "%%"), HeaderValueOption.ADD_IF_ABSENT) for name, value in provider.headers]
+    formatters = []
+    if provider.auth is not None:
+        mutations.append(_set(provider.auth.header, f"{provider.auth.prefix}%SECRET(key)%", HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD))
+        source = GenericSecret(secret_configs={"key": _reference(provider.auth)})
+        formatters.append(TypedExtensionConfig(name="envoy.formatter.generic_secret", typed_config=pack(source)))
+    config = HeaderMutationFilter(mutations=Mutations(request_mutations=mutations, formatters=formatters))
+    return HttpFilter(name="envoy.filters.http.header_mutation", typed_config=pack(config))
+
+
+def _set(name: str, value: str, action: HeaderValueOption.HeaderAppendAction) -> HeaderMutation:
+    return HeaderMutation(append=HeaderValueOption(header=HeaderValue(key=name, value=value), append_action=action))
+
+
+def _reference(auth: Auth) -> SdsSecretConfig:
+    source = ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3, initial_fetch_timeout=duration(SECRET_WAIT_MS))
+    return SdsSecretConfig(name=auth.secret, sds_config=source)

@@ -1,0 +1,125 @@
+"""What Envoy answers by itself (nobody reachable, timed out, too large), put into the client's dialect.
+
+Answers of our own filters are JSON already and carry no response flag, so only flagged replies and the two statuses
+that no filter of ours uses (413, 500) are rewritten. The dialect comes from what the edge filter noted, since the path
+may be an upstream path by then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from envoy_data_plane.envoy.config.accesslog.v3 import (
+    AccessLogFilter,
+    AndFilter,
+    ComparisonFilter,
+    ComparisonFilterOp,
+    HeaderFilter,
+    MetadataFilter,
+    ResponseFlagFilter,
+    StatusCodeFilter,
+)
+from envoy_data_plane.envoy.config.core.v3 import (
+    HeaderValue,
+    HeaderValueOption,
+    HeaderValueOptionHeaderAppendAction,
+    RuntimeUInt32,
+    SubstitutionFormatString,
+)
+from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import LocalReplyConfig, ResponseMapper
+from envoy_data_plane.envoy.type.matcher.v3 import MetadataMatcher, MetadataMatcherPathSegment, StringMatcher, ValueMatcher
+from envoy_data_plane.google.protobuf import Struct
+
+from control_plane.xds.translate.errors import error_object
+from control_plane.xds.translate.names import NAMESPACE
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A kind of local reply: which ones it is for (flags, or a status), and what the client is told."""
+
+    flags: tuple[str, ...]
+    from_status: int
+    status: int
+    code: str
+    message: str
+    retry_after_s: int | None = None
+
+
+REPLIES: Final = (
+    Reply(
+        (),
+        413,
+        413,
+        "request_too_large",
+        "the request body is larger than this route accepts; send less, or raise maxRequestBytes of the route",
+    ),
+    Reply((), 500, 503, "gateway_unavailable", "a part of the gateway is not available at the moment; try again", retry_after_s=1),
+    Reply(("UT", "SI", "DT", "UMSDR"), 0, 504, "timeout", "no provider of this model answered in time; try again"),
+    Reply(
+        ("UF", "UH", "UC", "UR", "LR", "URX", "UPE", "UO", "NC", "OM"),
+        0,
+        503,
+        "no_provider_available",
+        "no provider of this model could be reached; try again",
+        retry_after_s=1,
+    ),
+    Reply(("NR",), 0, 404, "not_found", "no such route"),
+    Reply(("DPE",), 0, 400, "bad_request", "malformed HTTP request"),
+)
+
+
+def local_replies() -> LocalReplyConfig:
+    """One mapper for each kind of reply and way to know the dialect."""
+    mappers = []
+    for reply in REPLIES:
+        for dialect, filters in _dialects():
+            mappers.append(
+                ResponseMapper(
+                    filter=_all([*_kind(reply), *filters]),
+                    status_code=reply.status,
+                    body_format_override=SubstitutionFormatString(
+                        json_format=Struct.from_dict(error_object(dialect, reply.status, reply.code, reply.message)),
+                        content_type="application/json",
+                    ),
+                    headers_to_add=_retry_after(reply),
+                )
+            )
+    return LocalReplyConfig(mappers=mappers)
+
+
+def _dialects() -> list[tuple[str, list[AccessLogFilter]]]:
+    noted = [(d, [_noted(d)]) for d in ("anthropic-messages", "openai-chat")]
+    by_path = AccessLogFilter(
+        header_filter=HeaderFilter(header=HeaderMatcher(name=":path", string_match=StringMatcher(prefix="/v1/messages")))
+    )
+    return [*noted, ("anthropic-messages", [by_path]), ("openai-chat", [])]
+
+
+def _noted(dialect: str) -> AccessLogFilter:
+    matcher = MetadataMatcher(
+        filter=NAMESPACE,
+        path=[MetadataMatcherPathSegment(key="dialect")],
+        value=ValueMatcher(string_match=StringMatcher(exact=dialect)),
+    )
+    return AccessLogFilter(metadata_filter=MetadataFilter(matcher=matcher, match_if_key_not_found=False))
+
+
+def _kind(reply: Reply) -> list[AccessLogFilter]:
+    if reply.flags:
+        return [AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=list(reply.flags)))]
+    value = RuntimeUInt32(default_value=reply.from_status, runtime_key=f"headgate.local_reply.{reply.from_status}")
+    return [AccessLogFilter(status_code_filter=StatusCodeFilter(comparison=ComparisonFilter(op=ComparisonFilterOp.EQ, value=value)))]
+
+
+def _all(filters: list[AccessLogFilter]) -> AccessLogFilter:
+    return filters[0] if len(filters) == 1 else AccessLogFilter(and_filter=AndFilter(filters=filters))
+
+
+def _retry_after(reply: Reply) -> list[HeaderValueOption]:
+    if reply.retry_after_s is None:
+        return []
+    header = HeaderValue(key="retry-after", value=str(reply.retry_after_s))
+    return [HeaderValueOption(header=header, append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD)]

@@ -1,0 +1,54 @@
+"""Names of Envoy resources. They are derived from content, so that equal things share one resource."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from control_plane.ir.model import DEFAULT_CONNECT_MS, Route, TargetUse
+
+DEFAULT_SCOPE: Final = "default"
+"""Scope and route table for requests whose model is not known (yet)."""
+
+NO_MODEL: Final = "*"
+"""Value of the model header before the edge filter has read the body. Specs refuse it as a model name."""
+
+MODEL_HEADER: Final = "x-headgate-model"
+LANE_HEADER: Final = "x-headgate-lane"
+NAMESPACE: Final = "headgate"
+"""Namespace of our metadata on clusters, and of what the edge filter learns about a request."""
+
+TRANSLATION_NAMESPACE: Final = "headgate.translation"
+"""Namespace of what the translator learns about an answer (usage, stop reason)."""
+
+LUA_NAMESPACE: Final = "envoy.filters.http.lua"
+TRANSLATOR_CLUSTER: Final = "headgate-translator"
+XDS_CLUSTER: Final = "headgate-control-plane"
+LISTENER: Final = "edge"
+
+
+def provider_cluster(provider: str, connect_ms: int) -> str:
+    """A provider has one connection pool, and a further one per connect timer that is not the usual one."""
+    return f"provider:{provider}" if connect_ms == DEFAULT_CONNECT_MS else f"provider:{provider}~{connect_ms}ms"
+
+
+def target_cluster(use: TargetUse) -> str:
+    """One thin cluster for each distinct use of a target; the suffixes say what sets it apart."""
+    name = f"target:{use.target}@{use.client_dialect}"
+    if use.operation not in ("", "chat"):
+        name += f"/{use.operation}"
+    if use.connect_ms != DEFAULT_CONNECT_MS:
+        name += f"~{use.connect_ms}ms"
+    for flag, on in (("hold", use.hold), ("rename", use.rename), ("restore", use.restore)):
+        if on:
+            name += f"+{flag}"
+    return name
+
+
+def route_table(route: Route) -> str:
+    """The route configuration of a ModelRoute."""
+    return f"route:{route.name}"
+
+
+def scope(model: str) -> str:
+    """The scope that leads a model name to its route configuration."""
+    return f"model:{model}"

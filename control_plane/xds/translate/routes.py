@@ -1,0 +1,146 @@
+"""A ModelRoute: one route configuration, and one scope for each model name that leads to it.
+
+Scoped routes, because a weight flip then touches one small resource: at 1,000 routes 0.3 kB and 4 ms of Envoy's CPU
+instead of 400 kB and 26 ms for one big table.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+from google.protobuf.struct_pb2 import Struct
+from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value, UInt64Value
+
+from control_plane.ir.model import Entry, Route
+from control_plane.ir.operations import OPERATIONS
+from control_plane.pb.core_pb2 import HeaderValue, HeaderValueOption, Metadata, TypedExtensionConfig
+from control_plane.pb.priority_group_pb2 import ClusterWeight, PriorityGroup, PriorityGroupClusterSpecifier
+from control_plane.pb.route_pb2 import (
+    ClusterSpecifierPlugin,
+    RetryPolicy,
+    RouteAction,
+    RouteConfiguration,
+    RouteMatch,
+    ScopedRouteConfiguration,
+    VirtualHost,
+)
+from control_plane.pb.route_pb2 import Route as EnvoyRoute
+from control_plane.xds.resource import CDS, RDS, SRDS, Resource
+from control_plane.xds.translate.names import LUA_NAMESPACE, NAMESPACE, route_table, scope, target_cluster
+from control_plane.xds.translate.packing import duration, pack
+
+RETRY_CONDITIONS: Final = {
+    "transient": ("5xx", "reset", "connect-failure", "refused-stream"),
+    "unreadable": ("5xx",),
+    "rate_limited": ("retriable-status-codes",),
+    "credential": ("retriable-status-codes",),
+}
+"""What operators name in `retry.on`, in Envoy's words. An unreadable answer reaches the router as a 503 of the hold."""
+
+RETRY_STATUSES: Final = {"rate_limited": (429,), "credential": (401, 403)}
+BACKOFF_MS: Final = (5, 50)
+"""Base and maximum pause between attempts. Short, because the next attempt goes to another provider."""
+
+ABOUT: Final = (
+    ("x-headgate-request-id", "%STREAM_ID%"),
+    ("x-headgate-target", "%CLUSTER_METADATA(headgate:target)%"),
+    ("x-headgate-attempts", "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
+)
+PRIVATE_RESPONSE_HEADERS: Final = ("set-cookie", "alt-svc", "openai-organization", "openai-project", "anthropic-organization-id")
+"""The provider account's business, not the caller's."""
+
+
+@lru_cache(maxsize=16_384)
+def route(node: Route) -> Resource:
+    """The route configuration of one ModelRoute."""
+    paths = {(o.dialect, o.name): o.path for o in OPERATIONS}
+    routes = [
+        EnvoyRoute(
+            name=node.name,
+            match=RouteMatch(path=paths[entry.dialect, entry.operation]),
+            metadata=_facts(node, entry),
+            route=_action(node, entry),
+        )
+        for entry in node.entries
+    ]
+    table = RouteConfiguration(
+        name=route_table(node),
+        virtual_hosts=[
+            VirtualHost(
+                name=node.name,
+                domains=["*"],
+                routes=routes,
+                include_request_attempt_count=True,
+                request_body_buffer_limit=UInt64Value(value=node.max_request_bytes),
+                response_headers_to_add=[
+                    HeaderValueOption(header=HeaderValue(key=k, value=v), append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD)
+                    for k, v in ABOUT
+                ],
+                response_headers_to_remove=PRIVATE_RESPONSE_HEADERS,
+            )
+        ],
+    )
+    targets = frozenset((CDS, target_cluster(c.use)) for entry in node.entries for group in entry.groups for c in group)
+    return Resource(type_url=RDS, name=route_table(node), body=table.SerializeToString(deterministic=True), refs=targets)
+
+
+def scopes(node: Route) -> list[Resource]:
+    """One scope for each name of the route."""
+    return [scope_of(model, route_table(node)) for model in node.models]
+
+
+@lru_cache(maxsize=65_536)
+def scope_of(model: str, table: str, name: str | None = None) -> Resource:
+    """The scope in which the model header says `model`."""
+    key = ScopedRouteConfiguration.Key(fragments=[ScopedRouteConfiguration.Key.Fragment(string_key=model)])
+    name = name or scope(model)
+    body = ScopedRouteConfiguration(name=name, route_configuration_name=table, key=key)
+    return Resource(type_url=SRDS, name=name, body=body.SerializeToString(deterministic=True), refs=frozenset({(RDS, table)}))
+
+
+def _facts(node: Route, entry: Entry) -> Metadata:
+    """What the edge filter must know about the route of a model, and what the journal says."""
+    facts = Struct()
+    facts.update({"route": node.name, "meter": True})
+    if entry.rename is not None:
+        facts["rename"] = entry.rename
+    if any(c.use.rename for group in entry.groups for c in group):
+        facts["mark"] = True
+    logged = Struct()
+    logged["route"] = node.name
+    return Metadata(filter_metadata={LUA_NAMESPACE: facts, NAMESPACE: logged})
+
+
+def _action(node: Route, entry: Entry) -> RouteAction:
+    plan = PriorityGroupClusterSpecifier(
+        priority_groups=[
+            PriorityGroup(
+                name=f"g{number}",
+                clusters=[ClusterWeight(cluster_name=target_cluster(c.use), weight=UInt32Value(value=c.weight)) for c in group],
+            )
+            for number, group in enumerate(entry.groups)
+        ]
+    )
+    plugin = TypedExtensionConfig(name="envoy.router.cluster_specifier_plugin.priority_group", typed_config=pack(plan))
+    return RouteAction(
+        inline_cluster_specifier_plugin=ClusterSpecifierPlugin(extension=plugin),
+        auto_host_rewrite=BoolValue(value=True),
+        timeout=duration(node.timers.total_ms),
+        idle_timeout=duration(node.timers.idle_ms),
+        retry_policy=_retries(node),
+    )
+
+
+def _retries(node: Route) -> RetryPolicy:
+    """`per_try_timeout` is the first-token timer: Envoy ignores it once headers have gone downstream."""
+    conditions = dict.fromkeys(c for kind in node.retry_on for c in RETRY_CONDITIONS[kind])
+    base, most = BACKOFF_MS
+    return RetryPolicy(
+        retry_on=",".join(sorted(conditions)),
+        retriable_status_codes=sorted(s for kind in node.retry_on for s in RETRY_STATUSES.get(kind, ())),
+        num_retries=UInt32Value(value=node.attempts - 1),
+        per_try_timeout=duration(node.timers.first_token_ms),
+        retry_back_off=RetryPolicy.RetryBackOff(base_interval=duration(base), max_interval=duration(most)),
+        refresh_cluster_on_retry=True,
+    )

@@ -1,0 +1,775 @@
+-- The edge filter: the one Lua filter of the listener. Static: what differs per route comes from route metadata.
+--
+-- Request:  finds the model that the body names, puts it into the header that selects the route, writes the upstream
+--           name into the body where all targets of the route share one, and refuses whatever a provider could read
+--           in another way than we do (README.md lists the rules).
+-- Response: meters usage, finish reason and completeness into dynamic metadata for the access journal.
+--
+-- Sound and cheap because of two facts. Inside a JSON string every quote is escaped, so strings are skipped by jumping
+-- from quote to quote (LuaJIT compiles plain find to memchr). And only the top level is ever understood: nested values
+-- are skipped by counting brackets.
+--
+-- An error in this script would let the request go on unchanged: in the scope "*", which has no provider behind it.
+
+local byte, find, sub, match, gsub = string.byte, string.find, string.sub, string.match, string.gsub
+local lower, char, format, concat, tonumber = string.lower, string.char, string.format, table.concat, tonumber
+
+local MODEL_HEADER = "x-headgate-model"
+local SPACE = "headgate" -- dynamic metadata namespace
+
+local DEPTH_MAX = 64 -- nested arrays and objects; deeper bodies are attacks on parsers
+local MODEL_BYTES_MAX = 200
+local KEY_BYTES_MAX = 84 -- "stream_options" with every letter written as \u00xx; longer keys cannot be one of ours
+local CARRY_BYTES_MAX = 65536 -- an incomplete line of a stream, kept for the meter
+local HELD_BYTES_MAX = 16384 -- an incomplete event kept from the client; a usage-only chunk has under 2 KiB
+local WHOLE_BYTES_MAX = 65536 -- a whole answer up to this size is read exactly, of a longer one the end
+local SUGGESTIONS_PER_SECOND = 20 -- nearest names are worked out at most so often per worker
+
+-- Bytes that may stand between the strings of a JSON text: 1 plain, 2 quote, 3 opens, 4 closes; nil: not JSON.
+local KIND = {}
+for c in ("\t\n\r ,:+-.0123456789"):gmatch(".") do KIND[byte(c)] = 1 end
+for c = 65, 90 do KIND[c], KIND[c + 32] = 1, 1 end
+KIND[34], KIND[123], KIND[91], KIND[125], KIND[93] = 2, 3, 3, 4, 4
+for c = 0, 255 do KIND[c] = KIND[c] or 0 end
+local SCALAR = {}
+for c = 0, 255 do SCALAR[c] = KIND[c] == 1 and c > 32 and c ~= 44 and c ~= 58 end
+
+-- ------------------------------------------------------------------------------------------------ reading JSON
+
+-- Position and byte of the first byte at or after i that is not blank (byte nil at the end).
+local function solid(s, i)
+  local c = byte(s, i)
+  while c == 32 or c == 10 or c == 13 or c == 9 do
+    i = i + 1
+    c = byte(s, i)
+  end
+  return i, c
+end
+
+-- Position after the string whose opening quote is at i; nil when it does not end.
+local function past_string(s, i)
+  local quote, before = i, nil
+  repeat
+    quote = find(s, '"', quote + 1, true)
+    if not quote then return nil end
+    before = quote - 1
+    while byte(s, before) == 92 do before = before - 1 end
+  until (quote - before) % 2 == 1
+  return quote + 1
+end
+
+-- Position after the array or object that opens at i; nil and why when it does not end, or is not one.
+local opened = {}
+local function past_nested(s, i)
+  local depth = 1
+  opened[1] = byte(s, i)
+  i = i + 1
+  repeat
+    local c = byte(s, i)
+    local kind = KIND[c]
+    if kind == 1 then
+      i = i + 1
+    elseif kind == 2 then
+      i = past_string(s, i)
+      if not i then return nil, "json" end
+    elseif kind == 3 then
+      depth = depth + 1
+      if depth >= DEPTH_MAX then return nil, "depth" end
+      opened[depth] = c
+      i = i + 1
+    elseif kind == 4 and opened[depth] + 2 == c then -- both closers follow their openers by two
+      depth = depth - 1
+      i = i + 1
+    else
+      return nil, "json"
+    end
+  until depth == 0
+  return i
+end
+
+local function code_point(hex)
+  local c = tonumber(hex, 16)
+  if c == 0x17f then return "s" elseif c == 0x212a then return "k" end
+  return c < 128 and char(c) or "?"
+end
+
+-- The name in `want` that the key s[a..b] spells, and whether it is spelled plainly. Other spellings are escapes and,
+-- as Go's JSON decoder matches keys without regard to case, capitals and the letters that fold to s and k.
+local function wanted(s, a, b, want)
+  if b - a >= KEY_BYTES_MAX then return nil end
+  local plain = true
+  for k = a, b do
+    local c = byte(s, k)
+    if c == 92 or c > 122 or (c < 91 and c > 64) then plain = false end
+  end
+  local name = sub(s, a, b)
+  if plain then return want[name] and name, true end
+  name = gsub(name, "\\u(%x%x%x%x)", code_point)
+  name = lower((gsub(gsub(name, "\197\191", "s"), "\226\132\170", "k")))
+  return want[name] and name, false
+end
+
+-- Reads the top level of the object that opens at i: first and last byte of the value of each wanted key go into
+-- `from` and `till`. Returns the position after the object, or nil, what is wrong and the key concerned.
+-- strict: one spelling, once. Otherwise the last one counts, as most parsers have it.
+local function survey(s, i, want, from, till, strict)
+  local c, problem
+  i, c = solid(s, i + 1)
+  if c == 125 then return i + 1 end
+  while true do
+    if c ~= 34 then return nil, "json" end
+    local key = i + 1
+    i = past_string(s, i)
+    if not i then return nil, "json" end
+    local name, plain = wanted(s, key, i - 2, want)
+    i, c = solid(s, i)
+    if c ~= 58 then return nil, "json" end
+    i, c = solid(s, i + 1)
+    local value = i
+    if c == 34 then
+      i = past_string(s, i)
+    elseif c == 123 or c == 91 then
+      i, problem = past_nested(s, i)
+    else
+      while SCALAR[c] do
+        i = i + 1
+        c = byte(s, i)
+      end
+      if i == value then return nil, "json" end
+    end
+    if not i then return nil, problem or "json" end
+    if name and (plain or strict) then
+      if strict and not plain then return nil, "spelling", name end
+      if strict and from[name] then return nil, "duplicate", name end
+      from[name], till[name] = value, i - 1
+    end
+    i, c = solid(s, i)
+    if c == 125 then return i + 1 end
+    if c ~= 44 then return nil, "json" end
+    i, c = solid(s, i + 1)
+  end
+end
+
+-- ------------------------------------------------------------------------------------------------ answers
+
+-- Text as the inside of a JSON string: ASCII, bounded, nothing that a log or terminal could act on.
+local function quoted(text)
+  if #text > MODEL_BYTES_MAX then text = sub(text, 1, MODEL_BYTES_MAX) .. "..." end
+  return (gsub(gsub(text, '["\\]', "\\%0"), "[%c\127-\255]", function(c) return format("\\u%04x", byte(c)) end))
+end
+
+-- The error body of a client dialect. message is already JSON-escaped.
+local function error_body(dialect, message, code, param)
+  if dialect == "anthropic-messages" then
+    local kind = code == "model_not_found" and "not_found_error" or "invalid_request_error"
+    return '{"type":"error","error":{"type":"' .. kind .. '","message":"' .. message .. '"}}'
+  end
+  return '{"error":{"message":"' .. message .. '","type":"invalid_request_error","param":'
+    .. (param and '"' .. param .. '"' or "null") .. ',"code":"' .. code .. '"}}'
+end
+
+local function refuse(h, dialect, status, code, message, param)
+  h:respond({ [":status"] = status, ["content-type"] = "application/json" }, error_body(dialect, message, code, param))
+end
+
+local MESSAGES = {
+  empty = { "missing_body", "The request has no body; send a JSON object with a 'model'." },
+  json = { "invalid_json", "The body is not a valid JSON object; send one UTF-8 JSON object and nothing after it." },
+  bom = { "invalid_json", "The body begins with a byte order mark; send plain UTF-8 without one." },
+  depth = { "too_deep", "The body is nested more than " .. DEPTH_MAX .. " levels deep; flatten it." },
+  missing = { "missing_model", "The body has no 'model' at its top level; name the model to use.", "model" },
+  kind = { "invalid_model", "'model' must be a string that names a model.", "model" },
+  blank = { "invalid_model", "'model' is empty; name the model to use.", "model" },
+  long = { "invalid_model", "'model' is longer than " .. MODEL_BYTES_MAX .. " bytes.", "model" },
+  escaped = { "invalid_model", "'model' holds escapes or control characters; write the name as plain text.", "model" },
+}
+
+local function refuse_body(h, dialect, problem, key)
+  local entry = MESSAGES[problem]
+  if problem == "duplicate" then
+    entry = { "duplicate_key", "The key '" .. key .. "' occurs more than once; providers disagree on which one counts, send it once.", key }
+  elseif problem == "spelling" then
+    entry = { "ambiguous_key", "A key reads as '" .. key .. "' but is spelled with capitals or escapes; write it as '" .. key .. "'.", key }
+  end
+  refuse(h, dialect, "400", entry[1], entry[2], entry[3])
+end
+
+-- ------------------------------------------------------------------------------------------------ request
+
+local WANT = {
+  ["openai-chat/chat"] = { model = true, stream = true, stream_options = true },
+  ["anthropic-messages/chat"] = { model = true, stream = true },
+}
+local WANT_MODEL = { model = true }
+local WANT_INCLUDE = { include_usage = true }
+
+-- Why these headers do not announce plain JSON, or nil.
+local function unfit_headers(headers)
+  local kind = headers:get("content-type")
+  if kind ~= "application/json" then
+    local rest = kind and match(lower(kind), "^application/json%s*(.*)$")
+    if not rest or (rest ~= "" and sub(rest, 1, 1) ~= ";") then
+      return "unsupported_content_type", "Send the body as JSON with the header 'content-type: application/json'."
+    end
+    local charset = match(rest, "charset%s*=%s*\"?([^\";%s]*)")
+    if find(rest, ",", 1, true) or (charset and charset ~= "utf-8" and charset ~= "us-ascii") then
+      return "unsupported_content_type", "Send the body as UTF-8 JSON with the header 'content-type: application/json'."
+    end
+  end
+  local coding = headers:get("content-encoding")
+  if coding and coding ~= "" and lower(coding) ~= "identity" then
+    return "unsupported_content_encoding", "Compressed request bodies are not read; send the body without content-encoding."
+  end
+end
+
+-- The edit that makes a streamed openai-chat request report its usage: first and last byte to replace and the new
+-- text. nil when the client asks for usage itself, or the field is nothing we understand (the provider will say so).
+local function usage_edit(s, from, till)
+  local at = from.stream_options
+  if not at then
+    return till.stream + 1, till.stream, ',"stream_options":{"include_usage":true}'
+  end
+  local text = sub(s, at, at)
+  if text == "n" and sub(s, at, till.stream_options) == "null" then
+    return at, till.stream_options, '{"include_usage":true}'
+  elseif text ~= "{" then
+    return nil
+  end
+  local inner_from, inner_till = {}, {}
+  if not survey(s, at, WANT_INCLUDE, inner_from, inner_till, false) then return nil end
+  local value = inner_from.include_usage
+  if not value then
+    local _, c = solid(s, at + 1)
+    return at + 1, at, c == 125 and '"include_usage":true' or '"include_usage":true,'
+  end
+  local text_was = sub(s, value, inner_till.include_usage)
+  if text_was == "false" or text_was == "null" then return value, inner_till.include_usage, "true" end
+  return nil
+end
+
+-- Reads the model out of the body. Returns its first and last byte, and the tables of survey; or nil, problem, key.
+local function read_model(s, want)
+  local from, till = {}, {}
+  local i, c = solid(s, 1)
+  if c ~= 123 then return nil, find(s, "^\239\187\191") and "bom" or "json" end
+  local past, problem, key = survey(s, i, want, from, till, true)
+  if not past then return nil, problem, key end
+  if past <= #s then
+    i, c = solid(s, past)
+    if c then return nil, "json" end
+  end
+  local a = from.model
+  if not a then return nil, "missing" end
+  if byte(s, a) ~= 34 then return nil, "kind" end
+  local b = till.model - 1
+  a = a + 1
+  if b < a then return nil, "blank" end
+  if b - a >= MODEL_BYTES_MAX then return nil, "long" end
+  for k = a, b do
+    c = byte(s, k)
+    if c < 32 or c == 92 or c == 127 then return nil, "escaped" end
+  end
+  return a, b, from, till
+end
+
+function envoy_on_request(h)
+  local meta = h:metadata()
+  local dialect = meta:get("dialect")
+  if not dialect then return end -- not a model call: the route answers by itself
+  local operation = meta:get("operation")
+  local code, why = unfit_headers(h:headers())
+  local body = h:body() -- also before a refusal, so that a client that is still sending reads it; metadata() is new after it
+  if code then return refuse(h, dialect, "415", code, why) end
+  local size = body and body:length() or 0
+  if size == 0 then return refuse_body(h, dialect, "empty") end
+  local s = body:getBytes(0, size)
+  local a, b, from, till = read_model(s, WANT[dialect .. "/" .. operation] or WANT_MODEL)
+  if not a then return refuse_body(h, dialect, b, from) end
+  local model = sub(s, a, b)
+
+  local headers = h:headers()
+  headers:replace(MODEL_HEADER, model)
+  h:clearRouteCache()
+  meta = h:metadata()
+  local dynamic = h:streamInfo():dynamicMetadata()
+  dynamic:set(SPACE, "dialect", dialect)
+  dynamic:set(SPACE, "operation", operation)
+  dynamic:set(SPACE, "model", model)
+  if not meta:get("route") then -- envoy_on_response writes the answer: only there is the metadata of "*" to be had again
+    headers:replace(MODEL_HEADER, "*")
+    h:clearRouteCache()
+    return
+  end
+  local streamed = from.stream and sub(s, from.stream, till.stream) == "true" or false
+  dynamic:set(SPACE, "stream", streamed)
+
+  local at, upto, text
+  if streamed and dialect == "openai-chat" then
+    at, upto, text = usage_edit(s, from, till)
+    if at then dynamic:set(SPACE, "usage_added", true) end
+  end
+  local rename = meta:get("rename")
+  if rename == model then rename = nil end
+  local shift = 0 -- how far the edit moves the model
+  if at then
+    if at < a then shift = #text - (upto - at + 1) end
+    if not rename then
+      body:setBytes(concat({ sub(s, 1, at - 1), text, sub(s, upto + 1) }))
+    elseif at < a then
+      body:setBytes(concat({ sub(s, 1, at - 1), text, sub(s, upto + 1, a - 1), rename, sub(s, b + 1) }))
+    else
+      body:setBytes(concat({ sub(s, 1, a - 1), rename, sub(s, b + 1, at - 1), text, sub(s, upto + 1) }))
+    end
+  elseif rename then
+    body:setBytes(concat({ sub(s, 1, a - 1), rename, sub(s, b + 1) }))
+  end
+  if meta:get("mark") then
+    -- Not a header: what one attempt removes from the headers is gone for the next.
+    dynamic:set("headgate.model", "at", format("%d,%d", a + shift, b + shift))
+  end
+end
+
+-- ------------------------------------------------------------------------------------------------ usage
+
+-- Handles that a script gets from h do not outlive the wait for the next chunk: ask for them each time.
+local function publish(h, key, value)
+  h:streamInfo():dynamicMetadata():set(SPACE, key, value)
+end
+
+local WANT_USAGE = {
+  ["openai-chat"] = {
+    prompt_tokens = true, completion_tokens = true, prompt_tokens_details = true, completion_tokens_details = true,
+    prompt_cache_hit_tokens = true,
+  },
+  ["anthropic-messages"] = {
+    input_tokens = true, output_tokens = true, cache_read_input_tokens = true, cache_creation_input_tokens = true,
+  },
+}
+
+local function number_at(s, from, till, name)
+  local a = from[name]
+  return a and tonumber(sub(s, a, till[name]))
+end
+
+local function number_in(s, from, till, name, key)
+  local a = from[name]
+  return a and tonumber(match(sub(s, a, till[name]), '"' .. key .. '"%s*:%s*(%d+)'))
+end
+
+-- Merges the usage object that opens at s[i] into the totals seen so far and publishes them:
+-- {input, cached, cache_write, output, reasoning}, in tokens; input counts all of them, cached ones too.
+local function publish_usage(h, dialect, totals, s, i)
+  local from, till = {}, {}
+  if not survey(s, i, WANT_USAGE[dialect], from, till, false) then return end
+  if dialect == "anthropic-messages" then
+    -- message_start counts the input, message_delta the output so far (and repeats the input, or sends 0, or nothing)
+    local function newer(name, key)
+      local value = number_at(s, from, till, key)
+      if value and (value > 0 or not totals[name]) then totals[name] = value end
+    end
+    newer("fresh", "input_tokens")
+    newer("cached", "cache_read_input_tokens")
+    newer("cache_write", "cache_creation_input_tokens")
+    newer("output", "output_tokens")
+    if totals.fresh then totals.input = totals.fresh + (totals.cached or 0) + (totals.cache_write or 0) end
+  else
+    totals.input = number_at(s, from, till, "prompt_tokens") or totals.input
+    totals.output = number_at(s, from, till, "completion_tokens") or totals.output
+    totals.cached = number_in(s, from, till, "prompt_tokens_details", "cached_tokens")
+      or number_at(s, from, till, "prompt_cache_hit_tokens") or totals.cached
+    totals.cache_write = number_in(s, from, till, "prompt_tokens_details", "cache_write_tokens") or totals.cache_write
+    totals.reasoning = number_in(s, from, till, "completion_tokens_details", "reasoning_tokens") or totals.reasoning
+  end
+  publish(h, "usage", {
+    input = totals.input, cached = totals.cached, cache_write = totals.cache_write, output = totals.output,
+    reasoning = totals.reasoning,
+  })
+end
+
+local function string_at(s, from, till, name)
+  local a = from[name]
+  return a and byte(s, a) == 34 and sub(s, a + 1, till[name] - 1) or nil
+end
+
+-- ------------------------------------------------------------------------------------------------ whole answers
+
+local WANT_ANSWER = { usage = true, stop_reason = true }
+
+-- Where the last top-level usage object of a JSON text opens, of which only the end is at hand: what follows it must
+-- close one bracket more than it opens, exactly at the end.
+local function usage_in_tail(s)
+  local found, p = nil, find(s, '"usage"', 1, true)
+  while p do
+    local i, c = solid(s, p + 7)
+    if c == 58 then
+      i, c = solid(s, i + 1)
+      if c == 123 then found = i end
+    end
+    p = find(s, '"usage"', p + 7, true)
+  end
+  local i = found and past_nested(s, found)
+  while i do
+    local c
+    i, c = solid(s, i)
+    if c == 125 then
+      i, c = solid(s, i + 1)
+      return not c and found or nil
+    elseif c == 34 then
+      i = past_string(s, i)
+    elseif c == 123 or c == 91 then
+      i = past_nested(s, i)
+    elseif c == nil or KIND[c] ~= 1 then
+      return nil
+    else
+      i = i + 1
+    end
+  end
+end
+
+local function finish_in(s)
+  local p = find(s, '"finish_reason"', 1, true)
+  return p and match(s, '^%s*:%s*"([^"\\]*)"', p + 15)
+end
+
+local function meter_whole(h, dialect)
+  local parts, count, size, cut = {}, 0, 0, false
+  for chunk in h:bodyChunks() do
+    local n = chunk:length()
+    if n > 0 then
+      count, size = count + 1, size + n
+      parts[count] = chunk:getBytes(0, n)
+      if size > 2 * WHOLE_BYTES_MAX then
+        parts = { sub(concat(parts, "", 1, count), -WHOLE_BYTES_MAX) }
+        count, size, cut = 1, WHOLE_BYTES_MAX, true
+      end
+    end
+  end
+  local s = count == 1 and parts[1] or concat(parts, "", 1, count)
+  if cut then
+    local at = usage_in_tail(s)
+    if at then publish_usage(h, dialect, {}, s, at) end
+    if find(s, "}%s*$") then publish(h, "complete", true) end
+    return
+  end
+  local from, till = {}, {}
+  local i, c = solid(s, 1)
+  if c ~= 123 or not survey(s, i, WANT_ANSWER, from, till, false) then return end
+  if from.usage and byte(s, from.usage) == 123 then publish_usage(h, dialect, {}, s, from.usage) end
+  local finish
+  if dialect == "anthropic-messages" then finish = string_at(s, from, till, "stop_reason") else finish = finish_in(s) end
+  if finish then publish(h, "finish", finish) end
+  publish(h, "complete", true)
+end
+
+-- ------------------------------------------------------------------------------------------------ streams
+
+-- First and last byte of the JSON text of the data line that holds position p; nil when that line is no data line.
+local function data_line(s, p)
+  local a = p
+  while a > 1 and byte(s, a - 1) ~= 10 do a = a - 1 end
+  if sub(s, a, a + 4) ~= "data:" then return nil end
+  local z = find(s, "\n", p, true)
+  return (solid(s, a + 5)), (z or #s + 1) - 1
+end
+
+local WANT_CHUNK = { usage = true, choices = true, error = true, object = true, type = true }
+local WANT_ERROR = { type = true, code = true }
+
+local function error_type(s, at)
+  local from, till = {}, {}
+  if byte(s, at) ~= 123 or not survey(s, at, WANT_ERROR, from, till, false) then return "error" end
+  return string_at(s, from, till, "type") or string_at(s, from, till, "code") or "error"
+end
+
+-- Reads the complete lines of an OpenAI stream. Jumps to what matters: most chunks hold none of it. Returns the first
+-- byte of the data line of a usage-only chunk (`choices` empty), if there is one.
+local function read_openai(h, s, totals)
+  local usage_only
+  local p = find(s, 'usage"', 1, true)
+  while p do
+    local i, c = solid(s, p + 6)
+    if c == 58 then i, c = solid(s, i + 1) end
+    if c == 123 and byte(s, p - 1) == 34 then
+      local a = data_line(s, p)
+      local from, till = {}, {}
+      if a and byte(s, a) == 123 and survey(s, a, WANT_CHUNK, from, till, false) and from.usage == i then
+        publish_usage(h, "openai-chat", totals, s, i)
+        if from.choices and match(s, "^%[%s*%]", from.choices) then usage_only = a end
+      end
+    end
+    p = find(s, 'usage"', p + 6, true)
+  end
+  p = find(s, 'finish_reason"', 1, true)
+  while p do
+    local i, c = solid(s, p + 14)
+    if c == 58 then i, c = solid(s, i + 1) end
+    if c == 34 and byte(s, p - 1) == 34 then
+      local z = past_string(s, i)
+      if z then publish(h, "finish", sub(s, i + 1, z - 2)) end
+    end
+    p = find(s, 'finish_reason"', p + 14, true)
+  end
+  p = find(s, 'error"', 1, true)
+  while p do
+    if byte(s, p - 1) == 34 then
+      local a, z = data_line(s, p)
+      local from, till = {}, {}
+      if a and byte(s, a) == 123 and survey(s, a, WANT_CHUNK, from, till, false) then
+        if from.error and byte(s, from.error) ~= 110 then
+          publish(h, "stream_error", error_type(s, from.error))
+        elseif string_at(s, from, till, "object") == "error" then
+          publish(h, "stream_error", string_at(s, from, till, "type") or "error")
+        end
+        p = z
+      end
+    end
+    p = find(s, 'error"', p + 6, true)
+  end
+  p = find(s, "[DONE]", 1, true)
+  while p do
+    local a = data_line(s, p)
+    if a == p then
+      publish(h, "complete", true)
+      totals.complete = true
+    end
+    p = find(s, "[DONE]", p + 6, true)
+  end
+  return usage_only
+end
+
+local WANT_EVENT = { type = true, message = true, usage = true, delta = true, error = true }
+local WANT_MESSAGE = { usage = true }
+local WANT_DELTA = { stop_reason = true }
+
+local function read_anthropic_event(h, s, a, totals)
+  local from, till = {}, {}
+  if byte(s, a) ~= 123 or not survey(s, a, WANT_EVENT, from, till, false) then return end
+  local kind = string_at(s, from, till, "type")
+  if kind == "message_start" and from.message and byte(s, from.message) == 123 then
+    local inner_from, inner_till = {}, {}
+    if survey(s, from.message, WANT_MESSAGE, inner_from, inner_till, false) and inner_from.usage
+      and byte(s, inner_from.usage) == 123 then
+      publish_usage(h, "anthropic-messages", totals, s, inner_from.usage)
+    end
+  elseif kind == "message_delta" then
+    if from.usage and byte(s, from.usage) == 123 then publish_usage(h, "anthropic-messages", totals, s, from.usage) end
+    local inner_from, inner_till = {}, {}
+    if from.delta and byte(s, from.delta) == 123 and survey(s, from.delta, WANT_DELTA, inner_from, inner_till, false) then
+      local finish = string_at(s, inner_from, inner_till, "stop_reason")
+      if finish then publish(h, "finish", finish) end
+    end
+  elseif kind == "message_stop" then
+    publish(h, "complete", true)
+    totals.complete = true
+  elseif kind == "error" then
+    publish(h, "stream_error", from.error and error_type(s, from.error) or "error")
+  end
+end
+
+-- Reads the complete lines of an Anthropic stream: message_start, message_delta, message_stop and error events.
+local function read_anthropic(h, s, totals)
+  local p = find(s, "message_", 1, true)
+  while p do
+    local a, z = data_line(s, p)
+    if a then
+      read_anthropic_event(h, s, a, totals)
+      p = z
+    end
+    p = find(s, "message_", p + 1, true)
+  end
+  p = find(s, 'error"', 1, true)
+  while p do
+    local a, z = data_line(s, p)
+    if a and not find(sub(s, a, z), "message_", 1, true) then
+      read_anthropic_event(h, s, a, totals)
+      p = z
+    end
+    p = find(s, 'error"', p + 1, true)
+  end
+end
+
+-- Position after the last end of a line in s (1 when there is none).
+local function after_last_line(s)
+  local i = #s
+  while i > 0 and byte(s, i) ~= 10 do i = i - 1 end
+  return i + 1
+end
+
+-- Watches a stream that is passed on untouched.
+local function meter_stream(h, read)
+  local totals, carry, skipping = {}, nil, false
+  for chunk in h:bodyChunks() do
+    local n = chunk:length()
+    if n > 0 then
+      local s = chunk:getBytes(0, n)
+      if skipping then -- the rest of a line that was too long to keep
+        local z = find(s, "\n", 1, true)
+        skipping = not z
+        s = z and sub(s, z + 1) or ""
+      elseif carry then
+        s = carry .. s
+        carry = nil
+      end
+      n = #s
+      if n > 0 and byte(s, n) ~= 10 then
+        local cut = after_last_line(s)
+        if n - cut < CARRY_BYTES_MAX then carry = sub(s, cut) else skipping = true end
+        s = sub(s, 1, cut - 1)
+      end
+      if s ~= "" then read(h, s, totals) end
+      if totals.complete then return end -- the rest goes past this script
+    end
+  end
+  if carry then read(h, carry, totals) end
+end
+
+-- Position after the last blank line in s (1 when there is none): what follows is an incomplete event.
+local function after_last_event(s)
+  local i = #s
+  while i > 1 do
+    if byte(s, i) == 10 then
+      local b = byte(s, i - 1)
+      if b == 10 or (b == 13 and byte(s, i - 2) == 10) then return i + 1 end
+    end
+    i = i - 1
+  end
+  return 1
+end
+
+-- First and last byte of the event whose data begins at a, without comment lines that stand before its fields. s ends
+-- with a blank line.
+local function event_around(s, a)
+  local first = a
+  while first > 1 and byte(s, first - 1) ~= 10 do first = first - 1 end
+  while first > 1 do -- lines before the data line that belong to the event
+    local line = first - 1
+    while line > 1 and byte(s, line - 1) ~= 10 do line = line - 1 end
+    local c = byte(s, line)
+    if c == 10 or c == 13 or c == 58 then break end
+    first = line
+  end
+  local _, last = find(s, "\n\r?\n", a)
+  return first, last
+end
+
+-- As meter_stream, and takes out the usage-only chunk, which the client did not ask for. An incomplete event is held
+-- back as long as it may be that chunk.
+local function meter_and_trim(h)
+  local totals, last = {}, nil
+  local carry, held = "", false -- the incomplete event, and whether it is kept from the client
+  for chunk in h:bodyChunks() do
+    last = chunk
+    local n = chunk:length()
+    if n > 0 then
+      local before = #carry
+      local sent = held and 0 or before -- the client has so much of s
+      local s = carry .. chunk:getBytes(0, n)
+      local cut = after_last_event(s)
+      carry = sub(s, cut)
+      held = carry ~= "" and cut > sent and #carry < HELD_BYTES_MAX and not find(carry, '"choices":[{', 1, true)
+      local stop = held and cut - 1 or #s
+      local data = cut > 1 and read_openai(h, sub(s, 1, cut - 1), totals)
+      local first, till
+      if data then first, till = event_around(s, data) end
+      if first and first > sent then
+        chunk:setBytes(sub(s, sent + 1, first - 1) .. sub(s, till + 1, stop))
+      elseif held or sent < before then
+        chunk:setBytes(sub(s, sent + 1, stop))
+      end
+      if totals.complete and carry == "" then return end -- the rest goes past this script
+      if not held and #carry > CARRY_BYTES_MAX then carry = "" end
+    end
+  end
+  if carry ~= "" then
+    read_openai(h, carry, totals)
+    if held then last:setBytes(last:getBytes(0, last:length()) .. carry) end
+  end
+end
+
+-- ------------------------------------------------------------------------------------------------ unknown models
+
+local second, spent = 0, 0
+
+-- Up to three names that share most of their beginning and end with the one asked for. Linear in the number of names.
+local function nearest(names, asked)
+  local now = os.time()
+  if now ~= second then second, spent = now, 0 end
+  spent = spent + 1
+  if spent > SUGGESTIONS_PER_SECOND then return {} end
+  local best, score = {}, {}
+  asked = lower(asked)
+  for _, name in ipairs(names) do
+    local other = lower(name)
+    local short, long = #asked, #other
+    if short > long then short, long = long, short end
+    local head, tail = 0, 0
+    while head < short and byte(asked, head + 1) == byte(other, head + 1) do head = head + 1 end
+    while tail < short - head and byte(asked, -tail - 1) == byte(other, -tail - 1) do tail = tail + 1 end
+    local near = (head + tail) / long
+    if near >= 0.4 then
+      local k = #best + 1
+      while k > 1 and score[k - 1] < near do k = k - 1 end
+      if k <= 3 then
+        table.insert(best, k, name)
+        table.insert(score, k, near)
+        best[4], score[4] = nil, nil
+      end
+    end
+  end
+  return best
+end
+
+-- Turns the answer of the default route into one that names the nearest models.
+local function answer_unknown(h, headers, meta, dialect)
+  local known = h:streamInfo():dynamicMetadata():get(SPACE)
+  local model = known and known.model
+  if not model then return end
+  local names = meta:get("models")
+  names = type(names) == "table" and names or {}
+  local text, offers = nil, {}
+  for _, name in ipairs(names) do
+    if name == model then text = "The model '" .. quoted(model) .. "' does not serve this operation" end
+  end
+  if not text then
+    text = "The model '" .. quoted(model) .. "' does not exist"
+    for k, name in ipairs(nearest(names, model)) do offers[k] = "'" .. quoted(name) .. "'" end
+  end
+  if #offers > 0 then
+    text = text .. "; did you mean " .. concat(offers, " or ") .. "?"
+  else
+    text = text .. "; GET /v1/models lists what there is."
+  end
+  headers:replace("content-type", "application/json")
+  h:body(true):setBytes(error_body(dialect, text, "model_not_found", "model"))
+end
+
+-- ------------------------------------------------------------------------------------------------ response
+
+function envoy_on_response(h)
+  local headers = h:headers()
+  if headers:get("x-headgate-lane") == "translation" then -- the translator meters
+    headers:remove("x-headgate-lane")
+    return
+  end
+  local meta = h:metadata()
+  local status = headers:get(":status")
+  if not meta:get("meter") then
+    local dialect = status == "404" and meta:get("dialect")
+    if dialect and not meta:get("route") then answer_unknown(h, headers, meta, dialect) end
+    return
+  end
+  if status ~= "200" then return end
+  local kind = headers:get("content-type")
+  local coding = headers:get("content-encoding")
+  if not kind or (coding and coding ~= "identity") then return end
+  local known = h:streamInfo():dynamicMetadata():get(SPACE)
+  if not known then return end
+  if sub(kind, 1, 17) == "text/event-stream" then
+    if known.dialect == "anthropic-messages" then return meter_stream(h, read_anthropic) end
+    if not known.usage_added then return meter_stream(h, read_openai) end
+    headers:remove("content-length") -- what follows may get shorter
+    return meter_and_trim(h)
+  elseif find(kind, "json", 1, true) then
+    return meter_whole(h, known.dialect)
+  end
+end

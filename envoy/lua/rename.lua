@@ -1,0 +1,32 @@
+-- On a target whose upstream name or path differs from what the edge filter left in the request. One VM for all targets
+-- (shared_vm_id); the filter context holds what is the target's own: `model` (upstream name) and `path` (upstream path).
+--
+-- Each attempt starts from the body as the edge filter left it, but from the headers as the attempt before left them.
+-- So nothing here depends on a header: the place of the model in the body comes from dynamic metadata, and the path is
+-- set, not edited.
+
+local byte, find, sub, match, concat, tonumber = string.byte, string.find, string.sub, string.match, table.concat, tonumber
+
+function envoy_on_request(h)
+  local context = h:filterContext()
+  local path = context:get("path")
+  if path then
+    local headers = h:headers()
+    local was = headers:get(":path") or ""
+    local query = find(was, "?", 1, true)
+    headers:replace(":path", query and path .. sub(was, query) or path)
+  end
+  local model = context:get("model")
+  if not model then return end
+  local known = h:streamInfo():dynamicMetadata():get("headgate.model")
+  local a, b = match(known and known.at or "", "^(%d+),(%d+)$")
+  if not a then return end -- the edge filter has written the name already
+  a, b = tonumber(a), tonumber(b)
+  local body = h:body()
+  local size = body:length()
+  local s = body:getBytes(0, size)
+  if byte(s, a - 1) ~= 34 or byte(s, b + 1) ~= 34 then
+    error("headgate: no model at " .. a .. "," .. b .. " of " .. size .. " bytes")
+  end
+  body:setBytes(concat({ sub(s, 1, a - 1), model, sub(s, b + 1) }))
+end

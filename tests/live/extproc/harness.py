@@ -1,0 +1,441 @@
+"""What the live tests of the translator stand on: a scripted upstream, the Envoy configuration of translated targets, processes.
+
+The configuration here is the one that the gateway generates, in its smallest form: a priority-group route over targets, each a
+thin aggregate over one provider cluster, whose upstream filters set the credential and call the translator.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from control_plane.kit.envoy_binary import find_envoy
+
+T = "type.googleapis.com/"
+Json = dict[str, Any]
+MIB = 1024 * 1024
+
+
+# ---------------------------------------------------------------------------------------------------------------- upstream
+@dataclass
+class Seen:
+    """One request as the upstream saw it."""
+
+    line: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Answering:
+    """What a script may do with the connection of one request."""
+
+    writer: asyncio.StreamWriter
+    seen: Seen
+
+    async def head(self, status: int = 200, content_type: str = "text/event-stream", headers: Mapping[str, str] | None = None, length: int | None = None) -> None:
+        """Send the response head: chunked unless `length` is given."""
+        framing = "transfer-encoding: chunked" if length is None else f"content-length: {length}"
+        lines = [f"HTTP/1.1 {status} X", f"content-type: {content_type}", framing, *(f"{k}: {v}" for k, v in (headers or {}).items())]
+        self.writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
+        await self.writer.drain()
+
+    async def chunk(self, data: bytes) -> None:
+        self.writer.write(b"%x\r\n%s\r\n" % (len(data), data))
+        await self.writer.drain()
+
+    async def end(self) -> None:
+        self.writer.write(b"0\r\n\r\n")
+        await self.writer.drain()
+
+    async def whole(self, status: int, body: bytes, content_type: str = "application/json", headers: Mapping[str, str] | None = None) -> None:
+        await self.head(status, content_type, headers, len(body))
+        self.writer.write(body)
+        await self.writer.drain()
+
+    def reset(self) -> None:
+        """Cut the connection with a TCP reset."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self.writer.transport.abort()
+
+
+Script = Callable[[Answering], Awaitable[None]]
+
+
+class Upstream:
+    """A scripted HTTP/1.1 vendor on a port of its own. `script` answers each request; `seen` keeps what arrived."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.seen: list[Seen] = []
+        self.gone: list[float] = []  # monotonic times at which a client went away while its answer was being written
+        self.port = 0
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self, port: int = 0) -> None:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", port, limit=64 * MIB)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            while (seen := await _read_request(reader)) is not None:
+                self.seen.append(seen)
+                await self._answer(reader, Answering(writer, seen))
+        except (ConnectionError, asyncio.CancelledError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self._tasks.discard(task)
+            writer.transport.abort()
+
+    async def _answer(self, reader: asyncio.StreamReader, answering: Answering) -> None:
+        """Run the script, but stop it as soon as the client leaves: half of the tests are about that moment."""
+        answer = asyncio.ensure_future(self.script(answering))
+        leave = asyncio.ensure_future(reader.read(1))
+        await asyncio.wait({answer, leave}, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            self.gone.append(time.monotonic())
+            answer.cancel()
+            raise ConnectionError("client left")
+        leave.cancel()
+        await asyncio.gather(leave, return_exceptions=True)
+        answer.result()
+
+
+async def _read_request(reader: asyncio.StreamReader) -> Seen | None:
+    try:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin1")
+    except asyncio.IncompleteReadError:
+        return None
+    lines = head.split("\r\n")
+    headers = {k.lower(): v for k, _, v in (line.partition(": ") for line in lines[1:] if line)}
+    if headers.get("transfer-encoding") == "chunked":
+        body = b""
+        while size := int((await reader.readline()).strip(), 16):
+            body += await reader.readexactly(size)
+            await reader.readline()
+        await reader.readline()
+    else:
+        body = await reader.readexactly(int(headers.get("content-length", 0)))
+    return Seen(lines[0], headers, body)
+
+
+# --------------------------------------------------------------------------------------------------------------- envoy config
+def extension(name: str, type_: str, **config: object) -> Json:
+    return {"name": name, "typed_config": {"@type": T + type_, **config}}
+
+
+def tcp(port: int) -> Json:
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def http_options(filters: Sequence[Json] | None = None, http2: bool = False) -> Json:
+    body: Json = {
+        "@type": T + "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {"http2_protocol_options": {}} if http2 else {"http_protocol_options": {}},
+    }
+    if filters is not None:
+        codec = extension("envoy.filters.http.upstream_codec", "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec")
+        body["http_filters"] = [*filters, codec]
+    return {"typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": body}}
+
+
+def endpoints(name: str, addresses: Sequence[Json]) -> Json:
+    return {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": a}} for a in addresses]}]}
+
+
+def translator_cluster(sockets: Sequence[Path], **more: object) -> Json:
+    """The cluster of the translator's workers: one Unix socket each."""
+    return {
+        "name": "translator",
+        "type": "STATIC",
+        "connect_timeout": "0.25s",
+        "lb_policy": "LEAST_REQUEST",
+        "load_assignment": endpoints("translator", [{"pipe": {"path": str(s)}} for s in sockets]),
+        "circuit_breakers": {"thresholds": [{"max_connections": 100000, "max_pending_requests": 100000, "max_requests": 100000, "max_retries": 100000}]},
+        **http_options(http2=True),
+        **more,
+    }
+
+
+@dataclass
+class Target:
+    """One translated target: what its Envoy configuration tells the translator."""
+
+    name: str
+    port: int
+    client: str = "openai-chat"
+    provider: str = "anthropic-messages"
+    path: str = "/v1/messages"
+    options: Json = field(default_factory=dict)
+    connect_timeout: str = "1s"
+
+    def filters(self, **ext_proc: object) -> list[Json]:
+        metadata = {
+            "x-headgate-client-dialect": self.client,
+            "x-headgate-provider-dialect": self.provider,
+            "x-headgate-target": f"{self.name}/upstream-model",
+            "x-headgate-model": f"{self.name}-model",
+            "x-headgate-path": self.path,
+            "x-headgate-options": json.dumps(self.options),
+        }
+        credentials = extension(
+            "envoy.filters.http.header_mutation",
+            "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
+            mutations={
+                "request_mutations": [
+                    {"remove": "authorization"},
+                    {"append": {"header": {"key": "x-api-key", "value": f"key-{self.name}"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}},
+                ]
+            },
+        )
+        grpc_service: Json = {
+            "envoy_grpc": {"cluster_name": "translator"},
+            "initial_metadata": [{"key": k, "value": v} for k, v in metadata.items()],
+        }
+        grpc_service |= ext_proc.pop("grpc_service", {})  # type: ignore[arg-type, operator]
+        config: Json = {
+            "grpc_service": grpc_service,
+            "processing_mode": {
+                "request_header_mode": "SEND",
+                "request_body_mode": "BUFFERED",
+                "response_header_mode": "SEND",
+                "response_body_mode": "FULL_DUPLEX_STREAMED",
+                "response_trailer_mode": "SEND",
+            },
+            "message_timeout": "30s",
+            "mutation_rules": {"allow_all_routing": True},
+            "metadata_options": {"receiving_namespaces": {"untyped": ["headgate.translation"]}},
+            **ext_proc,
+        }
+        return [credentials, extension("envoy.filters.http.ext_proc", "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor", **config)]
+
+
+def target_clusters(target: Target, **ext_proc: object) -> list[Json]:
+    thin = {
+        "name": f"target-{target.name}",
+        "connect_timeout": "1s",
+        "lb_policy": "CLUSTER_PROVIDED",
+        "cluster_type": extension(
+            "envoy.clusters.aggregate", "envoy.extensions.clusters.aggregate.v3.ClusterConfig", clusters=[f"provider-{target.name}"]
+        ),
+        "circuit_breakers": {"thresholds": [{"max_retries": 10000}]},
+        **http_options(target.filters(**ext_proc)),
+    }
+    provider = {
+        "name": f"provider-{target.name}",
+        "type": "STATIC",
+        "connect_timeout": target.connect_timeout,
+        "load_assignment": endpoints(f"provider-{target.name}", [tcp(target.port)]),
+        "circuit_breakers": {"thresholds": [{"max_connections": 10000, "max_pending_requests": 10000, "max_requests": 10000}]},
+        **http_options(),
+    }
+    return [thin, provider]
+
+
+RETRY: Json = {
+    "retry_on": "5xx,reset,connect-failure,retriable-status-codes",
+    "retriable_status_codes": [401, 403, 429],
+    "num_retries": 2,
+    "refresh_cluster_on_retry": True,
+    "per_try_timeout": "5s",
+    "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.002s"},
+}
+REQUEST_LOG: Json = {
+    "id": "%REQ(X-REQUEST-ID)%",
+    "status": "%RESPONSE_CODE%",
+    "flags": "%RESPONSE_FLAGS%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+    "target": "%UPSTREAM_CLUSTER%",
+    "translation": "%DYNAMIC_METADATA(headgate.translation)%",
+}
+
+
+def envoy_config(targets: Sequence[Target], translator: Json, journal: Path, retry: Json | None = None, **ext_proc: object) -> Json:
+    """A listener whose one route tries `targets` in order, one priority group each."""
+    groups = [{"name": f"g{i}", "clusters": [{"cluster_name": f"target-{t.name}", "weight": 100}]} for i, t in enumerate(targets)]
+    plan = extension(
+        "envoy.router.cluster_specifier_plugin.priority_group",
+        "envoy.extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier",
+        priority_groups=groups,
+    )
+    route = {
+        "timeout": "60s",
+        "idle_timeout": "30s",
+        "retry_policy": RETRY | (retry or {}),
+        "inline_cluster_specifier_plugin": {"extension": plan},
+    }
+    hcm = extension(
+        "envoy.filters.network.http_connection_manager",
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix="edge",
+        delayed_close_timeout="0.1s",
+        route_config={
+            "virtual_hosts": [
+                {"name": "v", "domains": ["*"], "include_request_attempt_count": True, "routes": [{"match": {"prefix": "/"}, "route": route, "request_body_buffer_limit": 64 * MIB}]}
+            ]
+        },
+        http_filters=[extension("envoy.filters.http.router", "envoy.extensions.filters.http.router.v3.Router")],
+        access_log=[
+            extension(
+                "envoy.access_loggers.file",
+                "envoy.extensions.access_loggers.file.v3.FileAccessLog",
+                path=str(journal),
+                log_format={"json_format": REQUEST_LOG},
+            )
+        ],
+    )
+    clusters = [translator]
+    for target in targets:
+        clusters += target_clusters(target, **ext_proc)
+    return {
+        "admin": {"address": tcp(0)},
+        "layered_runtime": {
+            "layers": [{"name": "static", "static_layer": {"envoy.reloadable_features.grpc_side_stream_flow_control": False}}]
+        },
+        "static_resources": {
+            "clusters": clusters,
+            "listeners": [{"name": "edge", "address": tcp(0), "filter_chains": [{"filters": [hcm]}]}],
+        },
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------------ processes
+@dataclass
+class Envoy:
+    """A running Envoy: its edge and admin ports."""
+
+    process: subprocess.Popen[bytes]
+    edge: int
+    admin: int
+    journal: Path
+    errors: Path
+
+    def lines(self) -> list[Json]:
+        return [json.loads(line) for line in self.journal.read_text().splitlines()] if self.journal.exists() else []
+
+    async def line(self, count: int = 1, seconds: float = 5.0) -> Json:
+        """The `count`-th journal line, waited for."""
+        deadline = time.monotonic() + seconds
+        while len(self.lines()) < count:
+            assert time.monotonic() < deadline, f"journal has {len(self.lines())} of {count} lines"
+            await asyncio.sleep(0.02)
+        return self.lines()[count - 1]
+
+
+async def http_get(port: int, path: str) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+        data = await reader.read()
+        head, _, body = data.partition(b"\r\n\r\n")
+        if b"chunked" in head:
+            whole = b""
+            while body:
+                size, _, rest = body.partition(b"\r\n")
+                whole += rest[: int(size, 16)]
+                body = rest[int(size, 16) + 2 :]
+            return whole
+        return body
+    finally:
+        writer.close()
+
+
+@asynccontextmanager
+async def running_envoy(config: Json, folder: Path) -> AsyncIterator[Envoy]:
+    path, admin_path, errors = folder / "envoy.json", folder / "admin", folder / "envoy.err"
+    path.write_text(json.dumps(config))
+    admin_path.unlink(missing_ok=True)
+    command = [find_envoy(), "-c", path, "--concurrency", "1", "-l", "error", "--use-dynamic-base-id"]
+    command += ["--admin-address-path", admin_path, "--file-flush-min-size-kb", "0"]
+    with errors.open("wb") as log:
+        process = subprocess.Popen([str(part) for part in command], stdout=log, stderr=log)
+    try:
+        edge, admin = await _ready(process, admin_path, errors)
+        yield Envoy(process, edge, admin, folder / "journal", errors)
+    finally:
+        died = process.poll()
+        process.terminate()
+        process.wait(10)
+        assert died is None, f"Envoy died with {died}: {errors.read_text(errors='replace')[-3000:]}"
+
+
+async def _ready(process: subprocess.Popen[bytes], admin_path: Path, errors: Path) -> tuple[int, int]:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        await asyncio.sleep(0.05)
+        assert process.poll() is None, errors.read_text(errors="replace")[-3000:]
+        try:
+            admin = int(admin_path.read_text().rsplit(":", 1)[1])
+            if (await http_get(admin, "/ready")).strip() != b"LIVE":
+                continue
+            listeners = json.loads(await http_get(admin, "/listeners?format=json"))
+            return int(listeners["listener_statuses"][0]["local_address"]["socket_address"]["port_value"]), admin
+        except (OSError, IndexError, ValueError, KeyError):
+            continue
+    raise AssertionError("Envoy did not become ready: " + errors.read_text(errors="replace")[-3000:])
+
+
+@dataclass
+class Worker:
+    """A translator process on its socket."""
+
+    process: subprocess.Popen[bytes]
+    socket: Path
+    log: Path
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+async def start_worker(socket_path: Path, *arguments: str, command: Sequence[str] = ("-m", "control_plane.cli.translator")) -> Worker:
+    log = socket_path.with_suffix(".log")
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            [sys.executable, *command, "--socket", str(socket_path), *arguments], stdout=out, stderr=out, env={**os.environ, "PYTHONDEVMODE": "0"}
+        )
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            _, writer = await asyncio.open_unix_connection(str(socket_path))
+        except OSError:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, "the worker did not listen: " + log.read_text()
+            await asyncio.sleep(0.02)
+            continue
+        writer.close()
+        return Worker(process, socket_path, log)
+
+
+def stop_worker(worker: Worker) -> None:
+    if worker.process.poll() is None:
+        worker.process.terminate()
+        try:
+            worker.process.wait(10)
+        except subprocess.TimeoutExpired:
+            worker.process.kill()
+            worker.process.wait()
