@@ -77,7 +77,10 @@ class Child:
             code = await self._run_once()
             pause = FIRST_PAUSE_S if loop.time() - began > STEADY_S else min(pause * 2, LONGEST_PAUSE_S)
             if not self._stopping.is_set():
-                log.warning("a part of the gateway ended; starting it again", extra=fields(Field.PART, self.name, Field.EXIT_CODE, code, Field.DELAY_S, round(pause, 2)))
+                log.warning(
+                    "a part of the gateway ended; starting it again",
+                    extra=fields(Field.PART, self.name, Field.EXIT_CODE, code, Field.DELAY_S, round(pause, 2)),
+                )
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
 

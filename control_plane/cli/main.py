@@ -6,7 +6,8 @@ import sys
 
 import typer
 
-from control_plane.kit.errors import SpecError
+from control_plane.cli import bootstrap, control_plane, explain, get, schema, translate, translator, up, validate
+from control_plane.kit.errors import GatewayError
 
 app = typer.Typer(
     name="headgate",
@@ -16,11 +17,14 @@ app = typer.Typer(
     help="LLM inference gateway: Envoy is the data plane, Python the control plane.",
 )
 
+for verb in (up, validate, explain, schema, translate, get, control_plane, translator, bootstrap):
+    verb.register(app)
+
 
 def run() -> None:
     """Entry point. Exit codes: 0 ok, 1 failed, 2 findings or usage."""
     try:
         app()
-    except SpecError as error:
+    except GatewayError as error:
         print(f"headgate: {error}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -51,7 +51,8 @@ def resolve_ref(ref: SecretRef, provider: Provider, environ: Mapping[str, str] |
     """Read one reference of `provider`, against whose file a relative path counts."""
     if ref.env is not None:
         value = (os.environ if environ is None else environ).get(ref.env)
-        subject, source, fix = f"environment variable {ref.env}", f"env {ref.env}", f"export {ref.env}=..."
+        name = _shown(ref.env)
+        subject, source, fix = f"environment variable {name}", f"env {name}", f"export {name}=..."
         return _examine(value, subject, source, fix) if value is not None else Missing(f"{subject} is not set", fix, source)
     path = provider.resolve_path(ref.file or "")
     subject, source, fix = f"secret file {path}", f"file {path}", f"write the key, and nothing else, into {path}"
@@ -65,6 +66,12 @@ def resolve_ref(ref: SecretRef, provider: Provider, environ: Mapping[str, str] |
     if len(data) > MAX_SECRET_BYTES:
         return Missing(f"{subject} is longer than {MAX_SECRET_BYTES} bytes", fix, source)
     return _examine(data.decode("latin-1"), subject, source, fix)
+
+
+def _shown(name: str) -> str:
+    """A variable's name, unless it may be a key that was pasted instead: long, with small letters and digits."""
+    pasted = len(name) >= 20 and any(c.islower() for c in name) and any(c.isdigit() for c in name)
+    return "NAME" if pasted else name
 
 
 def _examine(value: str, subject: str, source: str, fix: str) -> Resolution:

@@ -402,14 +402,15 @@ class UsageUpdate(msgspec.Struct, frozen=True, gc=False):
     usage: Usage
 
 
-class Stop(msgspec.Struct, frozen=True, gc=False):
-    """Why a choice ended. An answer may be empty, so this is content too. `native`: the provider's own word."""
+class Stop(msgspec.Struct, frozen=True):
+    """Why a choice ended. An answer may be empty, so this is content too. `native`: the provider's own word, `detail` its own object."""
 
     is_content: ClassVar[bool] = True
     reason: StopReason
     native: str | None = None
     sequence: str | None = None
     choice: int = 0
+    detail: Mapping[str, object] | None = None
 
 
 class End(msgspec.Struct, frozen=True, gc=False):

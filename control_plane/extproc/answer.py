@@ -181,7 +181,8 @@ class Translation:
         return self._advance(data, end, closes=end)
 
     def trailers(self) -> list[bytes]:
-        return [*self._advance(b"", end=True, closes=False), wire.CONTINUE_RESPONSE_TRAILERS]
+        messages = self._advance(b"", end=True, closes=False)
+        return messages + (self._refusal.trailers() if self._refusal is not None else [wire.CONTINUE_RESPONSE_TRAILERS])
 
     def _advance(self, data: bytes, end: bool, closes: bool) -> list[bytes]:
         """`end`: the provider has no more. `closes`: the message for it is the stream's last (no trailers follow)."""

@@ -23,31 +23,34 @@ _sym_db = _symbol_database.Default()
 
 
 from control_plane.pb import core_pb2 as control__plane_dot_pb_dot_core__pb2
+from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import wrappers_pb2 as google_dot_protobuf_dot_wrappers__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$control_plane/pb/config_source.proto\x12\x14\x65nvoy.config.core.v3\x1a\x1b\x63ontrol_plane/pb/core.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1egoogle/protobuf/wrappers.proto\"\x18\n\x16\x41ggregatedConfigSource\"\xe0\x01\n\x0c\x43onfigSource\x12;\n\x03\x61\x64s\x18\x03 \x01(\x0b\x32,.envoy.config.core.v3.AggregatedConfigSourceH\x00\x12\x38\n\x15initial_fetch_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12>\n\x14resource_api_version\x18\x06 \x01(\x0e\x32 .envoy.config.core.v3.ApiVersionB\x19\n\x17\x63onfig_source_specifier\"\x16\n\x14Http1ProtocolOptions\"t\n\x0f\x42\x61\x63koffStrategy\x12\x30\n\rbase_interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cmax_interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x91\x01\n\x0bRetryPolicy\x12=\n\x0eretry_back_off\x18\x01 \x01(\x0b\x32%.envoy.config.core.v3.BackoffStrategy\x12\x31\n\x0bnum_retries\x18\x02 \x01(\x0b\x32\x1c.google.protobuf.UInt32Value\x12\x10\n\x08retry_on\x18\x03 \x01(\t\"\xd4\x03\n\x0bGrpcService\x12\x41\n\nenvoy_grpc\x18\x01 \x01(\x0b\x32+.envoy.config.core.v3.GrpcService.EnvoyGrpcH\x00\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12;\n\x10initial_metadata\x18\x05 \x03(\x0b\x32!.envoy.config.core.v3.HeaderValue\x12\x37\n\x0cretry_policy\x18\x06 \x01(\x0b\x32!.envoy.config.core.v3.RetryPolicy\x1a\xcb\x01\n\tEnvoyGrpc\x12\x14\n\x0c\x63luster_name\x18\x01 \x01(\t\x12\x11\n\tauthority\x18\x02 \x01(\t\x12\x37\n\x0cretry_policy\x18\x03 \x01(\x0b\x32!.envoy.config.core.v3.RetryPolicy\x12@\n\x1amax_receive_message_length\x18\x04 \x01(\x0b\x32\x1c.google.protobuf.UInt32Value\x12\x1a\n\x12skip_envoy_headers\x18\x05 \x01(\x08\x42\x12\n\x10target_specifier*&\n\nApiVersion\x12\x08\n\x04\x41UTO\x10\x00\x12\x06\n\x02V2\x10\x01\x12\x06\n\x02V3\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$control_plane/pb/config_source.proto\x12\x14\x65nvoy.config.core.v3\x1a\x1b\x63ontrol_plane/pb/core.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1egoogle/protobuf/wrappers.proto\"\x18\n\x16\x41ggregatedConfigSource\"\xe0\x01\n\x0c\x43onfigSource\x12;\n\x03\x61\x64s\x18\x03 \x01(\x0b\x32,.envoy.config.core.v3.AggregatedConfigSourceH\x00\x12\x38\n\x15initial_fetch_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12>\n\x14resource_api_version\x18\x06 \x01(\x0e\x32 .envoy.config.core.v3.ApiVersionB\x19\n\x17\x63onfig_source_specifier\"\x16\n\x14Http1ProtocolOptions\"t\n\x0f\x42\x61\x63koffStrategy\x12\x30\n\rbase_interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cmax_interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xf1\x02\n\x0bRetryPolicy\x12=\n\x0eretry_back_off\x18\x01 \x01(\x0b\x32%.envoy.config.core.v3.BackoffStrategy\x12\x31\n\x0bnum_retries\x18\x02 \x01(\x0b\x32\x1c.google.protobuf.UInt32Value\x12\x10\n\x08retry_on\x18\x03 \x01(\t\x12R\n\x14retry_host_predicate\x18\x05 \x03(\x0b\x32\x34.envoy.config.core.v3.RetryPolicy.RetryHostPredicate\x12)\n!host_selection_retry_max_attempts\x18\x06 \x01(\x03\x1a_\n\x12RetryHostPredicate\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x0ctyped_config\x18\x02 \x01(\x0b\x32\x14.google.protobuf.AnyH\x00\x42\r\n\x0b\x63onfig_type\"\xd4\x03\n\x0bGrpcService\x12\x41\n\nenvoy_grpc\x18\x01 \x01(\x0b\x32+.envoy.config.core.v3.GrpcService.EnvoyGrpcH\x00\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12;\n\x10initial_metadata\x18\x05 \x03(\x0b\x32!.envoy.config.core.v3.HeaderValue\x12\x37\n\x0cretry_policy\x18\x06 \x01(\x0b\x32!.envoy.config.core.v3.RetryPolicy\x1a\xcb\x01\n\tEnvoyGrpc\x12\x14\n\x0c\x63luster_name\x18\x01 \x01(\t\x12\x11\n\tauthority\x18\x02 \x01(\t\x12\x37\n\x0cretry_policy\x18\x03 \x01(\x0b\x32!.envoy.config.core.v3.RetryPolicy\x12@\n\x1amax_receive_message_length\x18\x04 \x01(\x0b\x32\x1c.google.protobuf.UInt32Value\x12\x1a\n\x12skip_envoy_headers\x18\x05 \x01(\x08\x42\x12\n\x10target_specifier*&\n\nApiVersion\x12\x08\n\x04\x41UTO\x10\x00\x12\x06\n\x02V2\x10\x01\x12\x06\n\x02V3\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'control_plane.pb.config_source_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_APIVERSION']._serialized_start=1169
-  _globals['_APIVERSION']._serialized_end=1207
-  _globals['_AGGREGATEDCONFIGSOURCE']._serialized_start=155
-  _globals['_AGGREGATEDCONFIGSOURCE']._serialized_end=179
-  _globals['_CONFIGSOURCE']._serialized_start=182
-  _globals['_CONFIGSOURCE']._serialized_end=406
-  _globals['_HTTP1PROTOCOLOPTIONS']._serialized_start=408
-  _globals['_HTTP1PROTOCOLOPTIONS']._serialized_end=430
-  _globals['_BACKOFFSTRATEGY']._serialized_start=432
-  _globals['_BACKOFFSTRATEGY']._serialized_end=548
-  _globals['_RETRYPOLICY']._serialized_start=551
-  _globals['_RETRYPOLICY']._serialized_end=696
-  _globals['_GRPCSERVICE']._serialized_start=699
-  _globals['_GRPCSERVICE']._serialized_end=1167
-  _globals['_GRPCSERVICE_ENVOYGRPC']._serialized_start=944
-  _globals['_GRPCSERVICE_ENVOYGRPC']._serialized_end=1147
+  _globals['_APIVERSION']._serialized_start=1420
+  _globals['_APIVERSION']._serialized_end=1458
+  _globals['_AGGREGATEDCONFIGSOURCE']._serialized_start=182
+  _globals['_AGGREGATEDCONFIGSOURCE']._serialized_end=206
+  _globals['_CONFIGSOURCE']._serialized_start=209
+  _globals['_CONFIGSOURCE']._serialized_end=433
+  _globals['_HTTP1PROTOCOLOPTIONS']._serialized_start=435
+  _globals['_HTTP1PROTOCOLOPTIONS']._serialized_end=457
+  _globals['_BACKOFFSTRATEGY']._serialized_start=459
+  _globals['_BACKOFFSTRATEGY']._serialized_end=575
+  _globals['_RETRYPOLICY']._serialized_start=578
+  _globals['_RETRYPOLICY']._serialized_end=947
+  _globals['_RETRYPOLICY_RETRYHOSTPREDICATE']._serialized_start=852
+  _globals['_RETRYPOLICY_RETRYHOSTPREDICATE']._serialized_end=947
+  _globals['_GRPCSERVICE']._serialized_start=950
+  _globals['_GRPCSERVICE']._serialized_end=1418
+  _globals['_GRPCSERVICE_ENVOYGRPC']._serialized_start=1195
+  _globals['_GRPCSERVICE_ENVOYGRPC']._serialized_end=1398
 # @@protoc_insertion_point(module_scope)

@@ -123,7 +123,7 @@ class ClusterSpecifierPlugin(_message.Message):
     def __init__(self, extension: _Optional[_Union[_core_pb2.TypedExtensionConfig, _Mapping]] = ...) -> None: ...
 
 class RetryPolicy(_message.Message):
-    __slots__ = ("retry_on", "num_retries", "per_try_timeout", "retriable_status_codes", "retry_back_off", "refresh_cluster_on_retry")
+    __slots__ = ("retry_on", "num_retries", "per_try_timeout", "retriable_status_codes", "retry_back_off", "retriable_headers", "refresh_cluster_on_retry")
     class RetryBackOff(_message.Message):
         __slots__ = ("base_interval", "max_interval")
         BASE_INTERVAL_FIELD_NUMBER: _ClassVar[int]
@@ -136,14 +136,16 @@ class RetryPolicy(_message.Message):
     PER_TRY_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     RETRIABLE_STATUS_CODES_FIELD_NUMBER: _ClassVar[int]
     RETRY_BACK_OFF_FIELD_NUMBER: _ClassVar[int]
+    RETRIABLE_HEADERS_FIELD_NUMBER: _ClassVar[int]
     REFRESH_CLUSTER_ON_RETRY_FIELD_NUMBER: _ClassVar[int]
     retry_on: str
     num_retries: _wrappers_pb2.UInt32Value
     per_try_timeout: _duration_pb2.Duration
     retriable_status_codes: _containers.RepeatedScalarFieldContainer[int]
     retry_back_off: RetryPolicy.RetryBackOff
+    retriable_headers: _containers.RepeatedCompositeFieldContainer[HeaderMatcher]
     refresh_cluster_on_retry: bool
-    def __init__(self, retry_on: _Optional[str] = ..., num_retries: _Optional[_Union[_wrappers_pb2.UInt32Value, _Mapping]] = ..., per_try_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., retriable_status_codes: _Optional[_Iterable[int]] = ..., retry_back_off: _Optional[_Union[RetryPolicy.RetryBackOff, _Mapping]] = ..., refresh_cluster_on_retry: _Optional[bool] = ...) -> None: ...
+    def __init__(self, retry_on: _Optional[str] = ..., num_retries: _Optional[_Union[_wrappers_pb2.UInt32Value, _Mapping]] = ..., per_try_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., retriable_status_codes: _Optional[_Iterable[int]] = ..., retry_back_off: _Optional[_Union[RetryPolicy.RetryBackOff, _Mapping]] = ..., retriable_headers: _Optional[_Iterable[_Union[HeaderMatcher, _Mapping]]] = ..., refresh_cluster_on_retry: _Optional[bool] = ...) -> None: ...
 
 class DirectResponseAction(_message.Message):
     __slots__ = ("status", "body")

@@ -15,7 +15,7 @@ What holds, exactly:
   those lines, and it may miss the ones counted after its last scrape. A consumer that stores durably (a ledger) keys by `Line.key`.
 - The rotated file is deleted before it was read (see `rotation.py`), or the journal is truncated in place: what was not read is lost, and
   counted as an event (`gap`, `truncated`).
-- The kept offset is lost: the journal's current file is read from its start.
+- The kept offset is lost: everything that still exists, rotated files included, is read again.
 """
 
 from __future__ import annotations

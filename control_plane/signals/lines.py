@@ -166,8 +166,12 @@ def decode(raw: bytes) -> Line:
         raise Malformed("text", str(error)) from None
     try:
         values = _any_decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except msgspec.ValidationError as error:
         raise Malformed("shape", str(error)) from None
+    except msgspec.DecodeError as error:
+        raise Malformed("json", str(error)) from None
+    except UnicodeDecodeError as error:
+        raise Malformed("text", str(error)) from None
     return from_values(values)
 
 

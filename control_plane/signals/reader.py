@@ -35,7 +35,8 @@ MAX_LINE_BYTES: Final = 256 * 1024
 
 @dataclass(slots=True)
 class _OpenFile:
-    """The file being read. `next` is the byte to read next, `consumed` the byte after the last complete line."""
+    """The file being read. `next` is the byte to read next, `consumed` the byte after the last complete line, `head` the first bytes
+    as they were when they were read."""
 
     fd: int
     inode: tuple[int, int]
@@ -110,13 +111,14 @@ class JournalReader:
             self._open = None
 
     def _first(self) -> _OpenFile | None:
-        """The file to begin with: where the kept offset points, else what is newer than it, else the journal's start."""
+        """The file to begin with: where the kept offset points, else what is newer than it, else the oldest."""
         files = offset.generations(self.path)
         if not files:
             return None
         kept = offset.load(self.state)
         if kept is None:
-            return _open_at(self.path, 0)
+            # Never read before, or the offset was lost: rather twice than not at all.
+            return _open_at(files[-1][0], 0)
         self._saved = self._acknowledged = kept
         at = offset.locate(kept, files)
         if at is not None:
@@ -126,13 +128,6 @@ class JournalReader:
         return _open_at(newer[-1] if newer else self.path, 0)
 
     def _is_same_content(self, file: _OpenFile) -> bool:
-        if len(file.head) < offset.HEAD_BYTES and file.next > len(file.head):
-            # Grows with what was read, from bytes that were read: never from content that replaced them.
-            now = os.pread(file.fd, min(offset.HEAD_BYTES, file.next), 0)
-            if not now.startswith(file.head):
-                return False
-            file.head = now
-            return True
         return not file.head or os.pread(file.fd, len(file.head), 0) == file.head
 
     def _restart(self, file: _OpenFile) -> None:
@@ -179,6 +174,8 @@ class JournalReader:
         return [path for path, about in files if path == self.path or about.st_mtime_ns > written]
 
     def _take(self, file: _OpenFile, data: bytes) -> list[Line]:
+        if len(file.head) < offset.HEAD_BYTES:
+            file.head += data[: offset.HEAD_BYTES - len(file.head)]
         file.next += len(data)
         if file.skipping:
             end = data.find(b"\n")

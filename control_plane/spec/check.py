@@ -31,7 +31,7 @@ def check_set(documents: Sequence[AnyDocument], *, broken: frozenset[str] = froz
         else:
             findings.extend(_check_route(document))
             findings.extend(_check_references(document, providers, broken, opaque=opaque))
-    if not broken and not opaque:
+    if not broken and not opaque and all(finding.code != "HG2001" for finding in findings):
         findings.extend(_unused(providers, routes))
     return findings
 
@@ -73,7 +73,8 @@ def _check_references(route: ModelRoute, providers: Mapping[str, Provider], brok
                 yield route.finding("HG2012", path, message, "keep one of the two, with the sum of the weights")
             seen.add(target.key)
             if target.provider not in providers and target.provider not in broken and not opaque:
-                fix = did_you_mean(target.provider, providers) or f"add it, or use one of: {listed(providers)}"
+                others = f", or use one of: {listed(providers)}" if providers else ""
+                fix = did_you_mean(target.provider, providers) or f"add a Provider of that name{others}"
                 yield route.finding("HG2001", (*path, "provider"), f'no Provider is named "{target.provider}"', fix)
 
 
@@ -135,16 +136,16 @@ def _check_route(route: ModelRoute) -> Iterator[Finding]:
         yield route.finding("HG3003", ("spec", "plan"), message, "add a group with another provider", key=True)
     at = ("spec", "retry", "attempts")
     if attempts > groups:
-        message = f"{attempts} attempts, but {_groups(groups)}: the last group is tried again"
+        message = f"{_count(attempts, 'attempt')}, but {_count(groups, 'group')}: the last group is tried again"
         yield route.finding("HG3007", at, message, f"write {groups}, or add a group")
     elif attempts < groups:
-        message = f"{attempts} attempts, but {_groups(groups)}: the groups after number {attempts} never serve"
+        message = f"{_count(attempts, 'attempt')}, but {_count(groups, 'group')}: the groups after number {attempts} never serve"
         yield route.finding("HG3012", at, message, f"write {groups}, or remove the groups")
     yield from _check_timers(route)
 
 
-def _groups(count: int) -> str:
-    return "1 group" if count == 1 else f"{count} groups"
+def _count(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def _check_timers(route: ModelRoute) -> Iterator[Finding]:
@@ -163,7 +164,7 @@ def _check_timers(route: ModelRoute) -> Iterator[Finding]:
     needed_ms = spec.idle_floor_ms
     if timers.total_ms < needed_ms:
         message = (
-            f"total {format_duration(timers.total_ms)} may end before the plan is tried: {spec.retry.attempts} attempts can take "
+            f"total {format_duration(timers.total_ms)} may end before the plan is tried: {_count(spec.retry.attempts, 'attempt')} can take "
             f"{format_duration(needed_ms)}"
         )
         fix = f"write at least {format_duration(needed_ms)}, or lower firstToken"

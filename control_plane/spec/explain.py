@@ -9,7 +9,6 @@ from control_plane.spec.models import KINDS
 from control_plane.spec.nearest import nearest
 from control_plane.spec.schema import schema_of
 
-
 _SIZES: Final = (
     ("maxLength", "at most {} characters"),
     ("minItems", "at least {}"),

@@ -27,7 +27,7 @@ RESERVED_PREFIXES: Final = ("x-headgate-", "x-envoy-", ":")
 def check_model(value: str) -> str:
     """A name that clients send. Raises HG1007."""
     if value == "*":
-        raise PydanticCustomError("HG1007", "is a wildcard, which routes do not support", {"fix": "list the model names", "shown": True})
+        raise PydanticCustomError("HG1007", "is a wildcard, which routes do not support", {"fix": "list the model names"})
     return check_upstream_model(value)
 
 

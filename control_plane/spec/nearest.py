@@ -34,7 +34,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that `word` most likely meant, or None. Case, dots, dashes and underscores do not count as edits."""
     if not word or len(word) > LONGEST_WORD:
         return None
-    wanted = _folded(word)
+    known, wanted = tuple(known), _folded(word)
     best: tuple[int, str] | None = None
     for candidate in sorted(set(known)):
         folded = _folded(candidate)
@@ -42,6 +42,9 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
         edits = 0 if folded == wanted else distance(wanted, folded, limit)
         if edits <= limit and (best is None or edits < best[0]):
             best = (edits, candidate)
+    if best is None and len(wanted) >= 3:  # "openai" for "openai-chat"
+        longer = [candidate for candidate in set(known) if _folded(candidate).startswith(wanted)]
+        return longer[0] if len(longer) == 1 else None
     return best[1] if best else None
 
 

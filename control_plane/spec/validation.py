@@ -23,8 +23,8 @@ EXPECTED: Final[Mapping[str, str]] = {
 }  # fmt: skip
 
 PATTERNS: Final[Mapping[str, str]] = {
-    "name": "lower-case letters, digits and dashes, not at either end",
-    "provider": "lower-case letters, digits and dashes, not at either end",
+    "name": "lower-case letters, digits and inner dashes",
+    "provider": "lower-case letters, digits and inner dashes",
     "env": "the NAME of an environment variable (letters, digits, underscores), not the key itself",
     "serverName": "a host name",
     "labels": "letters, digits, dots, dashes and underscores",
@@ -34,7 +34,14 @@ PATTERNS: Final[Mapping[str, str]] = {
 
 def findings_of(error: ValidationError, origin: Origin, model: type[BaseModel]) -> list[Finding]:
     """At most MAX_FINDINGS findings, none of which quotes a value that may be secret."""
-    return [_finding(details, origin, model) for details in error.errors(include_url=False)[:MAX_FINDINGS]]
+    found = [details for details in error.errors(include_url=False) if not _is_consequence(details)]
+    return [_finding(details, origin, model) for details in found[:MAX_FINDINGS]]
+
+
+def _is_consequence(details: ErrorDetails) -> bool:
+    """pydantic counts the valid entries only, so that a list whose entries were refused is also called too short."""
+    value = details["input"]
+    return details["type"] == "too_short" and isinstance(value, tuple) and len(value) >= details.get("ctx", {}).get("min_length", 1)
 
 
 def _finding(details: ErrorDetails, origin: Origin, model: type[BaseModel]) -> Finding:
@@ -49,7 +56,7 @@ def _finding(details: ErrorDetails, origin: Origin, model: type[BaseModel]) -> F
     if kind.startswith("HG"):
         code, message, fix = kind, details["msg"], str(context.get("fix", ""))
         if context.get("shown") and shown:
-            message += _quote(value)
+            message += f", not {_kind_of(value)}{_quote(value)}" if kind == "HG1004" else _quote(value, ": ")
     else:
         code, message, fix = _translate(kind, context, path, value, model, shown=shown)
     line, col = origin.find(path, key=at_key)
@@ -67,7 +74,7 @@ def _translate(
         return "HG1005", "missing field", f'add "{path[-1]}"'
     if kind in EXPECTED:
         quoted = _quote(value) if shown and isinstance(value, str | int | float) else ""
-        fix = f"write {EXPECTED[kind]}"
+        fix = f"write {EXPECTED[kind]}" + (", or remove the field" if value is None else "")
         if kind == "bool_type" and isinstance(value, str) and value.lower() in ("yes", "no", "on", "off", "y", "n", "true", "false"):
             fix = f"write {'true' if value.lower() in ('yes', 'on', 'y', 'true') else 'false'} without quotes"
         return "HG1004", f"must be {EXPECTED[kind]}, not {_kind_of(value)}{quoted}", fix
@@ -82,10 +89,10 @@ def _translate(
         return "HG1006", f"has more than {context.get('max_length')} {unit}", "shorten it"
     if kind in ("greater_than_equal", "less_than_equal"):
         bound = f"at least {context.get('ge')}" if "ge" in context else f"at most {context.get('le')}"
-        return "HG1006", "out of bounds" + (_quote(value) if shown else ""), f"choose {bound}"
+        return "HG1006", "out of bounds" + (_quote(value, ": ") if shown else ""), f"choose {bound}"
     if kind == "string_pattern_mismatch":
         words_for = next((PATTERNS[step] for step in reversed(path) if isinstance(step, str) and step in PATTERNS), "another form")
-        return "HG1007", "has a form that is not allowed" + (_quote(value) if shown else ""), f"write {words_for}"
+        return "HG1007", "has a form that is not allowed" + (_quote(value, ": ") if shown else ""), f"write {words_for}"
     return "HG1007", "cannot be used", f"see headgate explain {'.'.join(str(step) for step in path if not isinstance(step, int))}"
 
 
@@ -112,10 +119,10 @@ def _kind_of(value: object) -> str:
     return next((name for kind, name in names if isinstance(value, kind)), "nothing")
 
 
-def _quote(value: object) -> str:
+def _quote(value: object, before: str = " ") -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
     text = str(value)
     if not text.isprintable() or len(text) > 60:
         return ""
-    return f' "{text}"' if isinstance(value, str) else f" {text}"
+    return f'{before}"{text}"' if isinstance(value, str) else before + text

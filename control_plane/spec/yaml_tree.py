@@ -108,6 +108,8 @@ def read_documents(text: str) -> Iterator[Node]:
         context = f" {error.context}" if error.context else ""
         fix = "correct the text here; a file that is saved half-way is read again at its next change"
         raise TreeError("HG1002", f"not valid YAML: {problem}{context}", fix, place) from None
+    except (ValueError, OverflowError):  # the pure Python parser lets chr() of "\\UFFFFFFFF" through
+        raise TreeError("HG1002", "not valid YAML: an escape that is no character", "remove the escape", (1, 1)) from None
     finally:
         if parser is not None:
             parser.dispose()
@@ -147,6 +149,8 @@ class _Builder:
                 yield self._root
 
     def _scalar(self, event: Any, place: Place) -> None:
+        if not event.value.isascii() and any("\ud800" <= char <= "\udfff" for char in event.value):
+            raise TreeError("HG1002", "not valid YAML: half of a surrogate pair", "write the character itself", place)
         top = self._stack[-1] if self._stack else None
         if top is not None and top.key is None and isinstance(top.node.value, dict):
             self._key(top, event, place)
@@ -168,7 +172,7 @@ class _Builder:
             raise TreeError("HG1002", "not valid here: a list or mapping as a key", "use a text as the key", place)
         expected = "map" if isinstance(event, yaml.MappingStartEvent) else "seq"
         if event.tag not in (None, "!", _TAG + expected):
-            raise TreeError("HG1002", f'the tag "{event.tag:.60}" is not supported', "remove the tag", place)
+            raise TreeError("HG1002", f'the tag "{_short(event.tag)}" is not supported', "remove the tag", place)
         self._stack.append(_Open(Node({} if expected == "map" else [], place), event.anchor))
 
     def _close(self) -> None:
@@ -210,6 +214,10 @@ class _Builder:
         top.merges.extend(sources)
 
 
+def _short(tag: str) -> str:
+    return tag.replace(_TAG, "!!")[:60]
+
+
 def _resolve(event: Any, place: Place) -> object:
     """A scalar by the YAML 1.2 core schema; quoted text stays text."""
     tag, text = event.tag, event.value
@@ -219,7 +227,7 @@ def _resolve(event: Any, place: Place) -> object:
         if tag in ("!", _TAG + "str"):
             return text
         if tag not in (_TAG + "int", _TAG + "float", _TAG + "bool", _TAG + "null"):
-            raise TreeError("HG1002", f'the tag "{tag:.60}" is not supported', "remove the tag", place)
+            raise TreeError("HG1002", f'the tag "{_short(tag)}" is not supported', "remove the tag", place)
     if text in _WORDS:
         return _WORDS[text]
     if text[0] in "-+.0123456789":

@@ -8,7 +8,7 @@ import logging
 import random
 import socket
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn, cast
@@ -28,6 +28,8 @@ SERVICE: Final = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 _MIB: Final = 1 << 20
 _MAX_SOCKET_PATH: Final = 100  # bytes; the kernel's limit is 107 and gRPC adds nothing to it
 _log = logging.getLogger(__name__)
+
+_EOF: Final = cast(Any, grpc.aio).EOF  # missing in the stubs
 
 Request = DeltaDiscoveryRequest | DiscoveryRequest
 Stream = DeltaStream | SotwStream
@@ -74,7 +76,16 @@ class TokenBucket:
 class AdsServer:
     """Serves `feed` to every node that connects and tells `nodes` what they answer."""
 
-    def __init__(self, feed: Feed, nodes: NodeRegistry, options: AdsOptions | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        nodes: NodeRegistry,
+        options: AdsOptions | None = None,
+        clock: Clock | None = None,
+        services: Sequence[Callable[[grpc.aio.Server], None]] = (),
+    ) -> None:
+        """`services` add further gRPC services to the same server (the access log of remote Envoys)."""
+        self._services = services
         self._feed, self._nodes = feed, nodes
         self._options = options or AdsOptions()
         self._clock = clock or SystemClock()
@@ -102,15 +113,13 @@ class AdsServer:
             ]
         )
         methods = {
-            "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(
-                cast(Any, self._handler(DeltaStream, "delta")), request_deserializer=DeltaDiscoveryRequest.FromString, response_serializer=None
-            ),
-            "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(
-                cast(Any, self._handler(SotwStream, "sotw")), request_deserializer=DiscoveryRequest.FromString, response_serializer=None
-            ),
+            "DeltaAggregatedResources": self._method(DeltaStream, "delta", DeltaDiscoveryRequest),
+            "StreamAggregatedResources": self._method(SotwStream, "sotw", DiscoveryRequest),
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
         ports = [_bind(server, address) for address in addresses]
+        for add in self._services:
+            add(server)
         await server.start()
         for address in addresses:
             if address.startswith("unix:"):
@@ -124,7 +133,7 @@ class AdsServer:
         if self._server is not None:
             await self._server.stop(grace_s)
 
-    def _handler(self, kind: type[DeltaStream] | type[SotwStream], mode: str) -> Callable[[object, Any], Awaitable[None]]:
+    def _method(self, kind: type[Stream], mode: str, request: type[Request]) -> grpc.RpcMethodHandler[Request, bytes]:
         async def handle(_: object, context: Any) -> None:
             await self._admit(context)
             stream = kind(ack_patience_s=self._options.ack_patience_s, removal_delay_s=self._options.removal_delay_s)
@@ -133,7 +142,8 @@ class AdsServer:
             except PeerError as error:
                 await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
 
-        return handle
+        # Responses are bytes already; the stubs only know handlers of the synchronous server.
+        return grpc.stream_stream_rpc_method_handler(cast(Any, handle), request_deserializer=request.FromString, response_serializer=None)
 
     async def _admit(self, context: Any) -> None:
         if self._draining:
@@ -150,7 +160,7 @@ class AdsServer:
             first = await asyncio.wait_for(context.read(), self._options.first_request_timeout_s)
         except TimeoutError:
             await _abort(context, grpc.StatusCode.DEADLINE_EXCEEDED, "no request came on this stream")
-        if first is grpc.aio.EOF:
+        if first is _EOF:
             return
         row = self._nodes.connect(stream, mode, first.node)
         wake = asyncio.Event()
@@ -169,7 +179,7 @@ class AdsServer:
     async def _read(self, stream: Stream, row: NodeRow, request: Request, context: Any, wake: asyncio.Event) -> None:
         """Feed requests to the state machine until the node closes its side."""
         try:
-            while request is not grpc.aio.EOF:
+            while request is not _EOF:
                 answer = stream.on_request(cast(Any, request), self._clock.monotonic())
                 if answer is not None:
                     self._nodes.answered(row, answer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from control_plane.pb.discovery_pb2 import DeltaDiscoveryRequest
-from control_plane.xds.resource import SDS
+from control_plane.xds.resource import SDS, Resource
 from control_plane.xds.subscription import FULL_STATE, ROOTS, Ack, AdsStream, Nack, Push, TypeState, encode_head
 
 _WILDCARD = "*"
@@ -64,8 +64,7 @@ class DeltaStream(AdsStream):
             # a new name they may claim the address or the key of the one that leaves.
             if owed and type_url not in ROOTS:
                 removed = ()
-            sent = {resource.name: resource for resource in owed}
-            return self._record(state, self._push(type_url, tuple(sent), removed, [part for r in owed for part in (r.delta_head, r.body)]), sent, now)
+            return self._record(state, self._push(type_url, owed, removed), {resource.name: resource for resource in owed}, now)
         if not waiting and not deferred:
             state.clean = self._target(type_url)
         return None
@@ -87,8 +86,9 @@ class DeltaStream(AdsStream):
         free = () if used is None else tuple(sorted(name for name in gone if (type_url, name) not in used))
         return free, len(free) < len(gone)
 
-    def _push(self, type_url: str, names: tuple[str, ...], removed: tuple[str, ...], parts: list[bytes]) -> Push:
+    def _push(self, type_url: str, owed: list[Resource], removed: tuple[str, ...]) -> Push:
         assert self.snapshot is not None
-        nonce = self._nonce()
-        head = encode_head([(1, self.snapshot.version), (4, type_url), (5, nonce), *((6, name) for name in removed)])
-        return Push(type_url, nonce, self.snapshot.version, b"".join([head, *parts]), names, removed)
+        nonce, version = self._nonce(), self.snapshot.version
+        head = encode_head([(1, version), (4, type_url), (5, nonce), *((6, name) for name in removed)])
+        payload = b"".join([head, *(part for r in owed for part in (r.delta_head, r.body))])
+        return Push(type_url, nonce, version, payload, tuple(r.name for r in owed), removed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Final
@@ -155,9 +155,9 @@ class NodeRegistry:
             self._forget_published()
         self._changed()
 
-    def published(self, snapshot: Snapshot, reason: str) -> None:
+    def published(self, snapshot: Snapshot, reasons: Iterable[str]) -> None:
         """`snapshot` is served from now on."""
-        self.push_reasons[reason] += 1
+        self.push_reasons.update(tuple(reasons))  # a mapping would be taken for counts
         self._published[snapshot.number] = self._clock.now()
         while len(self._published) > _OPEN_PUBLICATIONS:
             del self._published[min(self._published)]

@@ -18,7 +18,7 @@ import asyncio
 import contextlib
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -32,6 +32,7 @@ from control_plane.xds.subscription import names_resource
 _T: Final = "type.googleapis.com/"
 _HCM: Final = _T + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _ROUTER: Final = _T + "envoy.extensions.filters.http.router.v3.Router"
+CHECKED: Final = frozenset({CDS, EDS, LDS, RDS, SRDS, ECDS})
 _MAX_TEXT: Final = 800  # characters of Envoy's error that are kept
 _NODE: Final = wire.field(1, wire.field(1, "preflight") + wire.field(2, "preflight"))
 
@@ -63,7 +64,7 @@ class Preflight:
 
     async def __call__(self, candidates: Sequence[Resource]) -> Rejection | None:
         """Check `candidates` together, then find the bad ones. Raises PreflightUnavailable."""
-        askable = [resource for resource in candidates if resource.type_url in _PLACERS]
+        askable = [resource for resource in candidates if resource.type_url in CHECKED]
         if not askable:
             return None
         text = await self.run(askable)
@@ -132,12 +133,18 @@ def bootstrap(candidates: Iterable[Resource]) -> bytes:
     filters: list[bytes] = []
     scopes: list[bytes] = []
     for number, resource in enumerate(candidates, 1):
-        if resource.type_url == ECDS:
-            filters.append(_http_filter(resource))
+        if resource.type_url == CDS:
+            static.append(wire.field(2, resource.body))
+        elif resource.type_url == LDS:
+            static.append(wire.field(1, resource.body))
+        elif resource.type_url == EDS:
+            static.append(_endpoints(resource, number))
+        elif resource.type_url == RDS:
+            static.append(_routes(resource, number))
         elif resource.type_url == SRDS:
             scopes.append(_scope(resource, number))
-        elif place := _PLACERS.get(resource.type_url):
-            static.append(place(resource, number))
+        elif resource.type_url == ECDS:
+            filters.append(_http_filter(resource))
     if filters:
         static.append(_listener(0, wire.field(4, wire.field(1, "preflight")), b"".join(filters)))
     if scopes:
@@ -157,16 +164,9 @@ def _listener(number: int, routing: bytes, filters: bytes) -> bytes:
     manager = wire.field(2, "preflight") + routing + filters + router
     chain = wire.field(3, wire.field(1, "envoy.filters.network.http_connection_manager") + wire.field(4, _any(_HCM, manager)))
     # Not 127.0.0.1: a listener among the candidates may have any address that listeners are given.
-    address = wire.field(1, wire.field(2, f"127.255.{number >> 8 & 255}.{number & 255}") + wire.varint(3 << 3) + wire.varint(1 + (number >> 16)))
-    return wire.field(1, wire.field(1, f"preflight-{number}") + wire.field(2, address) + wire.field(3, chain))
-
-
-def _cluster(resource: Resource, _: int) -> bytes:
-    return wire.field(2, resource.body)
-
-
-def _listener_as_is(resource: Resource, _: int) -> bytes:
-    return wire.field(1, resource.body)
+    host, port = f"127.255.{number >> 8 & 255}.{number & 255}", wire.varint(3 << 3) + wire.varint(1 + (number >> 16))
+    address = wire.field(2, wire.field(1, wire.field(2, host) + port))
+    return wire.field(1, wire.field(1, f"preflight-{number}") + address + wire.field(3, chain))
 
 
 def _endpoints(resource: Resource, number: int) -> bytes:
@@ -175,8 +175,8 @@ def _endpoints(resource: Resource, number: int) -> bytes:
 
 
 def _routes(resource: Resource, number: int) -> bytes:
-    do_not_validate_clusters = wire.field(7, b"")  # BoolValue{false}; the last one of a field wins... as does its default
-    return _listener(number, wire.field(4, resource.body + do_not_validate_clusters), b"")
+    clusters_come_later = wire.field(7, wire.varint(1 << 3) + wire.varint(0))  # validate_clusters: false
+    return _listener(number, wire.field(4, resource.body + clusters_come_later), b"")
 
 
 def _scope(resource: Resource, number: int) -> bytes:
@@ -187,20 +187,6 @@ def _scope(resource: Resource, number: int) -> bytes:
 def _http_filter(resource: Resource) -> bytes:
     config = TypedExtensionConfig.FromString(resource.body)
     return wire.field(5, wire.field(1, config.name) + wire.field(4, config.typed_config.SerializeToString()))
-
-
-def _collected(_: Resource, __: int) -> bytes:
-    return b""
-
-
-_PLACERS: Final[dict[str, Callable[[Resource, int], bytes]]] = {
-    CDS: _cluster,
-    EDS: _endpoints,
-    LDS: _listener_as_is,
-    RDS: _routes,
-    SRDS: _collected,
-    ECDS: _collected,
-}
 
 
 def _clean(text: str, code: int) -> str:

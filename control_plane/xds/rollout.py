@@ -95,5 +95,5 @@ def mass_delete(before: Collection[str], after: Collection[str], limit: float) -
     gone = set(before) - set(after)
     if len(gone) <= limit * len(before):
         return None
-    some = ", ".join(sorted(gone)[:3])
-    return f"{len(gone)} of {len(before)} routes would vanish at once ({some}{', ...' if len(gone) > 3 else ''}): more than {limit:.0%} needs confirmation"
+    some = ", ".join(sorted(gone)[:3]) + (", ..." if len(gone) > 3 else "")
+    return f"{len(gone)} of {len(before)} routes would vanish at once ({some}): more than {limit:.0%} needs confirmation"

@@ -121,11 +121,11 @@ class Snapshot:
         )
 
 
-EMPTY: Final = Snapshot.of(())
-
-
 def _hash(parts: Iterable[str]) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
         digest.update(part.encode() + b"\0")
     return digest.hexdigest()
+
+
+EMPTY: Final = Snapshot.of(())

@@ -21,6 +21,7 @@ from control_plane.dialects.canon import (
     ReasoningSignature,
     RedactedReasoning,
     RefusalDelta,
+    Request,
     Start,
     Stop,
     TextDelta,
@@ -38,6 +39,9 @@ from control_plane.kit.errors import ProviderProtocolError
 
 WHOLE_LIMIT_BYTES: Final = 32 * 1024 * 1024
 """A whole answer, 32 MiB: generated images and audio in base64 fit."""
+
+STREAM_LIMIT_BYTES: Final = 256 * 1024 * 1024
+"""A streamed answer, 256 MiB on the wire: hours of output at the fastest rates, and an end to one that never ends."""
 
 CHOICE_LIMIT: Final = 128
 """OpenAI's own maximum of `n`."""
@@ -119,7 +123,9 @@ class _ChoiceState:
 class AnswerReader:
     """See control_plane.dialects.api.ResponseReader."""
 
-    def __init__(self) -> None:
+    def __init__(self, request: Request) -> None:
+        # A client that waits for the whole answer makes us keep it all.
+        self._left = STREAM_LIMIT_BYTES if request.stream else WHOLE_LIMIT_BYTES
         self._mode: Literal["unset", "whole", "sse"] = "unset"
         self._sse = SSEDecoder()
         self._whole = bytearray()
@@ -132,11 +138,14 @@ class AnswerReader:
         self._mode = "sse" if content_type.lower().startswith("text/event-stream") else "whole"
 
     def feed(self, data: bytes) -> list[Event]:
+        self._left -= len(data)
+        if self._left < 0:
+            raise ProviderProtocolError("the answer is larger than any real one")
         if self._mode == "sse":
             return self._events(self._sse.feed(data))
         self._whole += data
         if len(self._whole) > WHOLE_LIMIT_BYTES:
-            raise ProviderProtocolError(f"the answer is larger than {WHOLE_LIMIT_BYTES} bytes")
+            raise ProviderProtocolError("the answer is larger than any real one")
         return []
 
     def finish(self) -> list[Event]:

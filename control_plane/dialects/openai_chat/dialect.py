@@ -31,7 +31,7 @@ class OpenAIChat:
         return write_request(request, target)
 
     def reader(self, request: canon.Request) -> ResponseReader:
-        return AnswerReader()
+        return AnswerReader(request)
 
     def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> canon.Failure:
         return errors.read_error(status, headers, body)

@@ -43,7 +43,7 @@ from envoy_data_plane.google.protobuf import Any
 
 from control_plane.signals.formats import ATTEMPT_FORMAT, REQUEST_FORMAT
 from control_plane.xds.resource import LDS, SRDS, Resource
-from control_plane.xds.translate.access_log import file_journal
+from control_plane.xds.translate.access_log import file_journal, grpc_journal
 from control_plane.xds.translate.local_replies import local_replies
 from control_plane.xds.translate.names import DEFAULT_SCOPE, LISTENER, MODEL_HEADER, NO_MODEL
 from control_plane.xds.translate.settings import EdgeSettings
@@ -141,4 +141,6 @@ def _router(settings: EdgeSettings) -> HttpFilter:
 
 
 def _journal(settings: EdgeSettings, fields: dict[str, str]) -> list[AccessLog]:
+    if settings.remote:
+        return [grpc_journal(fields)]
     return [file_journal(settings.journal, fields)] if settings.journal else []

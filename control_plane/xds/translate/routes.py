@@ -18,6 +18,7 @@ from control_plane.pb.core_pb2 import HeaderValue, HeaderValueOption, Metadata, 
 from control_plane.pb.priority_group_pb2 import ClusterWeight, PriorityGroup, PriorityGroupClusterSpecifier
 from control_plane.pb.route_pb2 import (
     ClusterSpecifierPlugin,
+    HeaderMatcher,
     RetryPolicy,
     RouteAction,
     RouteConfiguration,
@@ -38,6 +39,9 @@ RETRY_CONDITIONS: Final = {
 }
 """What operators name in `retry.on`, in Envoy's words. An unreadable answer reaches the router as a 503 of the hold."""
 
+UNFIT_HEADER: Final = "x-headgate-failure"
+"""Set by the translator on an answer that another target may do better, whatever its status; never shown to clients."""
+
 RETRY_STATUSES: Final = {"rate_limited": (429,), "credential": (401, 403)}
 BACKOFF_MS: Final = (5, 50)
 """Base and maximum pause between attempts. Short, because the next attempt goes to another provider."""
@@ -47,7 +51,14 @@ ABOUT: Final = (
     ("x-headgate-target", "%CLUSTER_METADATA(headgate:target)%"),
     ("x-headgate-attempts", "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
 )
-PRIVATE_RESPONSE_HEADERS: Final = ("set-cookie", "alt-svc", "openai-organization", "openai-project", "anthropic-organization-id")
+PRIVATE_RESPONSE_HEADERS: Final = (
+    UNFIT_HEADER,
+    "set-cookie",
+    "alt-svc",
+    "openai-organization",
+    "openai-project",
+    "anthropic-organization-id",
+)
 """The provider account's business, not the caller's."""
 
 
@@ -134,11 +145,12 @@ def _action(node: Route, entry: Entry) -> RouteAction:
 
 def _retries(node: Route) -> RetryPolicy:
     """`per_try_timeout` is the first-token timer: Envoy ignores it once headers have gone downstream."""
-    conditions = dict.fromkeys(c for kind in node.retry_on for c in RETRY_CONDITIONS[kind])
+    conditions = {"retriable-headers", *(c for kind in node.retry_on for c in RETRY_CONDITIONS[kind])}
     base, most = BACKOFF_MS
     return RetryPolicy(
         retry_on=",".join(sorted(conditions)),
         retriable_status_codes=sorted(s for kind in node.retry_on for s in RETRY_STATUSES.get(kind, ())),
+        retriable_headers=[HeaderMatcher(name=UNFIT_HEADER, present_match=True)],
         num_retries=UInt32Value(value=node.attempts - 1),
         per_try_timeout=duration(node.timers.first_token_ms),
         retry_back_off=RetryPolicy.RetryBackOff(base_interval=duration(base), max_interval=duration(most)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import lru_cache
+from typing import Final
 
 from envoy_data_plane.envoy.config.cluster.v3 import (
     CircuitBreakers,
@@ -11,16 +12,51 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
     Cluster,
     ClusterDiscoveryType,
     ClusterLbPolicy,
+    OutlierDetection,
 )
-from envoy_data_plane.envoy.config.core.v3 import Address, Http2ProtocolOptions, Pipe, SocketAddress
+from envoy_data_plane.envoy.config.core.v3 import (
+    Address,
+    HealthCheck,
+    HealthCheckHttpHealthCheck,
+    Http2ProtocolOptions,
+    Pipe,
+    SocketAddress,
+)
 from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints
 from envoy_data_plane.envoy.extensions.upstreams.http.v3 import HttpProtocolOptions, HttpProtocolOptionsExplicitHttpConfig
+from envoy_data_plane.envoy.type.v3 import CodecClientType
 from envoy_data_plane.google.protobuf import Any
 
 from control_plane.xds.resource import CDS, Resource
 from control_plane.xds.translate.names import TRANSLATOR_CLUSTER
 from control_plane.xds.translate.providers import NO_LIMIT
 from control_plane.xds.translate.targets import HTTP_OPTIONS
+
+_OUTLIERS: Final = OutlierDetection(
+    split_external_local_origin_errors=True,
+    consecutive_local_origin_failure=1,
+    enforcing_consecutive_local_origin_failure=100,
+    enforcing_local_origin_success_rate=0,
+    enforcing_consecutive_5xx=0,
+    enforcing_consecutive_gateway_failure=0,
+    enforcing_success_rate=0,
+    interval=timedelta(milliseconds=250),
+    base_ejection_time=timedelta(milliseconds=250),
+    max_ejection_time=timedelta(seconds=1),
+    max_ejection_time_jitter=timedelta(0),
+    max_ejection_percent=100,
+)
+"""A worker whose socket refuses is skipped at once and tried again soon: it is restarted within a second."""
+
+_HEALTH: Final = HealthCheck(
+    timeout=timedelta(seconds=1),
+    interval=timedelta(milliseconds=500),
+    unhealthy_interval=timedelta(milliseconds=250),
+    unhealthy_threshold=2,
+    healthy_threshold=1,
+    http_health_check=HealthCheckHttpHealthCheck(path="/healthz", codec_client_type=CodecClientType.HTTP2),
+)
+"""Finds a worker that is stopped or stuck, which still accepts connections."""
 
 
 @lru_cache(maxsize=16)
@@ -34,6 +70,8 @@ def translator_cluster(translators: tuple[str, ...]) -> Resource:
         lb_policy=ClusterLbPolicy.LEAST_REQUEST,
         connect_timeout=timedelta(milliseconds=250),
         load_assignment=ClusterLoadAssignment(cluster_name=TRANSLATOR_CLUSTER, endpoints=[LocalityLbEndpoints(lb_endpoints=endpoints)]),
+        outlier_detection=_OUTLIERS,
+        health_checks=[_HEALTH],
         circuit_breakers=CircuitBreakers(
             thresholds=[
                 CircuitBreakersThresholds(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -166,6 +165,29 @@ def endpoints(name: str, addresses: Sequence[Json]) -> Json:
     return {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": a}} for a in addresses]}]}
 
 
+OUTLIER: Json = {
+    "split_external_local_origin_errors": True,
+    "consecutive_local_origin_failure": 1,
+    "enforcing_consecutive_local_origin_failure": 100,
+    "enforcing_local_origin_success_rate": 0,
+    "enforcing_consecutive_5xx": 0,
+    "enforcing_consecutive_gateway_failure": 0,
+    "enforcing_success_rate": 0,
+    "interval": "0.25s",
+    "base_ejection_time": "0.25s",
+    "max_ejection_time": "1s",
+    "max_ejection_percent": 100,
+}
+HEALTH: Json = {
+    "timeout": "1s",
+    "interval": "0.5s",
+    "unhealthy_interval": "0.25s",
+    "unhealthy_threshold": 2,
+    "healthy_threshold": 1,
+    "http_health_check": {"path": "/healthz", "codec_client_type": "HTTP2"},
+}
+
+
 def translator_cluster(sockets: Sequence[Path], **more: object) -> Json:
     """The cluster of the translator's workers: one Unix socket each."""
     return {
@@ -175,9 +197,35 @@ def translator_cluster(sockets: Sequence[Path], **more: object) -> Json:
         "lb_policy": "LEAST_REQUEST",
         "load_assignment": endpoints("translator", [{"pipe": {"path": str(s)}} for s in sockets]),
         "circuit_breakers": {"thresholds": [{"max_connections": 100000, "max_pending_requests": 100000, "max_requests": 100000, "max_retries": 100000}]},
+        "outlier_detection": OUTLIER,
+        "health_checks": [HEALTH],
         **http_options(http2=True),
         **more,
     }
+
+
+def header_mutation(*mutations: Json) -> Json:
+    return extension(
+        "envoy.filters.http.header_mutation",
+        "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
+        mutations={"request_mutations": mutations},
+    )
+
+
+def set_header(name: str, value: str) -> Json:
+    return {"append": {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
+
+
+# A stream that found its worker dead, or lost it before the first answer, is replayed on another one.
+REPLAY: Json = {
+    "num_retries": 3,
+    "retry_on": "connect-failure,reset,refused-stream",
+    "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.01s"},
+    "retry_host_predicate": [
+        extension("envoy.retry_host_predicates.previous_hosts", "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate")
+    ],
+    "host_selection_retry_max_attempts": 5,
+}
 
 
 @dataclass
@@ -191,6 +239,7 @@ class Target:
     path: str = "/v1/messages"
     options: Json = field(default_factory=dict)
     connect_timeout: str = "1s"
+    passthrough: bool = False
 
     def filters(self, **ext_proc: object) -> list[Json]:
         metadata = {
@@ -201,30 +250,31 @@ class Target:
             "x-headgate-path": self.path,
             "x-headgate-options": json.dumps(self.options),
         }
-        credentials = extension(
-            "envoy.filters.http.header_mutation",
-            "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
-            mutations={
-                "request_mutations": [
-                    {"remove": "authorization"},
-                    {"append": {"header": {"key": "x-api-key", "value": f"key-{self.name}"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}},
-                ]
-            },
+        credentials = header_mutation(
+            {"remove": "authorization"},
+            set_header("x-api-key", f"key-{self.name}"),
+            # Headers that one attempt sets are still there in the next: each begins with the client's own length.
+            {"remove": "content-length"},
+            set_header("content-length", "%REQ(x-headgate-length)%"),
         )
+        if self.passthrough:
+            return [credentials]
         grpc_service: Json = {
             "envoy_grpc": {"cluster_name": "translator"},
             "initial_metadata": [{"key": k, "value": v} for k, v in metadata.items()],
+            "retry_policy": REPLAY,
         }
-        grpc_service |= ext_proc.pop("grpc_service", {})  # type: ignore[arg-type, operator]
         config: Json = {
             "grpc_service": grpc_service,
             "processing_mode": {
                 "request_header_mode": "SEND",
-                "request_body_mode": "BUFFERED",
+                "request_body_mode": "FULL_DUPLEX_STREAMED",
+                "request_trailer_mode": "SEND",
                 "response_header_mode": "SEND",
                 "response_body_mode": "FULL_DUPLEX_STREAMED",
                 "response_trailer_mode": "SEND",
             },
+            "allow_content_length_header": True,
             "message_timeout": "30s",
             "mutation_rules": {"allow_all_routing": True},
             "metadata_options": {"receiving_namespaces": {"untyped": ["headgate.translation"]}},
@@ -256,8 +306,9 @@ def target_clusters(target: Target, **ext_proc: object) -> list[Json]:
 
 
 RETRY: Json = {
-    "retry_on": "5xx,reset,connect-failure,retriable-status-codes",
+    "retry_on": "5xx,reset,connect-failure,retriable-status-codes,retriable-headers",
     "retriable_status_codes": [401, 403, 429],
+    "retriable_headers": [{"name": "x-headgate-failure", "present_match": True}],
     "num_retries": 2,
     "refresh_cluster_on_retry": True,
     "per_try_timeout": "5s",
@@ -298,7 +349,10 @@ def envoy_config(targets: Sequence[Target], translator: Json, journal: Path, ret
                 {"name": "v", "domains": ["*"], "include_request_attempt_count": True, "routes": [{"match": {"prefix": "/"}, "route": route, "request_body_buffer_limit": 64 * MIB}]}
             ]
         },
-        http_filters=[extension("envoy.filters.http.router", "envoy.extensions.filters.http.router.v3.Router")],
+        http_filters=[
+            header_mutation(set_header("x-headgate-length", "%REQ(content-length)%")),
+            extension("envoy.filters.http.router", "envoy.extensions.filters.http.router.v3.Router"),
+        ],
         access_log=[
             extension(
                 "envoy.access_loggers.file",
@@ -412,12 +466,13 @@ class Worker:
         self.process.wait()
 
 
-async def start_worker(socket_path: Path, *arguments: str, command: Sequence[str] = ("-m", "control_plane.cli.translator")) -> Worker:
+_COMMAND = ("-c", "import typer; from control_plane.cli.translator import translator; typer.run(translator)")
+
+
+async def start_worker(socket_path: Path, *arguments: str) -> Worker:
     log = socket_path.with_suffix(".log")
     with log.open("ab") as out:
-        process = subprocess.Popen(
-            [sys.executable, *command, "--socket", str(socket_path), *arguments], stdout=out, stderr=out, env={**os.environ, "PYTHONDEVMODE": "0"}
-        )
+        process = subprocess.Popen([sys.executable, *_COMMAND, "--socket", str(socket_path), *arguments], stdout=out, stderr=out)
     deadline = time.monotonic() + 15
     while True:
         try:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from conftest import ANTHROPIC_HEADERS, MESSAGE, Call
 
 from control_plane.demo.simulators import Simulator
+from control_plane.demo.wire_client import Answer
+
+Call = Callable[..., Coroutine[Any, Any, Answer]]
+MESSAGE: dict[str, Any] = {
+    "model": "claude-sonnet-5",
+    "max_tokens": 500,
+    "messages": [{"role": "user", "content": "hello there, simulator"}],
+}
+LATEST = {"x-api-key": "sk-a", "anthropic-version": "2026-10-21"}
 
 TOOLS = [
     {"name": "get_weather", "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}}},
     {"name": "get_time", "input_schema": {"type": "object", "properties": {}}},
 ]
 HAIKU = MESSAGE | {"model": "claude-haiku-4-5"}
-LATEST = ANTHROPIC_HEADERS | {"anthropic-version": "2026-10-21"}
 
 
 def said(text: str) -> dict[str, Any]:
@@ -146,7 +154,7 @@ async def test_the_latest_version_refuses_sampling_even_on_older_models(anthropi
 
 async def test_keys_versions_paths_and_methods(anthropic: Simulator, call: Call) -> None:
     async def refused(headers: dict[str, str]) -> tuple[int, str]:
-        seen = await call(anthropic, "/v1/messages", MESSAGE, headers={"content-type": "application/json"} | headers)
+        seen = await call(anthropic, "/v1/messages", MESSAGE, headers=headers)
         return seen.status, seen.json()["error"]["message"]
 
     version = {"anthropic-version": "2023-06-01"}
@@ -154,7 +162,7 @@ async def test_keys_versions_paths_and_methods(anthropic: Simulator, call: Call)
     assert await refused(version | {"x-api-key": "sk-no"}) == (401, "invalid x-api-key")
     assert await refused(version | {"authorization": "Bearer sk-no"}) == (401, "Invalid bearer token")
     assert await refused({"x-api-key": "sk-a"}) == (400, "anthropic-version: header is required")
-    bearer = {"authorization": "Bearer sk-a", "content-type": "application/json"} | version
+    bearer = {"authorization": "Bearer sk-a"} | version
     assert (await call(anthropic, "/v1/messages", MESSAGE, headers=bearer)).status == 200
     assert (await call(anthropic, "/v1/nothing", MESSAGE)).json()["error"] == {"type": "not_found_error", "message": "Not Found"}
     assert (await call(anthropic, "/v1/messages", method="GET")).status == 405

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import struct
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from conftest import CHAT, OPENAI_HEADERS, Call
 
 from control_plane.demo.simulators import Simulator
+from control_plane.demo.wire_client import Answer
+
+Call = Callable[..., Coroutine[Any, Any, Answer]]
+CHAT: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello there, simulator"}]}
 
 TOOLS = [
     {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}},
@@ -151,10 +155,10 @@ async def test_unanswered_tool_calls_are_refused(openai: Simulator, call: Call) 
 
 
 async def test_keys_paths_and_methods(openai: Simulator, call: Call) -> None:
-    wrong = await call(openai, "/v1/chat/completions", CHAT, headers=OPENAI_HEADERS | {"authorization": "Bearer sk-wrong-key-0123456789"})
+    wrong = await call(openai, "/v1/chat/completions", CHAT, headers={"authorization": "Bearer sk-wrong-key-0123456789"})
     assert (wrong.status, wrong.json()["error"]["code"]) == (401, "invalid_api_key")
     assert "wrong-key" not in wrong.json()["error"]["message"]
-    assert (await call(openai, "/v1/chat/completions", CHAT, headers={"content-type": "application/json"})).status == 401
+    assert (await call(openai, "/v1/chat/completions", CHAT, headers={})).status == 401
     lost = await call(openai, "/v1/nothing", CHAT)
     assert (lost.status, lost.json()["error"]["message"]) == (404, "Invalid URL (POST /v1/nothing)")
     got = await call(openai, "/v1/chat/completions", method="GET")

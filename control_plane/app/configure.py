@@ -1,0 +1,109 @@
+"""From specs to a submitted snapshot: what the control plane does at every change of the files."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from control_plane.app import last_good_specs
+from control_plane.credentials.resolve import Missing, Resolved, resolve_all
+from control_plane.credentials.secret import Secret
+from control_plane.ir.build import build
+from control_plane.ir.model import Gateway
+from control_plane.ir.show import diff
+from control_plane.spec.findings import Finding
+from control_plane.spec.load import Loaded
+from control_plane.spec.models import SpecSet
+from control_plane.telemetry.logs import fields
+from control_plane.telemetry.names import Field
+from control_plane.xds.publisher import Outcome, Publisher
+from control_plane.xds.resource import RDS, Resource
+from control_plane.xds.snapshot import Snapshot
+from control_plane.xds.translate.gateway import translate
+from control_plane.xds.translate.names import route_table
+from control_plane.xds.translate.settings import EdgeSettings
+
+log = logging.getLogger(__name__)
+
+EMPTY = Gateway(providers=(), routes=())
+
+
+@dataclass(slots=True)
+class Configurator:
+    """Keeps the set in force, and refuses whatever has an error."""
+
+    publisher: Publisher
+    settings: EdgeSettings
+    state: Path
+    gateway: Gateway = EMPTY
+    findings: tuple[Finding, ...] = ()
+    specs: SpecSet | None = None
+    stale: bool = False
+    _secrets: dict[str, Secret] = field(default_factory=dict)
+
+    async def apply(self, loaded: Loaded) -> None:
+        """Take over `loaded`, or keep what is in force and say why."""
+        self.findings = loaded.findings
+        for finding in loaded.findings:
+            log.log(logging.ERROR if finding.severity == "error" else logging.WARNING, "%s", finding)
+        if loaded.ok:
+            self.stale = False
+            await self._submit(loaded.specs)
+            return
+        self.stale = True
+        log.error("the specs have errors: the last good ones stay in force")
+        if self.specs is None and (kept := last_good_specs.restore(self.state)) is not None and kept.ok:
+            await self._submit(kept.specs)
+        elif self.specs is not None:
+            await self._submit(self.specs)  # a key may have changed
+
+    async def _submit(self, specs: SpecSet) -> None:
+        began = time.monotonic()
+        gateway, secrets, resources = await asyncio.to_thread(self._translate, specs)
+        changes = diff(self.gateway, gateway)
+        if self.specs is not None and not changes and secrets == self._secrets:
+            self.specs = specs
+            return
+        urgent = self.specs is not None and only_weights(self.gateway, gateway) and secrets == self._secrets
+        snapshot = Snapshot.of(resources, routes=[route_table(r) for r in gateway.routes])
+        outcome = self.publisher.submit(snapshot, reason="specs", urgent=urgent)
+        rewritten = sum(key[0] == RDS for key in self.publisher.live.diff(snapshot).changed)
+        took = round((time.monotonic() - began) * 1000, 1)
+        shown = "; ".join(changes[:5]) or "keys"
+        log.info("specs taken over", extra=fields(Field.REASON, shown, Field.COUNT, rewritten, Field.TOOK_MS, took))
+        self.gateway, self.specs, self._secrets = gateway, specs, secrets
+        last_good_specs.save(self.state, specs)
+        outcome.add_done_callback(_report)
+
+    def _translate(self, specs: SpecSet) -> tuple[Gateway, dict[str, Secret], list[Resource]]:
+        keys = resolve_all(specs)
+        unready = {name: key.reason for name, key in keys.items() if isinstance(key, Missing)}
+        gateway = build(specs, unready)
+        secrets = {p.auth.secret: key.secret for p in gateway.providers if p.auth and isinstance(key := keys.get(p.name), Resolved)}
+        return gateway, secrets, translate(gateway, secrets, self.settings)
+
+
+def only_weights(before: Gateway, after: Gateway) -> bool:
+    """Whether nothing but plans changed, over the same targets: then no cluster is new and no debounce is needed."""
+    return before.providers == after.providers and before.models() == after.models() and before.uses() == after.uses()
+
+
+def secrets_of(specs: SpecSet) -> Mapping[str, Secret]:
+    """The keys that `specs` refer to and that are there now, by secret name."""
+    keys = resolve_all(specs)
+    gateway = build(specs)
+    return {p.auth.secret: key.secret for p in gateway.providers if p.auth and isinstance(key := keys.get(p.name), Resolved)}
+
+
+def _report(outcome: asyncio.Future[Outcome]) -> None:
+    if outcome.cancelled():
+        return
+    if error := outcome.exception():
+        log.error("the change was not published", exc_info=error)
+        return
+    for problem in outcome.result().problems:
+        log.error("not served as asked: %s", problem.text)

@@ -1,0 +1,166 @@
+"""The control plane process: every part in the order in which it starts, and what each reads and publishes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from control_plane.admin.api import create_app
+from control_plane.admin.server import access_for, bind_tcp, read_token, serving
+from control_plane.app import last_good_specs
+from control_plane.app.configure import Configurator, secrets_of
+from control_plane.app.view import ControlPlaneView
+from control_plane.app.xds_metrics import XdsMetrics
+from control_plane.kit.clock import SystemClock
+from control_plane.kit.envoy_binary import find_envoy
+from control_plane.kit.errors import SpecError
+from control_plane.signals.als import AccessLogService
+from control_plane.signals.journal import JournalTail
+from control_plane.signals.rotation import EnvoyAdmin, Rotation
+from control_plane.signals.traffic import Traffic
+from control_plane.sources.files import FileSource
+from control_plane.telemetry.metrics import Metrics
+from control_plane.xds import lkg
+from control_plane.xds.ads import AdsServer
+from control_plane.xds.feed import Feed
+from control_plane.xds.nodes import NodeRegistry
+from control_plane.xds.preflight import Preflight
+from control_plane.xds.publisher import Publisher, PublishOptions
+from control_plane.xds.resource import CDS
+from control_plane.xds.translate.names import XDS_CLUSTER
+from control_plane.xds.translate.secrets import secret
+from control_plane.xds.translate.settings import EdgeSettings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the process was started with. `xds` is a socket path or host:port; `journal` None leaves the file alone."""
+
+    specs: tuple[Path, ...]
+    edge: EdgeSettings
+    xds: tuple[str, ...]
+    admin: tuple[str, int]
+    state: Path
+    journal: Path | None
+    envoy_admin: str | None
+    admin_token_file: Path | None = None
+    max_vanishing: float = 0.5
+    preflight: bool = True
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """Serve until `stop`. Raises SpecError for what the operator must change."""
+    clock, metrics = SystemClock(), Metrics()
+    feed, nodes = Feed(), NodeRegistry(clock)
+    traffic = Traffic(metrics, clock)
+    publisher = Publisher(
+        feed,
+        nodes,
+        validate=Preflight(find_envoy()) if settings.preflight else None,
+        lkg_path=settings.state / "last-known-good",
+        options=PublishOptions(provided=frozenset({(CDS, XDS_CLUSTER)}), max_vanishing=settings.max_vanishing),
+        clock=clock,
+    )
+    configurator = Configurator(publisher=publisher, settings=settings.edge, state=settings.state)
+    view = ControlPlaneView(
+        configurator=configurator,
+        publisher=publisher,
+        feed=feed,
+        nodes=nodes,
+        traffic=traffic,
+        metrics=metrics,
+        part_rows=lambda: (),
+    )
+    token = read_token(settings.admin_token_file) if settings.admin_token_file else None
+    access = access_for(settings.admin[0], token)
+    ads = AdsServer(feed, nodes, clock=clock, services=[AccessLogService(traffic.consume, metrics).add_to])
+    XdsMetrics(metrics, nodes)
+    _restore(settings, publisher)
+    await ads.start(*(f"unix:{a}" if a.startswith("/") else a for a in settings.xds))
+    async with contextlib.AsyncExitStack() as parts:
+        parts.push_async_callback(ads.stop)
+        # Reads all of the above, publishes nothing: liveness, metrics and lists for operators.
+        await parts.enter_async_context(serving(create_app(view, access), bind_tcp(*settings.admin)))
+        group = await parts.enter_async_context(_Tasks(stop))
+        # Reads spec files and keys; submits snapshots.
+        group.start(_follow_specs(settings, configurator))
+        # Reads submitted snapshots and what nodes answer; publishes to the feed that ADS serves.
+        group.start(publisher.run())
+        if settings.journal is not None:
+            tail = await parts.enter_async_context(JournalTail(settings.journal, settings.state, metrics, clock=clock))
+            # Reads the access journal; publishes metrics and windows.
+            group.start(_follow_journal(tail, traffic))
+            if settings.envoy_admin is not None:
+                journal = settings.journal
+                rotation = Rotation(journal, _admin(settings.envoy_admin), metrics, reading=lambda: tail.reading(journal))
+                # Reads the journal's size; renames it and tells Envoy.
+                group.start(rotation.run())
+        await group.wait()
+
+
+def _restore(settings: Settings, publisher: Publisher) -> None:
+    """Serve at once what was last known good, until the specs have been read."""
+    try:
+        stored = lkg.load(settings.state / "last-known-good")
+    except lkg.LkgError as error:
+        log.warning("%s", error)
+        return
+    kept = last_good_specs.restore(settings.state)
+    if stored is None or kept is None or not kept.ok:
+        return
+    publisher.restore(stored, [secret(name, value) for name, value in secrets_of(kept.specs).items() if name in stored.secret_names])
+
+
+async def _follow_specs(settings: Settings, configurator: Configurator) -> None:
+    async for loaded in FileSource(settings.specs).changes():
+        await configurator.apply(loaded)
+
+
+async def _follow_journal(tail: JournalTail, traffic: Traffic) -> None:
+    async for batch in tail:
+        traffic.consume(batch)
+
+
+def _admin(address: str) -> EnvoyAdmin:
+    if address.startswith("/"):
+        return EnvoyAdmin(socket=Path(address))
+    host, _, port = address.rpartition(":")
+    if not port.isdigit():
+        raise SpecError(f"--envoy-admin {address}: expected a socket path or HOST:PORT")
+    return EnvoyAdmin(host=host, port=int(port))
+
+
+class _Tasks:
+    """Runs the endless parts; the first one that fails ends the process, which is then started again."""
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self._stop = stop
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> _Tasks:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.add(asyncio.create_task(work))
+
+    async def wait(self) -> None:
+        stopped = asyncio.create_task(self._stop.wait())
+        try:
+            done, _ = await asyncio.wait({stopped, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+        for task in done - {stopped}:
+            task.result()
+            raise RuntimeError("a part of the control plane ended without an error")

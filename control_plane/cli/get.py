@@ -1,0 +1,296 @@
+"""`headgate get proxies|routes|providers|targets|findings`: what a running gateway knows, over its admin API."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+DEFAULT_ADMIN: Final = "127.0.0.1:8080"
+TIMEOUT_S: Final = 10.0
+MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+
+TYPES: Final = ("CDS", "EDS", "LDS", "RDS")
+"""Resource types that always have a column; others (SDS, SRDS, ECDS, ...) get one where a node subscribes to them."""
+
+Row = Mapping[str, object]
+
+
+class Resource(StrEnum):
+    """What can be listed."""
+
+    PROXIES = "proxies"
+    ROUTES = "routes"
+    PROVIDERS = "providers"
+    TARGETS = "targets"
+    FINDINGS = "findings"
+
+
+class Output(StrEnum):
+    """How it is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+class AdminError(Exception):
+    """The admin API cannot be asked; the text says what to do."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("get", help="List what a running gateway knows: proxies, routes, providers, targets or findings.")(get)
+
+
+def get(
+    resource: Annotated[Resource, typer.Argument(help="What to list.", show_default=False)],
+    admin: Annotated[
+        str, typer.Option("--admin", metavar="HOST:PORT", envvar="HEADGATE_ADMIN", help="Admin API of the control plane, or unix:/path.")
+    ] = DEFAULT_ADMIN,
+    output: Annotated[Output, typer.Option("-o", "--output", help="table, json or yaml.")] = Output.TABLE,
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", envvar="HEADGATE_TOKEN_FILE", help="File with the admin token, if one is set.")
+    ] = None,
+) -> None:
+    """List `resource`. Exit codes: 0 ok, 1 the gateway cannot be asked, 2 wrong usage, or `findings` has errors in it."""
+    try:
+        answer = fetch(admin, f"/api/v1/{resource}", _token(token_file))
+    except AdminError as error:
+        print(f"headgate: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    if output is Output.JSON:
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
+    elif output is Output.YAML:
+        print(yaml.safe_dump(answer, sort_keys=False, allow_unicode=True), end="")
+    else:
+        show(resource, rows_of(answer), Console(highlight=False, soft_wrap=not sys.stdout.isatty()), time.time())
+    if resource is Resource.FINDINGS and any(row.get("severity") == "error" for row in rows_of(answer)):
+        raise typer.Exit(2)
+
+
+def fetch(admin: str, path: str, token: str | None = None) -> Mapping[str, object]:
+    """GET `path` from the admin API at `admin` (`host:port` or `unix:/path`). Raises AdminError."""
+    headers = {"accept": "application/json", **({"authorization": f"Bearer {token}"} if token else {})}
+    connection = _connection(admin)
+    try:
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        body = response.read(MAX_ANSWER_BYTES)
+    except (ConnectionRefusedError, FileNotFoundError):
+        raise AdminError(f"no control plane at {admin}; start one with `headgate up -f DIR` or pass --admin HOST:PORT") from None
+    except (OSError, http.client.HTTPException) as error:
+        why = "it did not answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+        raise AdminError(f"cannot ask the control plane at {admin}: {why}; pass --admin HOST:PORT if it is elsewhere") from None
+    finally:
+        connection.close()
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise AdminError(f"what listens at {admin} is not a Headgate control plane; pass --admin HOST:PORT")
+    if response.status != 200:
+        raise AdminError(f"the control plane at {admin} answered {response.status}: {_said(answer)}")
+    return answer
+
+
+def rows_of(answer: Mapping[str, object]) -> Sequence[Row]:
+    """The items of a list answer; each knows which snapshot is the one to have."""
+    items = answer.get("items")
+    wanted = {"wanted_snapshot": answer.get("snapshot")}
+    return [{**wanted, **item} for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+
+
+def show(resource: Resource, rows: Sequence[Row], console: Console, now: float) -> None:
+    """Print `rows` as a table; `now` is seconds since the epoch."""
+    if not rows:
+        console.print(_NOTHING[resource])
+        return
+    if resource is Resource.FINDINGS:
+        for row in rows:
+            console.print(Text(_finding(row)))
+        return
+    header, lines, below = _TABLES[resource](rows, now)
+    table = Table(box=None, pad_edge=False, show_edge=False, header_style="bold" if console.is_terminal else "")
+    for name in header:
+        table.add_column(name, no_wrap=True, overflow="ignore" if not console.is_terminal else "ellipsis")
+    for line in lines:
+        table.add_row(*(_styled(cell) for cell in line))
+    # A pipe gets every character; a terminal gets lines that fit.
+    console.print(table, width=None if console.is_terminal else 10_000, crop=console.is_terminal)
+    for text in below:
+        console.print(Text(text))
+
+
+_Shown = tuple[Sequence[str], list[list[str]], list[str]]
+
+
+def _proxies(rows: Sequence[Row], now: float) -> _Shown:
+    seen = {name for row in rows for name in _types(row)}
+    columns = [*TYPES, *sorted(seen - set(TYPES))]
+    lines, below = [], []
+    for row in rows:
+        types = _types(row)
+        states = [_state(types.get(name), now) for name in columns]
+        lines.append([_text(row, "node"), *states, _text(row, "version").removeprefix("envoy "), _last_ack(row)])
+        for name in columns:
+            error = (types.get(name) or {}).get("error")
+            if error:
+                below.append(f"\n{_text(row, 'node')} refused {name}: {_one_line(error)}")
+    return ["NODE", *columns, "VERSION", "LAST ACK"], lines, below
+
+
+def _types(row: Row) -> Mapping[str, Mapping[str, object]]:
+    types = row.get("types")
+    return {name: value for name, value in types.items() if isinstance(value, dict)} if isinstance(types, dict) else {}
+
+
+def _state(entry: Mapping[str, object] | None, now: float) -> str:
+    """`SYNCED`, `STALE 12s`, `NACK`, or `-` where the node does not ask for the type."""
+    if entry is None:
+        return "-"
+    state, since = str(entry.get("state", "?")), entry.get("since")
+    return f"{state} {_age(now - since)}" if state == "STALE" and isinstance(since, int | float) else state
+
+
+def _last_ack(row: Row) -> str:
+    acked, wanted = (str(row.get(key) or "").removeprefix("v") for key in ("snapshot", "wanted_snapshot"))
+    want = f" (want v{wanted})" if wanted and wanted != acked else ""
+    return (f"v{acked}" if acked else "none") + want
+
+
+def _routes(rows: Sequence[Row], now: float) -> _Shown:
+    lines = []
+    for row in rows:
+        groups = row.get("plan")
+        plan = " -> ".join(_group(group) for group in groups) if isinstance(groups, list) else "-"
+        lines.append([_text(row, "route"), _joined(row.get("models")), plan])
+    return ["ROUTE", "MODELS", "PLAN"], lines, []
+
+
+def _group(group: object) -> str:
+    targets = [item for item in group if isinstance(item, dict)] if isinstance(group, list) else []
+    if len(targets) == 1:
+        return _text(targets[0], "target")
+    return " + ".join(f"{_text(target, 'target')}:{target.get('weight', '?')}" for target in targets)
+
+
+def _providers(rows: Sequence[Row], now: float) -> _Shown:
+    lines = [[_text(row, "provider"), _text(row, "dialect"), _text(row, "base_url"), _text(row, "targets")] for row in rows]
+    return ["PROVIDER", "DIALECT", "BASE URL", "TARGETS"], lines, []
+
+
+def _targets(rows: Sequence[Row], now: float) -> _Shown:
+    lines = []
+    for row in rows:
+        windows = row.get("windows")
+        minute = windows.get("60s") if isinstance(windows, dict) else None
+        view: Mapping[str, object] = minute if isinstance(minute, dict) else {}
+        attempts, faults = view.get("attempts"), view.get("faults")
+        good = f"{100 * (1 - faults / attempts):.1f}%" if isinstance(attempts, int) and isinstance(faults, int) and attempts else "-"
+        classes = view.get("classes")
+        worst = {name: count for name, count in classes.items() if name != "ok"} if isinstance(classes, dict) else {}
+        said = " ".join(f"{name}:{count}" for name, count in sorted(worst.items(), key=lambda item: -item[1])) or "-"
+        lines.append(
+            [_text(row, "target"), _text(row, "lane"), str(attempts or 0), good, _ms(view, "ttft_ms_p50"), _ms(view, "ttft_ms_p95"), said]
+        )
+    return ["TARGET", "LANE", "ATTEMPTS 60s", "GOOD", "TTFT P50", "TTFT P95", "NOT OK"], lines, []
+
+
+_TABLES: Final = {Resource.PROXIES: _proxies, Resource.ROUTES: _routes, Resource.PROVIDERS: _providers, Resource.TARGETS: _targets}
+_NOTHING: Final = {
+    Resource.PROXIES: "no Envoy is connected",
+    Resource.ROUTES: "no routes",
+    Resource.PROVIDERS: "no providers",
+    Resource.TARGETS: "no targets",
+    Resource.FINDINGS: "no findings",
+}
+
+
+def _finding(row: Row) -> str:
+    """The same words as `spec.findings.Finding` prints."""
+    place = f"{row['file']}:{row.get('line')}:{row.get('col')} " if row.get("file") else ""
+    field = f" {row['path']}" if row.get("path") else ""
+    fix = f"; {row['fix']}" if row.get("fix") else ""
+    return f"{place}{row.get('code')} {row.get('severity')}{field}: {row.get('message')}{fix}"
+
+
+def _connection(admin: str) -> http.client.HTTPConnection:
+    if admin.startswith("unix:"):
+        return _UnixConnection(admin.removeprefix("unix:"))
+    host, colon, port = admin.removeprefix("http://").rstrip("/").rpartition(":")
+    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise AdminError(f"--admin {admin}: needs HOST:PORT, such as {DEFAULT_ADMIN}, or unix:/path")
+    return http.client.HTTPConnection(host.strip("[]"), int(port), timeout=TIMEOUT_S)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(TIMEOUT_S)
+        self.sock.connect(self._path)
+
+
+def _said(answer: Mapping[str, object]) -> str:
+    """The message and the fix of an error answer."""
+    error = answer.get("error")
+    parts = [str(error[key]) for key in ("message", "fix") if error.get(key)] if isinstance(error, dict) else []
+    return "; ".join(parts) or "no reason given"
+
+
+def _token(path: Path | None) -> str | None:
+    if path is None:
+        return os.environ.get("HEADGATE_TOKEN") or None
+    try:
+        return path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise AdminError(f"--token-file {path}: cannot be read ({error}); give a file with the token in it") from None
+
+
+def _text(row: Row, key: str) -> str:
+    value = row.get(key)
+    return "-" if value is None or value == "" else _one_line(value)
+
+
+def _joined(value: object) -> str:
+    return ", ".join(map(_one_line, value)) if isinstance(value, list) and value else "-"
+
+
+def _one_line(value: object) -> str:
+    """Printable: a name from a spec or an Envoy must not move the cursor."""
+    return "".join(char if char.isprintable() else " " for char in str(value))
+
+
+def _ms(view: Mapping[str, object], key: str) -> str:
+    value = view.get(key)
+    return f"{value} ms" if isinstance(value, int | float) else "-"
+
+
+def _age(seconds: float) -> str:
+    whole = max(0, int(seconds))
+    if whole < 120:
+        return f"{whole}s"
+    return f"{whole // 60}m" if whole < 7200 else f"{whole // 3600}h"
+
+
+def _styled(cell: str) -> Text:
+    style = {"SYNCED": "green", "STALE": "yellow", "NACK": "red"}.get(cell.split(" ", 1)[0], "")
+    return Text(cell, style=style)

@@ -1,0 +1,5 @@
+"""Anthropic's messages API (https://platform.claude.com/docs/en/api/messages)."""
+
+from control_plane.dialects.anthropic_messages.dialect import AnthropicMessages
+
+__all__ = ["AnthropicMessages"]

@@ -1,0 +1,267 @@
+"""Recorded traffic, and what the vendors' own SDKs decode from bytes (through a mock transport, so their real code runs)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anthropic
+import httpx2
+import openai
+import pytest
+
+RECORDINGS = Path(__file__).resolve().parents[2].parent / "shared" / "recordings"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One exchange. `body` is the answer's body with its SSE framing, `request` the request's body when it was recorded."""
+
+    name: str
+    api: str
+    provider: str
+    status: int
+    stream: bool
+    body: bytes
+    headers: Mapping[str, str]
+    request: bytes | None
+
+
+@dataclass(frozen=True)
+class Call:
+    id: str
+    name: str
+    arguments: Any
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What an SDK's user sees of an answer. `usage`: input with cached, cached, output, reasoning; None when not reported."""
+
+    text: str = ""
+    reasoning: str = ""
+    refusal: str = ""
+    calls: tuple[Call, ...] = ()
+    stop: str | None = None
+    usage: tuple[int, int, int, int] | None = None
+    signatures: tuple[str, ...] = ()
+    error: str | None = None
+    error_status: int | None = None
+    choices: int = 1
+
+
+@dataclass
+class _Folding:
+    text: str = ""
+    reasoning: str = ""
+    refusal: str = ""
+    calls: dict[int, list[str]] = field(default_factory=dict)
+    stop: str | None = None
+
+
+def _load() -> list[Recording]:
+    found: list[Recording] = []
+    for line in (RECORDINGS / "index.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        if row["api"] not in ("openai-chat", "anthropic-messages"):
+            continue
+        envelope = json.loads((RECORDINGS / row["file"]).read_text())
+        response, request = envelope["response"], envelope.get("request") or {}
+        if row["body_file"] is None:
+            body = json.dumps(response.get("body")).encode()
+        else:
+            body = (RECORDINGS / row["body_file"]).read_bytes()
+            if row["framing"] == "jsonl":
+                body = _framed(body, row["api"])
+        asked = request.get("body")
+        found.append(
+            Recording(
+                name=row["file"].removesuffix(".json"),
+                api=row["api"],
+                provider=row["provider"],
+                status=response["status"],
+                stream=row["body_file"] is not None,
+                body=body,
+                headers={k.lower(): str(v) for k, v in (response.get("headers") or {}).items()},
+                request=asked.encode() if isinstance(asked, str) else json.dumps(asked).encode() if asked is not None else None,
+            )
+        )
+    return found
+
+
+def _framed(lines: bytes, api: str) -> bytes:
+    """Fixtures keep one payload a line: put the framing back."""
+    events = [line for line in lines.splitlines() if line.strip()]
+    if api == "anthropic-messages":
+        return b"".join(b"event: %b\ndata: %b\n\n" % (json.loads(e)["type"].encode(), e) for e in events)
+    return b"".join(b"data: %b\n\n" % e for e in events) + b"data: [DONE]\n\n"
+
+
+@pytest.fixture(scope="session")
+def recordings() -> list[Recording]:
+    if not (RECORDINGS / "index.jsonl").is_file():
+        pytest.skip(f"no recordings: {RECORDINGS} is not there (third-party data, kept outside the project)")
+    return _load()
+
+
+def _arguments(text: str) -> Any:
+    """Arguments as a value; text that is no JSON stays text, and no arguments mean an empty object."""
+    if not text.strip():
+        return {}
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+class Sdks:
+    """Decodes answers with the official clients, exactly as a user's program would."""
+
+    Meaning = Meaning
+
+    def __init__(self) -> None:
+        self._answer = (200, b"", "application/json")
+        transport = httpx2.MockTransport(self._respond)
+        client = httpx2.Client(transport=transport)
+        self._openai = openai.OpenAI(api_key="k", base_url="http://mock/v1", max_retries=0, http_client=client)
+        self._anthropic = anthropic.Anthropic(api_key="k", base_url="http://mock", max_retries=0, http_client=httpx2.Client(transport=transport))
+
+    def _respond(self, _: httpx2.Request) -> httpx2.Response:
+        status, body, content_type = self._answer
+        return httpx2.Response(status, headers={"content-type": content_type}, content=body)
+
+    def decode(self, api: str, body: bytes, stream: bool, status: int = 200) -> Meaning:
+        self._answer = (status, body, "text/event-stream" if stream else "application/json")
+        run: Callable[[bool], Meaning] = self._decode_openai if api == "openai-chat" else self._decode_anthropic
+        try:
+            return run(stream)
+        except (openai.APIStatusError, anthropic.APIStatusError) as error:
+            return Meaning(error=type(error).__name__, error_status=error.status_code)
+        except (openai.APIError, anthropic.APIError) as error:
+            return Meaning(error=type(error).__name__)
+
+    # ------------------------------------------------------------------------------------------------ openai
+
+    def _decode_openai(self, stream: bool) -> Meaning:
+        messages: Any = [{"role": "user", "content": "?"}]
+        if not stream:
+            return _openai_whole(self._openai.chat.completions.create(model="m", messages=messages))
+        return _openai_chunks(self._openai.chat.completions.create(model="m", messages=messages, stream=True))
+
+    # --------------------------------------------------------------------------------------------- anthropic
+
+    def _decode_anthropic(self, stream: bool) -> Meaning:
+        messages: Any = [{"role": "user", "content": "?"}]
+        if not stream:
+            message: Any = self._anthropic.messages.create(model="m", max_tokens=9, messages=messages)
+        else:
+            with self._anthropic.messages.stream(model="m", max_tokens=9, messages=messages) as events:
+                message = events.get_final_message()
+        blocks = message.content
+        usage = message.usage
+        details = getattr(usage, "output_tokens_details", None)
+        read = usage.input_tokens + (usage.cache_read_input_tokens or 0) + (usage.cache_creation_input_tokens or 0)
+        return Meaning(
+            text="".join(b.text for b in blocks if b.type == "text"),
+            reasoning="".join(b.thinking for b in blocks if b.type == "thinking"),
+            calls=tuple(Call(b.id, b.name, b.input) for b in blocks if b.type == "tool_use"),
+            stop=message.stop_reason,
+            usage=(read, usage.cache_read_input_tokens or 0, usage.output_tokens, details.thinking_tokens if details else 0),
+            signatures=tuple(b.signature for b in blocks if b.type == "thinking" and b.signature),
+        )
+
+
+def _openai_usage(usage: Any) -> tuple[int, int, int, int] | None:
+    if usage is None:
+        return None
+    prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
+    reasoning = (completion.reasoning_tokens if completion else 0) or 0
+    output = usage.completion_tokens
+    if reasoning and usage.total_tokens == usage.prompt_tokens + output + reasoning:
+        output += reasoning  # xAI counts reasoning beside the completion; its own total says so
+    return (usage.prompt_tokens, (prompt.cached_tokens if prompt else 0) or 0, output, reasoning)
+
+
+def _reasoning(part: Any) -> str:
+    """Both names that vendors give the field; the same text may be under both."""
+    for name in ("reasoning_content", "reasoning"):
+        value = getattr(part, name, None)
+        if isinstance(value, str) and value:
+            return value
+    details = getattr(part, "reasoning_details", None) or []
+    return "".join(d.get("text") or d.get("summary") or "" for d in details if isinstance(d, dict))
+
+
+def _signatures(part: Any) -> Iterator[str]:
+    for detail in getattr(part, "reasoning_details", None) or []:
+        if detail.get("signature"):
+            yield detail["signature"]
+
+
+def _content(value: Any) -> tuple[str, str]:
+    """(text, reasoning) of content as a string or as Mistral's list."""
+    if not isinstance(value, list):
+        return value or "", ""
+    parts: list[Any] = [p if isinstance(p, dict) else p.__dict__ for p in value]
+    thinking = [t["text"] for p in parts if p["type"] == "thinking" for t in p["thinking"]]
+    return "".join(p["text"] for p in parts if p["type"] == "text"), "".join(thinking)
+
+
+def _openai_whole(answer: Any) -> Meaning:
+    if not answer.choices:
+        raise openai.APIError(str(getattr(answer, "error", "no choices")), request=httpx2.Request("POST", "http://mock"), body=None)
+    choice = answer.choices[0]
+    message = choice.message or openai.types.chat.ChatCompletionMessage.construct(content=None)  # Azure's filter leaves it out
+    text, thinking = _content(message.content)
+    calls = [c for c in message.tool_calls or [] if c.type == "function" or c.type is None]
+    return Meaning(
+        text=text,
+        reasoning=thinking or _reasoning(message),
+        refusal=message.refusal or "",
+        calls=tuple(Call(c.id, c.function.name, _arguments(c.function.arguments)) for c in calls),
+        stop=choice.finish_reason,
+        usage=_openai_usage(answer.usage),
+        signatures=tuple(_signatures(message)),
+        choices=len(answer.choices),
+    )
+
+
+def _openai_chunks(chunks: Iterable[Any]) -> Meaning:
+    folded, usage, numbers = _Folding(), None, set()
+    signatures: list[str] = []
+    for chunk in chunks:
+        groq = getattr(chunk, "x_groq", None)
+        if chunk.usage is not None:
+            usage = _openai_usage(chunk.usage)
+        elif isinstance(groq, dict) and groq.get("usage"):
+            usage = _openai_usage(openai.types.CompletionUsage.construct(**groq["usage"]))
+        for choice in chunk.choices or []:
+            numbers.add(choice.index)
+            if choice.index != 0:
+                continue
+            folded.stop = choice.finish_reason or folded.stop
+            delta = choice.delta
+            if delta is None:
+                continue
+            text, thinking = _content(delta.content)
+            folded.text += text
+            folded.reasoning += thinking or _reasoning(delta)
+            folded.refusal += delta.refusal or ""
+            signatures.extend(_signatures(delta))
+            for call in delta.tool_calls or []:
+                parts = folded.calls.setdefault(call.index, ["", "", ""])
+                parts[0] = parts[0] or call.id or ""
+                parts[1] = parts[1] or (call.function.name if call.function else None) or ""
+                parts[2] += (call.function.arguments if call.function else None) or ""
+    calls = tuple(Call(i, n, _arguments(a)) for i, n, a in folded.calls.values())
+    return Meaning(
+        folded.text, folded.reasoning, folded.refusal, calls, folded.stop, usage, tuple(signatures), choices=max(1, len(numbers))
+    )
+
+
+@pytest.fixture(scope="session")
+def sdks() -> Sdks:
+    return Sdks()

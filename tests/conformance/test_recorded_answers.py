@@ -1,0 +1,163 @@
+"""Every recorded answer keeps its meaning: read by our reader, written in both dialects, decoded by the official SDKs."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from control_plane.dialects import canon
+from control_plane.dialects.registry import DIALECTS
+from control_plane.kit.errors import ProviderProtocolError
+
+pytestmark = pytest.mark.long
+
+STOPS = {
+    "openai-chat": {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "function_call": "tool_use", "content_filter": "refusal"},
+    "anthropic-messages": {
+        "end_turn": "stop",
+        "max_tokens": "length",
+        "stop_sequence": "stop",
+        "tool_use": "tool_calls",
+        "pause_turn": "stop",
+        "refusal": "content_filter",
+    },
+}
+
+EXCEPTIONS: dict[str, str] = {}
+"""Recordings whose meaning is knowingly not equal, each with the reason."""
+
+
+class Ids:
+    def __init__(self) -> None:
+        self.count = 0
+
+    def new(self, prefix: str) -> str:
+        self.count += 1
+        return f"{prefix}{self.count}"
+
+    def now(self) -> int:
+        return 1_700_000_000
+
+
+def read(recording: Any, pieces: list[bytes] | None = None) -> list[canon.Event]:
+    reader = DIALECTS[recording.api].reader(asked(recording.api, recording.stream))
+    reader.start(200, "text/event-stream; charset=utf-8" if recording.stream else "application/json")
+    events: list[canon.Event] = []
+    for piece in pieces if pieces is not None else [recording.body]:
+        events += reader.feed(piece)
+    return events + reader.finish()
+
+
+def asked(dialect: str, stream: bool) -> canon.Request:
+    return canon.Request(dialect=dialect, model="m", messages=(), stream=stream, include_usage=True)
+
+
+def write(dialect: str, stream: bool, events: list[canon.Event]) -> bytes:
+    writer = DIALECTS[dialect].writer(asked(dialect, stream), Ids())
+    return b"".join(writer.emit(event) for event in events) + writer.finish()
+
+
+def expected(meaning: Any, api: str, client: str) -> Any:
+    """What a user of `client` should see of an answer that the vendor's SDK decodes as `meaning`."""
+    if client == api:
+        return meaning
+    stop = STOPS[api].get(meaning.stop or "", "end_turn" if client == "anthropic-messages" else "stop")
+    if client == "anthropic-messages":
+        if stop == "end_turn":
+            stop = "tool_use" if meaning.calls else "refusal" if meaning.refusal else stop
+        return replace(meaning, text=meaning.text + meaning.refusal, refusal="", stop=stop)
+    return replace(meaning, stop=stop)
+
+
+def differences(wanted: Any, got: Any, same: bool) -> list[str]:
+    if wanted.error is not None:
+        return [] if got.error is not None else [f"an error ({wanted.error}) became an answer"]
+    found = []
+    for name in ("text", "reasoning", "refusal", "stop", "usage"):
+        a, b = getattr(wanted, name), getattr(got, name)
+        if a != b and not (name == "usage" and a is None):
+            found.append(f"{name}: {a!r} became {b!r}"[:300])
+    if [(c.name, c.arguments) for c in wanted.calls] != [(c.name, c.arguments) for c in got.calls]:
+        found.append(f"calls: {wanted.calls!r} became {got.calls!r}"[:400])
+    if any(w.id and w.id != g.id for w, g in zip(wanted.calls, got.calls, strict=False)):
+        found.append("the id of a call changed")
+    if same and wanted.signatures != got.signatures:
+        found.append("signatures changed")
+    return found
+
+
+def check(recording: Any, sdks: Any) -> list[str]:
+    vendor = sdks.decode(recording.api, recording.body, recording.stream)
+    try:
+        events = read(recording)
+    except ProviderProtocolError as error:
+        return [] if vendor.error is not None else [f"our reader refuses it: {error}"]
+    found: list[str] = []
+    failed = [event.failure for event in events if isinstance(event, canon.InStreamError)]
+    for client in DIALECTS:
+        if vendor.choices > 1 and client == "anthropic-messages":
+            continue  # such a request is unfit for it
+        for stream in (True, False):
+            # Nothing of a whole answer was sent when the error came, so that it goes out with its own status.
+            status = failed[0].status if failed and not stream else 200
+            got = sdks.decode(client, write(client, stream, events), stream, status)
+            wanted = expected(vendor, recording.api, client)
+            found += [f"{client}{' streamed' if stream else ''}: {d}" for d in differences(wanted, got, client == recording.api)]
+    return found
+
+
+def test_meaning_of_every_recorded_answer(recordings: list[Any], sdks: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    began = time.monotonic()
+    answers = [r for r in recordings if r.status == 200]
+    failed = {r.name: problems for r in answers if (problems := check(r, sdks))}
+    unexpected = {name: problems for name, problems in failed.items() if name not in EXCEPTIONS}
+    with capsys.disabled():
+        print(
+            f"\nconformance: {len(answers)} recorded answers × 2 client dialects × streamed and whole, "
+            f"{len(answers) - len(failed)} equal in meaning, {len(failed)} not, {time.monotonic() - began:.1f} s"
+        )
+        for name, reason in EXCEPTIONS.items():
+            print(f"  exception {name}: {reason}")
+        for name, problems in unexpected.items():
+            print(f"  FAILED {name}: {problems[:3]}")
+    assert len(answers) >= 400
+    assert not unexpected
+    assert len(failed) <= 0.01 * len(answers)
+    assert set(EXCEPTIONS) <= set(failed), "an exception that no longer fails must go"
+
+
+def test_any_split_of_a_recording_gives_the_same_events(recordings: list[Any]) -> None:
+    rng = random.Random(7)
+    streams = [r for r in recordings if r.status == 200 and r.stream]
+    assert len(streams) >= 150
+    for recording in streams:
+        body = recording.body
+        try:
+            whole = read(recording)
+        except ProviderProtocolError:
+            whole = []
+        cuts = sorted(rng.sample(range(1, len(body)), min(40, len(body) - 1)))
+        splits = [[body[a:b] for a, b in zip([0, *cuts], [*cuts, len(body)], strict=True)]]
+        if len(body) < 5000:
+            splits.append([body[i : i + 1] for i in range(len(body))])
+        for pieces in splits:
+            try:
+                assert read(recording, pieces) == whole, recording.name
+            except ProviderProtocolError:
+                assert not whole, recording.name
+
+
+def test_recorded_errors_keep_their_class(recordings: list[Any], sdks: Any) -> None:
+    errors = [r for r in recordings if r.status >= 400]
+    assert len(errors) >= 20
+    for recording in errors:
+        failure = DIALECTS[recording.api].read_error(recording.status, recording.headers, recording.body)
+        vendor = sdks.decode(recording.api, recording.body, False, recording.status)
+        for client, dialect in DIALECTS.items():
+            got = sdks.decode(client, dialect.write_error(failure), False, failure.status)
+            assert got.error_status == recording.status, recording.name
+            assert got.error == vendor.error, recording.name

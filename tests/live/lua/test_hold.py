@@ -1,0 +1,191 @@
+"""The first-event hold of the passthrough lane on a real Envoy: what fails over, what passes, and that bytes stay."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import time
+from collections.abc import Iterator, Sequence
+
+import httpx
+import pytest
+
+from tests.live.lua.edge_envoy import END, Gateway, Model, Step, Vendor, chunk, head, hold, provider, stream, target, whole
+
+CHAT = "/v1/chat/completions"
+FIRST_TOKEN_S = 0.5
+GOOD = b'data: {"choices":[{"delta":{"content":"from b"}}]}\n\ndata: [DONE]\n\n'
+EMPTY = b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":"","tool_calls":[]},"finish_reason":null}]}\n\n'
+ERROR = b'data: {"error":{"message":"overloaded","type":"server_error"}}\n\n'
+A_ERROR = b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"x"}}\n\n'
+START = b'event: message_start\ndata: {"type":"message_start","message":{"usage":{"input_tokens":1}}}\n\n'
+PING = b'event: ping\ndata: {"type": "ping"}\n\n'
+TEXT_BLOCK = b'event: content_block_start\ndata: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}\n\n'
+TOOL_BLOCK = b'event: content_block_start\ndata: {"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"t"}}\n\n'
+DELTA = (
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"{\\"error\\":1}"}}\n\n'
+)
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory, vendor_a: Vendor, vendor_b: Vendor) -> Iterator[Gateway]:
+    models = [Model("m", ["a", "b"], retry={"per_try_timeout": f"{FIRST_TOKEN_S}s"}), Model("patient", ["a", "b"])]
+    clusters = [provider("pa", vendor_a.port), provider("pb", vendor_b.port), target("a", "pa", [hold()]), target("b", "pb", [hold()])]
+    running = Gateway(tmp_path_factory.mktemp("hold"), models, clusters)
+    yield running
+    running.close()
+
+
+def ask(gateway: Gateway, vendor_a: Vendor, vendor_b: Vendor, steps: Sequence[Step], path: str = CHAT) -> httpx.Response:
+    vendor_a.answer(*steps)
+    vendor_b.answer(*stream([GOOD]))
+    return httpx.post(gateway.url + path, json={"model": "m", "stream": True, "stream_options": {"include_usage": True}}, timeout=10)
+
+
+BAD_STREAMS = {
+    "error at once": [ERROR],
+    "error after a role chunk": [EMPTY, ERROR],
+    "error after comments": [b": PROCESSING\n\n", b": PROCESSING\n\n", ERROR],
+    "error event": [A_ERROR],
+    "error after message_start, ping and an empty block": [START, PING, TEXT_BLOCK, A_ERROR],
+    "vllm error": [b'data: {"object":"error","message":"x","type":"BadRequest"}\n\n'],
+    "ends before content": [START, PING],
+    "ends at once": [],
+    "done before content": [EMPTY, b"data: [DONE]\n\n"],
+    "json error": [b'{"error":{"message":"x"}}'],
+    "html": [b"<html><body>Bad gateway</body></html>\n"],
+    "html without a line end": [b"<html>" + b"x" * 500],
+    "broken json": [b'data: {"choices":[\n\n'],
+    "not json": [b"data: upstream connect error\n\n"],
+    "crlf error": [EMPTY.replace(b"\n", b"\r\n"), ERROR.replace(b"\n", b"\r\n")],
+    "one byte at a time": [bytes([c]) for c in START + A_ERROR],
+}
+
+
+@pytest.mark.parametrize("pieces", BAD_STREAMS.values(), ids=BAD_STREAMS.keys())
+def test_bad_streams_fail_over(gateway: Gateway, vendor_a: Vendor, vendor_b: Vendor, pieces: list[bytes]) -> None:
+    answer = ask(gateway, vendor_a, vendor_b, stream(pieces, 0.002))
+    assert (answer.status_code, answer.content) == (200, GOOD)
+    assert (len(vendor_a.seen), len(vendor_b.seen)) == (1, 1)
+
+
+GOOD_STREAMS = {
+    "content": [EMPTY, b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n', ERROR],
+    "content of the second choice": [b'data: {"choices":[{"delta":{}},{"delta":{"content":"x"}}]}\n\n', ERROR],
+    "tool call": [b'data: {"choices":[{"delta":{"role":"assistant","content":null,"tool_calls":[{"id":"t"}]}}]}\n\n', ERROR],
+    "reasoning": [b'data: {"choices":[{"delta":{"content":null,"reasoning_content":"hm"}}]}\n\n', ERROR],
+    "an empty answer": [EMPTY, b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n', b"data: [DONE]\n\n"],
+    "anthropic text": [START, PING, TEXT_BLOCK, DELTA, A_ERROR],
+    "anthropic tool": [START, TOOL_BLOCK, A_ERROR],
+    "error in text only": [b'data: {"choices":[{"delta":{"content":"\\"error\\":{\\"a\\":1}"}}],"error":null}\n\n', b"data: [DONE]\n\n"],
+    "64 events": [EMPTY] * 64 + [ERROR],
+    "256 KiB": [b": " + b"x" * 70_000 + b"\n\n"] * 4 + [ERROR],
+    "one byte at a time": [bytes([c]) for c in START + DELTA],
+    "everything in one": [START + PING + TEXT_BLOCK + DELTA + A_ERROR],
+}
+
+
+@pytest.mark.parametrize("pieces", GOOD_STREAMS.values(), ids=GOOD_STREAMS.keys())
+def test_good_streams_pass_untouched(gateway: Gateway, vendor_a: Vendor, vendor_b: Vendor, pieces: list[bytes]) -> None:
+    answer = ask(gateway, vendor_a, vendor_b, stream(pieces, 0.001))
+    assert (answer.status_code, answer.content) == (200, b"".join(pieces))
+    assert (len(vendor_a.seen), len(vendor_b.seen)) == (1, 0)
+
+
+BAD_WHOLE = {
+    "error object": (b'{"object":"x","error":{"message":"x"}}', "application/json"),
+    "error string": (b'{"error":"no"}', "application/json"),
+    "anthropic error": (b'{"type":"error","error":{"type":"api_error"}}', "application/json; charset=utf-8"),
+    "html": (b"<html></html>", "text/html; charset=utf-8"),
+    "html that looks like json": (b"{}", "Text/HTML"),
+    "text": (b"upstream unavailable", "application/json"),
+    "cut": (b'{"choices":[{"message":{"content":"x', "application/json"),
+    "empty": (b"", "application/json"),
+    "blank": (b"  \n", "application/json"),
+    "garbage behind": (b"{} {}", "application/json"),
+    "text error": (b'{"error":{"a":1}}', "text/plain"),
+}
+
+
+@pytest.mark.parametrize(("body", "kind"), BAD_WHOLE.values(), ids=BAD_WHOLE.keys())
+def test_bad_whole_answers_fail_over(gateway: Gateway, vendor_a: Vendor, vendor_b: Vendor, body: bytes, kind: str) -> None:
+    answer = ask(gateway, vendor_a, vendor_b, whole(body, kind=kind))
+    assert (answer.status_code, answer.content) == (200, GOOD)
+
+
+@pytest.mark.parametrize("size", [10, 100_000_000])
+def test_good_whole_answers_pass_untouched(gateway: Gateway, vendor_a: Vendor, vendor_b: Vendor, size: int) -> None:
+    bodies = [
+        b' {"choices":[{"message":{"content":"\\"error\\""}}],"error":null,"x":{"error":{"a":1}}} \n',
+        b'{"content":[{"type":"text","text":"\\\\"}],"type":"message"}',
+        b"[1,2]",
+        json.dumps({"data": ["x" * 1000] * 50}).encode(),
+    ]
+    for body in bodies:
+        step = min(size, len(body)) if len(body) < 1000 else 5000
+        steps = [head("application/json"), *(chunk(body[i : i + step]) for i in range(0, len(body), step)), END]
+        answer = ask(gateway, vendor_a, vendor_b, steps)
+        assert (answer.status_code, answer.content) == (200, body)
+        assert not vendor_b.seen
+
+
+def test_answers_above_the_bound_pass(gateway: Gateway, vendor_a: Vendor, vendor_b: Vendor) -> None:
+    body = b'{"data":"' + b"x" * 2_000_000 + b'","error":{"a":1}}'
+    answer = ask(gateway, vendor_a, vendor_b, whole(body))
+    assert (answer.status_code, answer.content) == (200, body)
+
+
+def test_other_statuses_are_not_looked_at(gateway: Gateway, vendor_a: Vendor, vendor_b: Vendor) -> None:
+    answer = ask(gateway, vendor_a, vendor_b, whole(b'{"error":{"a":1}}', 400))
+    assert (answer.status_code, answer.content) == (400, b'{"error":{"a":1}}')
+    assert not vendor_b.seen
+
+
+def test_late_first_event_fails_over(gateway: Gateway, vendor_a: Vendor, vendor_b: Vendor) -> None:
+    began = time.monotonic()
+    answer = ask(gateway, vendor_a, vendor_b, [head(), chunk(EMPTY), 0.3, chunk(b": still here\n\n"), 2.0, chunk(GOOD), END])
+    assert answer.content == GOOD
+    assert FIRST_TOKEN_S - 0.05 <= time.monotonic() - began < 1.5
+    assert len(vendor_b.seen) == 1
+
+
+def test_nothing_is_held_after_the_first_event(gateway: Gateway, vendor_a: Vendor, vendor_b: Vendor) -> None:
+    vendor_a.answer(head(), chunk(EMPTY), chunk(DELTA), 0.7, chunk(DELTA), END)
+    began = time.monotonic()
+    with httpx.stream("POST", gateway.url + CHAT, json={"model": "m"}, timeout=5) as answer:
+        arrivals = [(piece, time.monotonic() - began) for piece in answer.iter_raw() if piece]
+    assert b"".join(piece for piece, _ in arrivals) == EMPTY + DELTA + DELTA
+    assert arrivals[0][1] < 0.4
+    assert arrivals[-1][1] > 0.6
+
+
+def test_a_cut_before_content_fails_over(gateway: Gateway, vendor_a: Vendor, vendor_b: Vendor) -> None:
+    answer = ask(gateway, vendor_a, vendor_b, [head(), chunk(START), 0.05, "close"])
+    assert (answer.status_code, answer.content) == (200, GOOD)
+
+
+def test_when_every_target_fails_the_client_gets_the_last_error(gateway: Gateway, vendor_a: Vendor, vendor_b: Vendor) -> None:
+    vendor_a.answer(*stream([ERROR]))
+    vendor_b.answer(*stream([A_ERROR]))
+    answer = httpx.post(gateway.url + CHAT, json={"model": "m"}, timeout=10)
+    assert (answer.status_code, answer.content) == (503, A_ERROR)
+
+
+def test_many_streams_at_once(gateway: Gateway, vendor_a: Vendor, vendor_b: Vendor) -> None:
+    """More than the first page of contexts, ended in another order than begun, all held at the same time."""
+    vendor_a.script = lambda seen: [
+        head(),
+        chunk(START),
+        0.02 + (hash(seen.body) % 7) / 50,
+        chunk(A_ERROR if b"odd" in seen.body else DELTA),
+        END,
+    ]
+    vendor_b.answer(*stream([GOOD]))
+
+    def one(i: int) -> bytes:
+        user = f"{'odd' if i % 2 else 'even'}{i}"
+        return httpx.post(gateway.url + CHAT, json={"model": "patient", "user": user}, timeout=20).content
+
+    with concurrent.futures.ThreadPoolExecutor(40) as pool:
+        got = list(pool.map(one, range(160)))
+    assert got == [GOOD if i % 2 else START + DELTA for i in range(160)]

@@ -1,0 +1,47 @@
+"""Simulated vendors, and the vendors' own SDKs pointed at them without retries."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import anthropic
+import openai
+import pytest
+
+from control_plane.demo.simulators import Pace, Simulator
+
+
+@pytest.fixture
+async def openai_vendor() -> AsyncIterator[Simulator]:
+    async with Simulator("openai", keys=["sk-a"], pace=Pace(delay_ms=1)) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+async def anthropic_vendor() -> AsyncIterator[Simulator]:
+    async with Simulator("anthropic", keys=["sk-a"], pace=Pace(delay_ms=1)) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+async def openai_async(openai_vendor: Simulator) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(api_key="sk-a", base_url=f"{openai_vendor.url}/v1", max_retries=0, timeout=5) as client:
+        yield client
+
+
+@pytest.fixture
+def openai_sync(openai_vendor: Simulator) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(api_key="sk-a", base_url=f"{openai_vendor.url}/v1", max_retries=0, timeout=5) as client:
+        yield client
+
+
+@pytest.fixture
+async def anthropic_async(anthropic_vendor: Simulator) -> AsyncIterator[anthropic.AsyncAnthropic]:
+    async with anthropic.AsyncAnthropic(api_key="sk-a", base_url=anthropic_vendor.url, max_retries=0, timeout=5) as client:
+        yield client
+
+
+@pytest.fixture
+def anthropic_sync(anthropic_vendor: Simulator) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(api_key="sk-a", base_url=anthropic_vendor.url, max_retries=0, timeout=5) as client:
+        yield client

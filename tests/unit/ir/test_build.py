@@ -1,0 +1,118 @@
+"""Specs → IR: lanes, plans, renames, and what is left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from control_plane.ir.build import build
+from control_plane.ir.model import Gateway, Lane, Route
+from control_plane.ir.show import diff, plain
+from control_plane.spec.load import load
+
+PROVIDERS = """
+apiVersion: headgate.dev/v1alpha1
+kind: Provider
+metadata: {name: openai}
+spec: {preset: openai, credentials: [{secretRef: {env: NO_SUCH_KEY}}]}
+---
+apiVersion: headgate.dev/v1alpha1
+kind: Provider
+metadata: {name: anthropic}
+spec: {preset: anthropic}
+---
+apiVersion: headgate.dev/v1alpha1
+kind: Provider
+metadata: {name: local}
+spec: {preset: openai-compatible, baseUrl: "http://127.0.0.1:8000/v1", allowInsecure: true}
+---
+"""
+
+
+def gateway(tmp_path: Path, route: str, unready: dict[str, str] | None = None) -> Gateway:
+    file = tmp_path / "specs.yaml"
+    file.write_text(PROVIDERS + "apiVersion: headgate.dev/v1alpha1\nkind: ModelRoute\nmetadata: {name: r}\n" + route, encoding="utf-8")
+    loaded = load(file)
+    assert loaded.ok, [str(f) for f in loaded.findings]
+    return build(loaded.specs, unready)
+
+
+def targets(route: Route, dialect: str, operation: str = "chat") -> list[list[str]]:
+    entry = next(e for e in route.entries if (e.dialect, e.operation) == (dialect, operation))
+    return [[c.use.target for c in group] for group in entry.groups]
+
+
+TWO = 'spec: {models: [m], plan: [{targets: [{provider: openai, model: a}]}, {targets: [{provider: anthropic, model: b}]}]}'
+
+
+def test_the_lane_follows_the_dialects(tmp_path: Path) -> None:
+    (route,) = gateway(tmp_path, TWO).routes
+    lanes = {(e.dialect, c.use.provider): c.use.lane for e in route.entries if e.operation == "chat" for g in e.groups for c in g}
+    assert lanes == {
+        ("openai-chat", "openai"): Lane.PASSTHROUGH,
+        ("openai-chat", "anthropic"): Lane.TRANSLATION,
+        ("anthropic-messages", "openai"): Lane.TRANSLATION,
+        ("anthropic-messages", "anthropic"): Lane.PASSTHROUGH,
+    }
+
+
+def test_operations_that_cannot_be_translated_use_only_targets_that_offer_them(tmp_path: Path) -> None:
+    (route,) = gateway(tmp_path, TWO).routes
+    assert targets(route, "openai-chat", "embeddings") == [["openai/a"]]
+    assert targets(route, "anthropic-messages", "count_tokens") == [["anthropic/b"]]
+
+
+def test_one_shared_name_is_written_at_the_edge_and_different_ones_at_the_targets(tmp_path: Path) -> None:
+    (route,) = gateway(tmp_path, TWO).routes
+    assert {e.rename for e in route.entries if e.dialect == "openai-chat"} == {"a"}
+    both = 'spec: {models: [m], dialects: [openai-chat], plan: [{targets: [{provider: openai, model: a}, {provider: local, model: b}]}]}'
+    (route,) = gateway(tmp_path, both).routes
+    assert [(e.rename, [c.use.rename for g in e.groups for c in g]) for e in route.entries] == [(None, [True, True])] * 2
+
+
+def test_a_passthrough_attempt_after_a_translated_one_restores_the_request(tmp_path: Path) -> None:
+    plan = "[{targets: [{provider: anthropic, model: b}]}, {targets: [{provider: openai, model: a}]}]"
+    (route,) = gateway(tmp_path, f"spec: {{models: [m], dialects: [openai-chat], plan: {plan}}}").routes
+    (use,) = [c.use for e in route.entries if e.operation == "chat" for g in e.groups for c in g if c.use.provider == "openai"]
+    assert use.restore
+    assert use.path == "/v1/chat/completions"
+
+
+def test_a_passthrough_attempt_before_any_change_needs_nothing(tmp_path: Path) -> None:
+    (route,) = gateway(tmp_path, TWO).routes
+    uses = [c.use for e in route.entries if e.dialect == "openai-chat" for g in e.groups for c in g if c.use.provider == "openai"]
+    assert uses
+    assert not any(u.restore or u.path or u.rename for u in uses)
+
+
+def test_a_repeated_last_group_counts_as_following_itself(tmp_path: Path) -> None:
+    plan = "[{targets: [{provider: openai, model: a}, {provider: anthropic, model: b}]}]"
+    spec = "spec: {{models: [m], dialects: [openai-chat], plan: {plan}, retry: {{attempts: {n}}}}}"
+    for attempts, restore in ((1, False), (2, True)):
+        (route,) = gateway(tmp_path, spec.format(plan=plan, n=attempts)).routes
+        (use,) = [c.use for e in route.entries if e.operation == "chat" for g in e.groups for c in g if c.use.provider == "openai"]
+        assert use.restore is restore
+
+
+def test_targets_without_a_key_leave_the_plan_unless_nothing_would_be_left(tmp_path: Path) -> None:
+    (route,) = gateway(tmp_path, TWO, {"openai": "not set"}).routes
+    assert targets(route, "openai-chat") == [["anthropic/b"]]
+    (route,) = gateway(tmp_path, TWO, {"openai": "not set", "anthropic": "empty"}).routes
+    assert targets(route, "openai-chat") == [["openai/a"], ["anthropic/b"]]
+
+
+def test_the_idle_timer_spans_all_attempts(tmp_path: Path) -> None:
+    (route,) = gateway(tmp_path, TWO[:-1] + ", timeouts: {connect: 1s, firstToken: 10s, idle: 5s}}").routes
+    assert route.timers.idle_ms >= 2 * (1_000 + 10_000)
+
+
+def test_diff_names_what_changed(tmp_path: Path) -> None:
+    before, after = gateway(tmp_path, TWO), gateway(tmp_path, TWO.replace("[m]", "[m, n]"))
+    assert diff(before, after) == ["~ route/r: models"]
+    assert diff(before, before) == []
+    assert diff(before, Gateway((), ())) == ["- provider/anthropic", "- provider/local", "- provider/openai", "- route/r"]
+
+
+def test_the_ir_prints_as_plain_data_without_secrets(tmp_path: Path) -> None:
+    shown = plain(gateway(tmp_path, TWO))
+    assert isinstance(shown, dict)
+    assert shown["providers"][2]["auth"] == {"header": "authorization", "prefix": "Bearer ", "secret": "provider/openai"}
