@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
-from control_plane.spec.catalogue import CATALOGUE, Code
-from control_plane.spec.explain import FieldDoc, explain_field
 from control_plane.spec.findings import severity_of
-from control_plane.spec.nearest import did_you_mean
 
-_CODE = re.compile(r"(?i)(hg)[0-9]*")
+if TYPE_CHECKING:
+    from control_plane.spec.catalogue import Code
+    from control_plane.spec.explain import FieldDoc
+
+_CODE: Final = re.compile(r"(?i)hg[0-9]*")
 
 
 def register(app: typer.Typer) -> None:
@@ -22,6 +23,10 @@ def register(app: typer.Typer) -> None:
 
 def explain(subject: Annotated[str, typer.Argument(metavar="CODE|FIELD", help="HG1003, or a field such as modelroute.spec.plan")]) -> None:
     """Explain a finding code or a field of the specs."""
+    from control_plane.spec.catalogue import CATALOGUE
+    from control_plane.spec.explain import FieldDoc, explain_field
+    from control_plane.spec.nearest import did_you_mean
+
     code = subject.upper()
     if code in CATALOGUE:
         print(about_code(CATALOGUE[code]))
@@ -37,7 +42,7 @@ def explain(subject: Annotated[str, typer.Argument(metavar="CODE|FIELD", help="H
     _unknown(subject, f"no such code or field; {meant}")
 
 
-def _unknown(subject: str, why: str) -> None:
+def _unknown(subject: str, why: str) -> NoReturn:
     typer.echo(f'headgate explain: "{subject}": {why}', err=True)
     raise typer.Exit(2)
 

@@ -7,10 +7,6 @@ from typing import Annotated
 
 import typer
 
-from control_plane.spec.models import KINDS
-from control_plane.spec.nearest import did_you_mean, listed
-from control_plane.spec.schema import schema_of, schema_of_all
-
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
@@ -19,6 +15,10 @@ def register(app: typer.Typer) -> None:
 
 def schema(kind: Annotated[str | None, typer.Argument(help="provider or modelroute; both without it")] = None) -> None:
     """Print the JSON Schema (draft 2020-12) of the specs."""
+    from control_plane.spec.models import KINDS
+    from control_plane.spec.nearest import did_you_mean, listed
+    from control_plane.spec.schema import schema_of, schema_of_all
+
     if kind is None:
         print(json.dumps(schema_of_all(), indent=2, ensure_ascii=False))
         return

@@ -5,18 +5,20 @@ from __future__ import annotations
 import enum
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from control_plane.sources.reader import read_specs
-from control_plane.spec.findings import Finding
-from control_plane.spec.load import Loaded, load
+if TYPE_CHECKING:
+    from control_plane.spec.findings import Finding
+    from control_plane.spec.load import Loaded
 
-EXIT_FINDINGS = 2
+EXIT_FINDINGS: Final = 2
 
 
 class Output(enum.StrEnum):
+    """How to print."""
+
     table = "table"
     json = "json"
 
@@ -33,6 +35,9 @@ def validate(
     local: Annotated[bool, typer.Option(help="Also look for the keys and CA files that the specs refer to, here")] = True,
 ) -> None:
     """Check specs without serving them. Exit code 0: fit (warnings allowed); 2: findings."""
+    from control_plane.sources.reader import read_specs
+    from control_plane.spec.load import load
+
     loaded = read_specs(paths) if local else load(paths)
     print(_as_json(loaded) if output is Output.json else "\n".join([*map(str, loaded.findings), summary(loaded)]))
     if not loaded.ok or (strict and loaded.findings):

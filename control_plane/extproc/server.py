@@ -1,6 +1,7 @@
 """The transport: an ASGI application for HTTP/2, with gRPC framed by hand.
 
-A gRPC stream is one HTTP/2 request; Envoy ends a finished or abandoned one with a reset, which arrives as `http.disconnect`.
+A gRPC stream is one HTTP/2 request. Envoy half-closes a finished or abandoned one, or resets it (`http.disconnect`): both are the
+end of the attempt, and whether it had been answered is what tells a client that left.
 The response head goes out with the first answer and not before: until then Envoy may replay the stream on another worker.
 ASGI has no trailers, so a stream never ends with a gRPC status after it began; Envoy does not need one.
 
@@ -100,6 +101,7 @@ class Translator:
                         await send(_START)
                     await send({"type": "http.response.body", "body": framed(answers), "more_body": True})
                 if not event.get("more_body", False):
+                    tally.cancelled += not exchange.settled
                     if frames.partial:
                         raise FrameError("the stream ended inside a message")
                     await (send(_END) if started else _status_only(send, _OK))

@@ -46,7 +46,7 @@ class SpecReader:
     def __init__(self, paths: Sequence[Path | str], environ: Mapping[str, str] | None = None) -> None:
         self._paths = [Path(path) for path in paths]
         self._environ = environ
-        self._known: dict[Path, _Known] = {}
+        self._known: dict[str, _Known] = {}
         self._specs_digest = b""
         self._combined: Loaded | None = None
         self.last_good: SpecSet | None = None  # what is in force while there are errors
@@ -54,16 +54,16 @@ class SpecReader:
     def read(self) -> Reading:
         """What is there now. Never raises for what files hold or that they are gone; that is findings."""
         files, listing = list_files(self._paths)
-        known = {file.path: self._read_file(file) for file in files}
+        known = {file.name: self._read_file(file) for file in files}
         self._known = known
         digest = hashlib.sha256("\n".join(map(str, listing)).encode("utf-8", "surrogatepass"))
         for file in files:
-            parsed = known[file.path].parsed
+            parsed = known[file.name].parsed
             digest.update(b"\0" + file.name.encode("utf-8", "surrogatepass") + b"\0" + parsed.digest)
             if not parsed.digest:  # not read at all: the reason may change
                 digest.update("\n".join(map(str, parsed.findings)).encode("utf-8", "surrogatepass"))
         if self._combined is None or digest.digest() != self._specs_digest:
-            self._combined = combine([known[file.path].parsed for file in files], listing)
+            self._combined = combine([known[file.name].parsed for file in files], listing)
             self._specs_digest = digest.digest()
         specs = self._combined.specs
         outside = check_references(specs, self._environ)
@@ -80,12 +80,12 @@ class SpecReader:
         """The parsed file; what is known of it while its status is unchanged."""
         now_ns = time.time_ns()
         try:
-            status = os.stat(file.path)
-        except OSError:
+            status = os.stat(file.name)
+        except (OSError, ValueError):
             return _Known((), True, parse_file(file))
         signature = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         racy = now_ns - max(status.st_mtime_ns, status.st_ctime_ns) < RACY_NS
-        before = self._known.get(file.path)
+        before = self._known.get(file.name)
         if before is not None and before.signature == signature and not before.racy:
             return before
         return _Known(signature, racy, parse_file(file, known=before.parsed if before is not None else None))

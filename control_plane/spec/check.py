@@ -15,24 +15,28 @@ from control_plane.spec.quantities import format_duration
 UNENFORCED_LIMITS: Final = (("requests_per_minute", "requestsPerMinute"), ("tokens_per_minute", "tokensPerMinute"))
 
 
+def check_document(document: AnyDocument) -> list[Finding]:
+    """Findings about one document that is valid field by field, whatever else is in the set."""
+    return list(_check_provider(document, load_presets()) if isinstance(document, Provider) else _check_route(document))
+
+
 def check_set(documents: Sequence[AnyDocument], *, broken: frozenset[str] = frozenset(), opaque: bool = False) -> list[Finding]:
-    """Findings about documents that are valid each by itself.
+    """Findings about what documents say together.
 
     `broken` are names of documents that were refused, `opaque` says that there may be others: what could be a mere consequence
     (a reference to them, a provider that only they use) is not reported.
     """
-    presets = load_presets()
     providers = {doc.name: doc for doc in documents if isinstance(doc, Provider)}
     routes = [doc for doc in documents if isinstance(doc, ModelRoute)]
     findings = [*_duplicate_names(documents), *_shared_models(routes)]
-    for document in documents:
-        if isinstance(document, Provider):
-            findings.extend(_check_provider(document, presets))
-        else:
-            findings.extend(_check_route(document))
-            findings.extend(_check_references(document, providers, broken, opaque=opaque))
-    if not broken and not opaque and all(finding.code != "HG2001" for finding in findings):
-        findings.extend(_unused(providers, routes))
+    used = {target.provider for route in routes for group in route.spec.plan for target in group.targets}
+    unknown = used - providers.keys() - broken
+    if unknown and not opaque:
+        findings.extend(finding for route in routes for finding in _dangling(route, providers, unknown))
+    if not broken and not unknown and not opaque:
+        unused = [provider for name, provider in providers.items() if name not in used]
+        fix = "name it in a plan, or remove it"
+        findings.extend(doc.finding("HG3006", ("metadata", "name"), f'no route uses provider "{doc.name}"', fix) for doc in unused)
     return findings
 
 
@@ -63,26 +67,14 @@ def _shared_models(routes: Sequence[ModelRoute]) -> Iterator[Finding]:
                 yield route.finding("HG2003", ("spec", "models", position), message, "serve each model by one route")
 
 
-def _check_references(route: ModelRoute, providers: Mapping[str, Provider], broken: frozenset[str], *, opaque: bool) -> Iterator[Finding]:
+def _dangling(route: ModelRoute, providers: Mapping[str, Provider], unknown: set[str]) -> Iterator[Finding]:
     for g, group in enumerate(route.spec.plan):
-        seen: set[str] = set()
         for t, target in enumerate(group.targets):
-            path = ("spec", "plan", g, "targets", t)
-            if target.key in seen:
-                message = f'target "{target.key}" is in this group twice'
-                yield route.finding("HG2012", path, message, "keep one of the two, with the sum of the weights")
-            seen.add(target.key)
-            if target.provider not in providers and target.provider not in broken and not opaque:
+            if target.provider in unknown:
                 others = f", or use one of: {listed(providers)}" if providers else ""
                 fix = did_you_mean(target.provider, providers) or f"add a Provider of that name{others}"
-                yield route.finding("HG2001", (*path, "provider"), f'no Provider is named "{target.provider}"', fix)
-
-
-def _unused(providers: Mapping[str, Provider], routes: Sequence[ModelRoute]) -> Iterator[Finding]:
-    used = {target.provider for route in routes for group in route.spec.plan for target in group.targets}
-    for name, provider in providers.items():
-        if name not in used:
-            yield provider.finding("HG3006", ("metadata", "name"), f'no route uses provider "{name}"', "name it in a plan, or remove it")
+                path = ("spec", "plan", g, "targets", t, "provider")
+                yield route.finding("HG2001", path, f'no Provider is named "{target.provider}"', fix)
 
 
 def _check_provider(provider: Provider, presets: Mapping[str, Preset]) -> Iterator[Finding]:
@@ -129,6 +121,14 @@ def _check_address(provider: Provider, base_url: str) -> Iterator[Finding]:
 
 def _check_route(route: ModelRoute) -> Iterator[Finding]:
     spec = route.spec
+    for g, group in enumerate(spec.plan):
+        seen: set[str] = set()
+        for t, target in enumerate(group.targets):
+            if target.key in seen:
+                message = f'target "{target.key}" is in this group twice'
+                fix = "keep one of the two, with the sum of the weights"
+                yield route.finding("HG2012", ("spec", "plan", g, "targets", t), message, fix)
+            seen.add(target.key)
     groups, attempts = len(spec.plan), spec.retry.attempts
     used = {target.provider for group in spec.plan for target in group.targets}
     if len(used) == 1:

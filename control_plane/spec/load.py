@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from control_plane.spec.check import check_set
+from control_plane.spec.check import check_document, check_set
 from control_plane.spec.findings import Finding, has_errors, in_order, severity_of
 from control_plane.spec.models import API_VERSION, KINDS, AnyDocument, SpecSet
 from control_plane.spec.nearest import did_you_mean, listed
@@ -40,10 +40,13 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class SpecFile:
-    """One file: `name` as the operator gave it, `path` to open."""
+    """One file, by its name as the operator gave it: a text, because a thousand Path objects cost more than reading one file."""
 
     name: str
-    path: Path
+
+    @property
+    def path(self) -> Path:
+        return Path(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +82,17 @@ def combine(parsed: Sequence[Parsed], findings: Sequence[Finding] = ()) -> Loade
 
 def list_files(paths: Sequence[Path | str]) -> tuple[list[SpecFile], list[Finding]]:
     """The spec files below `paths` in a stable order, and findings about what cannot be listed."""
-    files: dict[Path, SpecFile] = {}
+    files: dict[str, SpecFile] = {}
     findings: list[Finding] = []
     for given in map(Path, paths):
         try:
             is_folder = stat.S_ISDIR(given.stat().st_mode)
             if not is_folder:
-                files.setdefault(given, SpecFile(str(given), given))
+                files.setdefault(str(given), SpecFile(str(given)))
                 continue
             before = len(files)
-            for path in _walk(given, 0, set()):
-                files.setdefault(path, SpecFile(str(path), path))
+            for name in _walk(str(given), 0, set()):
+                files.setdefault(name, SpecFile(name))
                 if len(files) > MAX_FILES:
                     findings.append(_about(given, "HG1009", f"more than {MAX_FILES} spec files", "put many documents into one file"))
                     return list(files.values()), findings
@@ -101,20 +104,21 @@ def list_files(paths: Sequence[Path | str]) -> tuple[list[SpecFile], list[Findin
     return list(files.values()), findings
 
 
-def _walk(folder: Path, depth: int, above: set[tuple[int, int]]) -> Iterator[Path]:
+def _walk(folder: str, depth: int, above: set[tuple[int, int]]) -> Iterator[str]:
     """Spec files of a folder, sorted by name, then those of its folders. Links are followed, loops are not."""
-    status = folder.stat()
+    status = os.stat(folder)
     identity = (status.st_dev, status.st_ino)
     if identity in above or depth > MAX_FOLDERS_DEEP:
         return
     with os.scandir(folder) as entries:
         visible = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    before = "" if folder == "." else folder.rstrip("/") + "/"
     for entry in visible:
         if entry.name.endswith(SUFFIXES) and not entry.is_dir():
-            yield folder / entry.name
+            yield before + entry.name
     for entry in visible:
         if entry.is_dir():
-            yield from _walk(folder / entry.name, depth + 1, above | {identity})
+            yield from _walk(before + entry.name, depth + 1, above | {identity})
 
 
 def parse_file(file: SpecFile, known: Parsed | None = None) -> Parsed:
@@ -204,7 +208,10 @@ def _read_document(file: SpecFile, tree: Node) -> tuple[AnyDocument | None, list
         document = model.model_validate(plain, by_alias=True, by_name=False)
     except ValidationError as error:
         return None, [*findings, *findings_of(error, origin, model)]
-    return (None if has_errors(findings) else document.written_at(origin)), findings
+    if has_errors(findings):  # of another version: its fields may mean something else
+        return None, findings
+    findings.extend(check_document(document.written_at(origin)))
+    return document, findings
 
 
 def _check_header(origin: Origin, plain: dict[str, Any]) -> list[Finding]:

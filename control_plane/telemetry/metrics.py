@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Final, Generic, TypeVar
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
 from prometheus_client import Counter as PrometheusCounter
 from prometheus_client import Gauge as PrometheusGauge
 from prometheus_client import Histogram as PrometheusHistogram
@@ -27,6 +27,9 @@ MAX_SERIES: Final = 20_000
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e\u00a1-\ud7ff\ue000-\ufffd]")
+
+# One `_created` gauge beside every counter would double the size of a scrape and tells a Prometheus server nothing.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _Child = TypeVar("_Child", PrometheusCounter, PrometheusGauge, PrometheusHistogram)
 

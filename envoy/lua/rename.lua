@@ -5,16 +5,20 @@
 -- So nothing here depends on a header: the place of the model in the body comes from dynamic metadata, and the path is
 -- set, not edited.
 
-local byte, find, sub, match, concat, tonumber = string.byte, string.find, string.sub, string.match, table.concat, tonumber
+local byte, find, sub, match, concat = string.byte, string.find, string.sub, string.match, table.concat
+local tonumber, tostring = tonumber, tostring
 
 function envoy_on_request(h)
   local context = h:filterContext()
   local path = context:get("path")
   if path then
+    -- An earlier attempt may have been translated: then the headers say where its body went and how long that was.
+    local body = h:body()
     local headers = h:headers()
     local was = headers:get(":path") or ""
     local query = find(was, "?", 1, true)
     headers:replace(":path", query and path .. sub(was, query) or path)
+    headers:replace("content-length", tostring(body and body:length() or 0))
   end
   local model = context:get("model")
   if not model then return end

@@ -51,6 +51,7 @@ class Meaning:
     error: str | None = None
     error_status: int | None = None
     choices: int = 1
+    blocks: tuple[str, ...] = ()
 
 
 @dataclass
@@ -120,14 +121,14 @@ def _arguments(text: str) -> Any:
 class Sdks:
     """Decodes answers with the official clients, exactly as a user's program would."""
 
-    Meaning = Meaning
-
     def __init__(self) -> None:
         self._answer = (200, b"", "application/json")
         transport = httpx2.MockTransport(self._respond)
         client = httpx2.Client(transport=transport)
         self._openai = openai.OpenAI(api_key="k", base_url="http://mock/v1", max_retries=0, http_client=client)
-        self._anthropic = anthropic.Anthropic(api_key="k", base_url="http://mock", max_retries=0, http_client=httpx2.Client(transport=transport))
+        self._anthropic = anthropic.Anthropic(
+            api_key="k", base_url="http://mock", max_retries=0, http_client=httpx2.Client(transport=transport)
+        )
 
     def _respond(self, _: httpx2.Request) -> httpx2.Response:
         status, body, content_type = self._answer
@@ -171,6 +172,7 @@ class Sdks:
             stop=message.stop_reason,
             usage=(read, usage.cache_read_input_tokens or 0, usage.output_tokens, details.thinking_tokens if details else 0),
             signatures=tuple(b.signature for b in blocks if b.type == "thinking" and b.signature),
+            blocks=tuple(f"{b.type} {b.input if b.type in ('tool_use', 'server_tool_use') else ''}" for b in blocks),
         )
 
 
@@ -179,10 +181,15 @@ def _openai_usage(usage: Any) -> tuple[int, int, int, int] | None:
         return None
     prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
     reasoning = (completion.reasoning_tokens if completion else 0) or 0
-    output = usage.completion_tokens
-    if reasoning and usage.total_tokens == usage.prompt_tokens + output + reasoning:
+    read, output = usage.prompt_tokens, usage.completion_tokens
+    if reasoning and usage.total_tokens == read + output + reasoning:
         output += reasoning  # xAI counts reasoning beside the completion; its own total says so
-    return (usage.prompt_tokens, (prompt.cached_tokens if prompt else 0) or 0, output, reasoning)
+    cached = (prompt.cached_tokens if prompt else 0) or 0
+    for name in ("prompt_cache_hit_tokens", "num_cached_tokens"):  # DeepSeek, Mistral: fields that the official type lacks
+        cached = cached or getattr(usage, name, 0) or 0
+    if cached > read:
+        read += cached  # xAI on Azure counts cached tokens beside the prompt
+    return (read, cached, output, reasoning)
 
 
 def _reasoning(part: Any) -> str:
@@ -216,7 +223,7 @@ def _openai_whole(answer: Any) -> Meaning:
     choice = answer.choices[0]
     message = choice.message or openai.types.chat.ChatCompletionMessage.construct(content=None)  # Azure's filter leaves it out
     text, thinking = _content(message.content)
-    calls = [c for c in message.tool_calls or [] if c.type == "function" or c.type is None]
+    calls: list[Any] = [c for c in message.tool_calls or [] if c.type != "custom"]
     return Meaning(
         text=text,
         reasoning=thinking or _reasoning(message),
@@ -252,6 +259,8 @@ def _openai_chunks(chunks: Iterable[Any]) -> Meaning:
             folded.refusal += delta.refusal or ""
             signatures.extend(_signatures(delta))
             for call in delta.tool_calls or []:
+                if call.type == "custom":
+                    continue
                 parts = folded.calls.setdefault(call.index, ["", "", ""])
                 parts[0] = parts[0] or call.id or ""
                 parts[1] = parts[1] or (call.function.name if call.function else None) or ""

@@ -210,7 +210,8 @@ class AnswerReader:
             if len(self._choices) >= CHOICE_LIMIT or number < 0:
                 raise ProviderProtocolError("the answer has too many choices")
             state = self._choices[number] = _ChoiceState()
-        delta = choice.delta if choice.delta is not None else choice.message
+        whole = self._mode != "sse"  # Writer and Perplexity fill both fields in both modes
+        delta = (choice.message or choice.delta) if whole else (choice.delta or choice.message)
         if delta is not None:
             self._delta(delta, number, state, events)
         if choice.logprobs is not None:
@@ -222,7 +223,7 @@ class AnswerReader:
                 return
             state.finished = True
             events.append(self._stop(reason, number, state))
-        elif choice.message is not None and not state.finished:
+        elif whole and not state.finished:
             state.finished = True
             events.append(Stop("tool_use" if state.calls else "other", None, None, number))
 
@@ -263,7 +264,9 @@ class AnswerReader:
 
     def _call(self, call: _Call, number: int, state: _ChoiceState, events: list[Event]) -> None:
         if call.custom is not None:
-            events.append(ForeignEvent(NAME, {"tool_calls": [{"id": call.id, "type": "custom", "custom": call.custom}]}, number))
+            events.append(
+                ForeignEvent(NAME, {"tool_calls": [{"index": state.calls, "id": call.id, "type": "custom", "custom": call.custom}]}, number)
+            )
             return
         function = call.function or _Function()
         current = state.last if call.index is None else state.by_wire.get(call.index)

@@ -37,26 +37,24 @@ def _first(*values: object) -> int | None:
 
 
 def read_usage(wire: WireUsage) -> Usage:
-    """Canonical counts. xAI counts reasoning beside the completion instead of inside it, which its own total shows."""
+    """Canonical counts, where parts lie inside the whole.
+
+    xAI counts reasoning beside the completion instead of inside it, which its own total shows; on Azure it also counts cached
+    tokens beside the prompt, which shows when they are more than the prompt.
+    """
     prompt = wire.prompt_tokens_details or wire.prompt_token_details or {}
     completion = wire.completion_tokens_details or wire.completion_token_details or {}
     read, output = _count(wire.prompt_tokens), _count(wire.completion_tokens)
     reasoning = _first(completion.get("reasoning_tokens"), wire.reasoning_tokens)
     if reasoning and read is not None and output is not None and _count(wire.total_tokens) == read + output + reasoning:
         output += reasoning
-    return Usage(
-        input=read,
-        cached=_first(
-            prompt.get("cached_tokens"),
-            wire.prompt_cache_hit_tokens,
-            wire.cache_read_input_tokens,
-            wire.cached_tokens,
-            wire.num_cached_tokens,
-        ),
-        cache_write=_first(prompt.get("cache_write_tokens"), wire.cache_creation_input_tokens),
-        output=output,
-        reasoning=reasoning,
+    cached = _first(
+        prompt.get("cached_tokens"), wire.prompt_cache_hit_tokens, wire.cache_read_input_tokens, wire.cached_tokens, wire.num_cached_tokens
     )
+    if cached is not None and read is not None and cached > read:
+        read += cached
+    written = _first(prompt.get("cache_write_tokens"), wire.cache_creation_input_tokens)
+    return Usage(input=read, cached=cached, cache_write=written, output=output, reasoning=reasoning)
 
 
 def write_usage(usage: Usage) -> dict[str, Any]:

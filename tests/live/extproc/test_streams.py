@@ -11,7 +11,7 @@ import pytest
 
 from tests.live.extproc.conftest import OpenGateway, chunks, text_of, until, worker_stats
 from tests.live.extproc.harness import Answering, Script, Worker
-from tests.live.extproc.vendor import BLOCK, ERROR, closing, message_start, resets_after, says, serves, text
+from tests.live.extproc.vendor import BLOCK, ERROR, PAUSE, closing, message_start, resets_after, says, serves, text
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -40,7 +40,11 @@ async def test_failed_attempts_leave_nothing_in_the_access_log(gateway: OpenGate
 
 @pytest.mark.parametrize(
     "script",
-    [says(message_start(), BLOCK, text("Hello"), ERROR), says(message_start(), BLOCK, text("Hello")), says(message_start(), BLOCK, text("Hello"), b"data: {x\n\n")],
+    [
+        says(message_start() + BLOCK + text("Hello"), ERROR, pause=PAUSE),
+        says(message_start() + BLOCK + text("Hello"), pause=PAUSE),
+        says(message_start() + BLOCK + text("Hello"), b"data: {x\n\n", pause=PAUSE),
+    ],
     ids=["error event", "cut", "garbage"],
 )
 async def test_break_after_content_ends_with_an_error_event(gateway: OpenGateway, script: Script) -> None:
@@ -55,6 +59,12 @@ async def test_break_after_content_ends_with_an_error_event(gateway: OpenGateway
     assert line["translation"]["stream_error"]
     assert line["translation"]["usage"]["input"] == 14
     assert not open_gateway.upstreams[1].seen
+
+
+async def test_error_that_comes_with_the_first_content_still_fails_over(gateway: OpenGateway) -> None:
+    """Nothing of it has gone to the client yet, so the next target may serve."""
+    open_gateway = await gateway(says(message_start() + BLOCK + text("Hello") + ERROR), serves)
+    assert text_of(await open_gateway.ask(stream=True)) == "bmodel"
 
 
 async def test_reset_after_content_is_never_a_clean_end(gateway: OpenGateway) -> None:

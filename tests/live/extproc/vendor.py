@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable
 from typing import Any
 
 from tests.live.extproc.harness import Answering, Script
+
+
+PAUSE = 0.2  # long enough for what was sent to have reached the client
 
 
 def event(kind: str, **fields: Any) -> bytes:
@@ -66,23 +70,27 @@ async def serves(answering: Answering) -> None:
     await answering.end()
 
 
-def says(*pieces: bytes, content_type: str = "text/event-stream", status: int = 200) -> Script:
-    """Sends `pieces` as chunks and ends the answer properly (on the level of HTTP)."""
+def says(*pieces: bytes, content_type: str = "text/event-stream", status: int = 200, pause: float = 0) -> Script:
+    """Sends `pieces` as chunks, `pause` seconds apart, and ends the answer properly (on the level of HTTP)."""
 
     async def script(answering: Answering) -> None:
         await answering.head(status, content_type)
         for piece in pieces:
             await answering.chunk(piece)
+            await asyncio.sleep(pause)
         await answering.end()
 
     return script
 
 
 def resets_after(pieces: Iterable[bytes]) -> Script:
+    """Sends `pieces`, waits until they must have gone through, and cuts the connection."""
+
     async def script(answering: Answering) -> None:
         await answering.head()
         for piece in pieces:
             await answering.chunk(piece)
+        await asyncio.sleep(PAUSE)
         answering.reset()
 
     return script

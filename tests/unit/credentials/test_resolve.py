@@ -32,7 +32,7 @@ def provider_of(tmp_path: Path, ref: str) -> Provider:
 @pytest.mark.parametrize("text", ["sk-1", "sk-1\n", "sk-1\r\n", "sk-1\n\n", "a b", "x" * MAX_SECRET_BYTES])
 def test_a_key_is_taken_without_its_line_end(tmp_path: Path, text: str) -> None:
     (tmp_path / "specs").mkdir()
-    (tmp_path / "specs" / "key").write_text(text[: MAX_SECRET_BYTES], newline="")
+    (tmp_path / "specs" / "key").write_text(text[:MAX_SECRET_BYTES], newline="")
     for provider, environ in ((provider_of(tmp_path, "file: key"), {}), (provider_of(tmp_path, "env: KEY"), {"KEY": text})):
         found = resolve_provider(provider, environ)
         assert isinstance(found, Resolved)
@@ -79,7 +79,11 @@ def test_every_value_is_a_clean_key_or_missing(text: str) -> None:
 
 def test_files_that_are_not_there_or_no_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for ref, reason in (("file: none", "does not exist"), (f"file: {tmp_path}/pipe", "not a regular file"), (f"file: {tmp_path}", "is a directory")):
+    for ref, reason in (
+        ("file: none", "does not exist"),
+        (f"file: {tmp_path}/pipe", "not a regular file"),
+        (f"file: {tmp_path}", "is a directory"),
+    ):
         found = resolve_provider(provider_of(tmp_path, ref), {})
         assert isinstance(found, Missing)
         assert found.reason.endswith(reason)

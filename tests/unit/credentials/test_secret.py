@@ -32,7 +32,7 @@ def test_nothing_prints_it(caplog: pytest.LogCaptureFixture) -> None:
     secret = Secret(TEXT)
     holder = Holder(secret, [secret])
     logging.getLogger("test").error("%s %r", secret, holder)
-    shown = [repr(secret), str(secret), f"{secret}", f"{secret!r:>40}", f"{secret:>40}", "%s" % secret, str([secret]), str(holder), caplog.text]  # noqa: UP031
+    shown = [repr(secret), str(secret), f"{secret}", f"{secret!r:>40}", f"{secret:>40}", str([secret]), str(holder), caplog.text]
     shown += [repr(vars(holder)), str(dataclasses.asdict(holder)), str(dir(secret))]
     assert not [text for text in shown if TEXT in text]
     assert f"{secret:>12}" == " Secret(***)"

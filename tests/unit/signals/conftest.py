@@ -96,7 +96,7 @@ class Journal:
 
     def __init__(self, folder: Path, make: RawLine) -> None:
         self.path = folder / "journal.log"
-        self.state = folder / "state" / "journal.offset"
+        self.state = folder / "state" / "journal.log.offset"
         self._make = make
         self._written = 0
 

@@ -60,7 +60,12 @@ def test_schemas_are_closed_described_and_self_contained(schema: dict[str, Any])
 def test_the_schema_writes_values_as_an_operator_does() -> None:
     defs = schema_of("ModelRoute")["$defs"]
     timers = defs["Timeouts"]["properties"]
-    assert {name: field["default"] for name, field in timers.items()} == {"connect": "2s", "firstToken": "30s", "idle": "1m", "total": "10m"}
+    assert {name: field["default"] for name, field in timers.items()} == {
+        "connect": "2s",
+        "firstToken": "30s",
+        "idle": "1m",
+        "total": "10m",
+    }
     assert defs["ModelRouteSpec"]["properties"]["maxRequestBytes"]["default"] == "32Mi"
     assert defs["Target"]["properties"]["weight"] == {
         "default": 100,
@@ -127,7 +132,7 @@ def test_did_you_mean(word: str, known: list[str], meant: str | None) -> None:
 
 
 def test_edit_distance() -> None:
-    assert [distance("weight", other, 3) for other in ("weight", "wieght", "wight", "weights", "wheat", "plan")] == [0, 1, 1, 1, 3, 4]
+    assert [distance("weight", other, 3) for other in ("weight", "wieght", "wight", "weights", "wit", "plan")] == [0, 1, 1, 1, 3, 4]
 
 
 def test_presets_are_exact() -> None:
@@ -138,7 +143,12 @@ def test_presets_are_exact() -> None:
     assert anthropic.base_url == "https://api.anthropic.com/v1"
     assert compatible.base_url is None
     chat = openai.dialects["openai-chat"]
-    assert [chat.path_of(word) for word in ("chat", "embeddings", "models", "count_tokens")] == ["/chat/completions", "/embeddings", "/models", None]
+    assert [chat.path_of(word) for word in ("chat", "embeddings", "models", "count_tokens")] == [
+        "/chat/completions",
+        "/embeddings",
+        "/models",
+        None,
+    ]
     assert compatible.dialects == openai.dialects
     messages = anthropic.dialects["anthropic-messages"]
     assert [messages.path_of(word) for word in ("chat", "count_tokens", "models", "embeddings")] == [

@@ -156,17 +156,34 @@ def test_a_thousand_routes_load_in_time(tmp_path: Path) -> None:
     assert spent_s < 1.5 * 2  # 0.4 s where it was written; twice the promise, for slow machines
 
 
-FILE = SpecFile("a.yaml", Path("a.yaml"))
+FILE = SpecFile("a.yaml")
 _scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12)
 _words = st.sampled_from(
-    ["apiVersion", "kind", "metadata", "spec", "name", "models", "plan", "targets", "provider", "model", "weight", "timeouts", "idle", "retry", "on",
-     "preset", "baseUrl", "credentials", "secretRef", "env", "file", "headers", "limits", "tls", "labels", "attempts", "maxRequestBytes"]
-)  # fmt: skip
+    "apiVersion kind metadata spec name models plan targets provider model weight timeouts idle retry on preset baseUrl credentials secretRef "
+    "env file headers limits tls labels attempts maxRequestBytes".split()
+)
 _values = st.sampled_from(
-    ["headgate.dev/v1alpha1", "Provider", "ModelRoute", "openai", "openai-compatible", "chat", "2s", "2M", 80, 0, -1, True, "https://[::1]/", "http://1"]
+    [
+        "headgate.dev/v1alpha1",
+        "Provider",
+        "ModelRoute",
+        "openai",
+        "openai-compatible",
+        "chat",
+        "2s",
+        "2M",
+        80,
+        0,
+        -1,
+        True,
+        "https://[::1]/",
+        "http://1",
+    ]
 )
 _trees = st.recursive(
-    _values | _scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_words | st.text(max_size=5), inner, max_size=5), max_leaves=25
+    _values | _scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_words | st.text(max_size=5), inner, max_size=5),
+    max_leaves=25,
 )
 
 

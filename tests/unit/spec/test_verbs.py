@@ -38,8 +38,8 @@ def test_validate(app: typer.Typer, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     done = CliRunner().invoke(app, ["validate", "specs.yaml"])
     assert done.exit_code == 0
     assert [line.split(" ")[:3] for line in done.stdout.splitlines()[:-1]] == [
-        ["specs.yaml:4:92", "HG3001", "warning"],
-        ["specs.yaml:9:20", "HG3003", "warning"],
+        ["specs.yaml:4:102", "HG3001", "warning"],
+        ["specs.yaml:9:21", "HG3003", "warning"],
     ]
     assert done.stdout.splitlines()[-1] == "ok: 1 provider, 1 route, 0 errors, 2 warnings"
     assert CliRunner().invoke(app, ["validate", "specs.yaml", "--strict"]).exit_code == 2

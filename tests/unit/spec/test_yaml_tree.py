@@ -36,7 +36,10 @@ def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
         ("[true, False, null, ~]", (True, False, None, None)),
         ("{a: , b: ''}", {"a": None, "b": ""}),
         ("[1, -2, 0o17, 0x1F, 007, 1.5, 1e3, .5]", (1, -2, 15, 31, 7, 1.5, 1000.0, 0.5)),
-        ("[12:30:00, 2026-11-20, 1_000, .inf, '5', \"6\", 1.2.3, -, +]", ("12:30:00", "2026-11-20", "1_000", ".inf", "5", "6", "1.2.3", "-", "+")),
+        (
+            "[12:30:00, 2026-11-20, 1_000, .inf, '5', \"6\", 1.2.3, -, +]",
+            ("12:30:00", "2026-11-20", "1_000", ".inf", "5", "6", "1.2.3", "-", "+"),
+        ),
         ("[!!str 5, ! 6, !!int 7]", ("5", "6", 7)),
         ("1: one\ntrue: yes\n", {"1": "one", "true": "yes"}),
         ("a: &x {b: 1}\nc: *x\n", {"a": {"b": 1}, "c": {"b": 1}}),
@@ -95,7 +98,9 @@ def test_what_cannot_be_read_is_an_error_with_a_code(text: str, code: str) -> No
 
 
 def test_alias_expansion_is_bounded() -> None:
-    bomb = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(f"{b}: &{b} [{','.join(['*' + a] * 10)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
+    bomb = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
+        f"{b}: &{b} [{','.join(['*' + a] * 10)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+    )
     with pytest.raises(TreeError) as caught:
         values(bomb)
     assert caught.value.code == "HG1009"
@@ -109,7 +114,10 @@ def test_merging_is_bounded() -> None:
 
 
 _json = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Co", "Cn"])),
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**20), 10**20)
+    | st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Co", "Cn"])),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abc-_.", min_size=1, max_size=6), inner, max_size=4),
     max_leaves=15,
 )

@@ -1,0 +1,62 @@
+"""Gateways for the tests of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from control_plane.app.supervisor import GatewayProcess, Options
+from control_plane.demo.simulators import Pace, Simulator
+from tests.live.gateway.rig import KEYS, MODELS, SPECS, Loop, Rig, RigFactory
+
+
+@pytest.fixture(scope="module")
+def make_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RigFactory]:
+    """Start gateways for a test file; everything is stopped at its end."""
+    loop = Loop()
+    rigs: list[Rig] = []
+
+    def make(routes: str, *, env: dict[str, str] | None = None, pace: Pace | None = None, **options: Any) -> Rig:
+        folder = tmp_path_factory.mktemp("gateway")
+        keys = {"openai": "SIM_OPENAI_KEY", "anthropic": "SIM_ANTHROPIC_KEY", "local": "SIM_LOCAL_KEY"}
+        pace = pace or Pace(delay_ms=1)
+        vendors = {
+            "openai": Simulator("openai", keys=[KEYS[keys["openai"]]], pace=pace),
+            "anthropic": Simulator("anthropic", keys=[KEYS[keys["anthropic"]]], pace=pace),
+            "local": Simulator("openai", name="local", keys=[KEYS[keys["local"]]], models=[MODELS["local"]], pace=pace),
+        }
+        for vendor in vendors.values():
+            loop.run(vendor.__aenter__())
+        specs = folder / "specs" / "gateway.yaml"
+        specs.parent.mkdir()
+        specs.write_text(SPECS.format(**{n: v.url for n, v in vendors.items()}) + routes, encoding="utf-8")
+        lines: list[str] = []
+        settings = Options(
+            specs=(specs.parent,),
+            listen=("127.0.0.1", 0),
+            admin=("127.0.0.1", 0),
+            state=folder / "state",
+            translators=2,
+            concurrency=2,
+            drain_s=5,
+            env={**KEYS, **(env or {})},
+            **options,
+        )
+        gateway = GatewayProcess(settings, lines.append)
+        rig = Rig(loop, gateway, vendors, specs, lines)
+        rigs.append(rig)
+        try:
+            loop.run(gateway.start())
+        except BaseException:
+            print("\n".join(lines))
+            raise
+        return rig
+
+    yield make
+    for rig in rigs:
+        loop.run(rig.gateway.stop(drain=False))
+        for vendor in rig.vendors.values():
+            loop.run(vendor.__aexit__(None, None, None))
+    loop.close()

@@ -1,0 +1,117 @@
+"""A whole gateway (`headgate up`'s process tree) on simulated vendors, driven from blocking test code."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from control_plane.app.supervisor import GatewayProcess
+from control_plane.demo.simulators import Fault, Simulator
+
+T = TypeVar("T")
+
+SPECS = """
+apiVersion: headgate.dev/v1alpha1
+kind: Provider
+metadata: {{name: openai}}
+spec: {{preset: openai, baseUrl: "{openai}/v1", allowInsecure: true, credentials: [{{secretRef: {{env: SIM_OPENAI_KEY}}}}]}}
+---
+apiVersion: headgate.dev/v1alpha1
+kind: Provider
+metadata: {{name: anthropic}}
+spec: {{preset: anthropic, baseUrl: "{anthropic}/v1", allowInsecure: true, credentials: [{{secretRef: {{env: SIM_ANTHROPIC_KEY}}}}]}}
+---
+apiVersion: headgate.dev/v1alpha1
+kind: Provider
+metadata: {{name: local}}
+spec: {{preset: openai-compatible, baseUrl: "{local}/v1", allowInsecure: true, credentials: [{{secretRef: {{env: SIM_LOCAL_KEY}}}}]}}
+"""
+
+ROUTE = """
+---
+apiVersion: headgate.dev/v1alpha1
+kind: ModelRoute
+metadata: {{name: {name}}}
+spec:
+  models: [{name}]
+  plan:
+{plan}
+  timeouts: {{connect: 500ms, firstToken: {first_token}, idle: 20s, total: 2m}}
+  firstEventHold: {hold}
+"""
+
+KEYS = {"SIM_OPENAI_KEY": "sk-canary-openai-4711", "SIM_ANTHROPIC_KEY": "sk-ant-canary-4712", "SIM_LOCAL_KEY": "canary-local-4713"}
+MODELS = {"openai": "gpt-5", "anthropic": "claude-sonnet-5", "local": "llama-3.3-70b"}
+
+
+def route(name: str, *groups: str, first_token: str = "5s", hold: bool = False) -> str:
+    """A ModelRoute. Each group is "provider" or "provider:weight,provider:weight"."""
+    lines = []
+    for group in groups:
+        targets = []
+        for part in group.split(","):
+            provider, _, weight = part.partition(":")
+            targets.append(f"{{provider: {provider}, model: {MODELS[provider]}, weight: {weight or 100}}}")
+        lines.append(f"    - {{targets: [{', '.join(targets)}]}}")
+    return ROUTE.format(name=name, plan="\n".join(lines), first_token=first_token, hold=str(hold).lower())
+
+
+class Loop:
+    """An event loop in a thread of its own, so that blocking SDKs and the gateway can be used side by side."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T], timeout: float = 60) -> T:
+        return self.start(work).result(timeout)
+
+    def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()
+
+
+@dataclass
+class Rig:
+    """The running gateway, its vendors and its spec file."""
+
+    loop: Loop
+    gateway: GatewayProcess
+    vendors: dict[str, Simulator]
+    specs: Path
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return self.gateway.url
+
+    def break_vendor(self, name: str, **fault: Any) -> None:
+        """Break a vendor; returns when the fault is in force."""
+
+        async def set_fault() -> None:
+            self.vendors[name].fault = Fault(**fault)
+
+        self.loop.run(set_fault())
+
+    def heal(self) -> None:
+        """Heal every vendor and forget what they saw."""
+
+        async def heal() -> None:
+            for vendor in self.vendors.values():
+                await vendor.heal()
+                vendor.clear()
+
+        self.loop.run(heal())
+
+
+RigFactory = Callable[..., Rig]
