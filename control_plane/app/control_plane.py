@@ -26,7 +26,7 @@ from control_plane.signals.traffic import Traffic
 from control_plane.sources.files import FileSource
 from control_plane.telemetry.metrics import Metrics
 from control_plane.xds import lkg
-from control_plane.xds.ads import AdsServer
+from control_plane.xds.ads import AdsOptions, AdsServer
 from control_plane.xds.feed import Feed
 from control_plane.xds.nodes import NodeRegistry
 from control_plane.xds.preflight import Preflight
@@ -37,6 +37,9 @@ from control_plane.xds.translate.secrets import secret
 from control_plane.xds.translate.settings import EdgeSettings
 
 log = logging.getLogger(__name__)
+
+ACK_PATIENCE_S = 0.1
+"""Envoy withholds the ACK of a type while clusters warm; a weight flip shall not wait for it longer than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     )
     token = read_token(settings.admin_token_file) if settings.admin_token_file else None
     access = access_for(settings.admin[0], token)
-    ads = AdsServer(feed, nodes, clock=clock, services=[AccessLogService(traffic.consume, metrics).add_to])
+    ads = AdsServer(feed, nodes, AdsOptions(ack_patience_s=ACK_PATIENCE_S), clock, services=[AccessLogService(traffic.consume, metrics).add_to])
     XdsMetrics(metrics, nodes)
     _restore(settings, publisher)
     await ads.start(*(f"unix:{a}" if a.startswith("/") else a for a in settings.xds))

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 def refuse_errors(paths: Sequence[Path]) -> SpecSet:
     """The specs under `paths`; warnings go to stderr. Exits with 2 after printing the findings when any is an error."""
-    from control_plane.spec.load import load
+    from control_plane.sources.reader import read_specs
 
-    loaded = load(paths)
+    loaded = read_specs(paths)
     for finding in loaded.findings:
         print(finding, file=sys.stderr)
     if not loaded.ok:

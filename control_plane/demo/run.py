@@ -82,7 +82,8 @@ A gateway on {demo.url}, with simulated vendors openai, anthropic and local behi
   Anthropic(base_url="{demo.url}", api_key="any").messages.create(
       model="chat", max_tokens=100, messages=[{{"role": "user", "content": "hello"}}])
 
-Models: chat (openai, then anthropic), claude (anthropic, then openai), fast (openai and local, then anthropic), embed.
+Models: chat (openai, then anthropic), claude (anthropic, then openai), fast (openai and local, then anthropic),
+thrifty (anthropic, then openai and local), embed.
 Answers say who gave them. Now break a vendor, from another terminal, and ask again:
 
   headgate demo break openai --mode status --status 503        headgate demo break anthropic --mode stall --after 5

@@ -93,7 +93,10 @@ def _refuse_duplicate_keys(body: bytes) -> None:
     """
     match = _OPEN.match(body)
     position = match.end() if match else 0
-    for key, raw in _RAW_FIELDS.decode(body).items():
+    fields = _RAW_FIELDS.decode(body)
+    if not fields:
+        return
+    for key, raw in fields.items():
         value = bytes(raw)
         match = _KEY.match(body, position)
         if match is None or not body.startswith(value, match.end()):

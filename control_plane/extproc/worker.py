@@ -32,6 +32,7 @@ CONNECTION_WINDOW_BYTES: Final = 256 * 1024 * 1024  # of all streams of a connec
 FRAME_BYTES: Final = 256 * 1024  # HTTP/2 frames: the default of 16 KiB costs one wake-up of Python each
 DRAIN_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.05
+_CLOSE_SECONDS: Final = 0.5  # for the server to close its connections; it would wait for ever for streams that outlive the drain
 
 
 def claim(path: Path) -> None:
@@ -95,9 +96,12 @@ async def serve(path: Path, drain_seconds: float = DRAIN_SECONDS, ready: Callabl
         if not serving.done():
             await _drained(translator, drain_seconds)
             server.stop()  # type: ignore[no-untyped-call]
-        await serving
+            await asyncio.wait({serving}, timeout=_CLOSE_SECONDS)
+        if serving.done():
+            serving.result()
     finally:
         stopping.cancel()
+        path.unlink(missing_ok=True)
 
 
 async def _listening(path: Path, serving: asyncio.Task[None]) -> None:

@@ -5,6 +5,7 @@ from control_plane.pb import matcher_pb2 as _matcher_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import wrappers_pb2 as _wrappers_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -101,20 +102,28 @@ class HeaderMatcher(_message.Message):
     def __init__(self, name: _Optional[str] = ..., present_match: _Optional[bool] = ..., string_match: _Optional[_Union[_matcher_pb2.StringMatcher, _Mapping]] = ..., invert_match: _Optional[bool] = ...) -> None: ...
 
 class RouteAction(_message.Message):
-    __slots__ = ("cluster", "inline_cluster_specifier_plugin", "auto_host_rewrite", "timeout", "retry_policy", "idle_timeout")
+    __slots__ = ("cluster", "inline_cluster_specifier_plugin", "auto_host_rewrite", "timeout", "retry_policy", "cluster_not_found_response_code", "idle_timeout")
+    class ClusterNotFoundResponseCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        SERVICE_UNAVAILABLE: _ClassVar[RouteAction.ClusterNotFoundResponseCode]
+        NOT_FOUND: _ClassVar[RouteAction.ClusterNotFoundResponseCode]
+    SERVICE_UNAVAILABLE: RouteAction.ClusterNotFoundResponseCode
+    NOT_FOUND: RouteAction.ClusterNotFoundResponseCode
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     INLINE_CLUSTER_SPECIFIER_PLUGIN_FIELD_NUMBER: _ClassVar[int]
     AUTO_HOST_REWRITE_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     RETRY_POLICY_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_NOT_FOUND_RESPONSE_CODE_FIELD_NUMBER: _ClassVar[int]
     IDLE_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     cluster: str
     inline_cluster_specifier_plugin: ClusterSpecifierPlugin
     auto_host_rewrite: _wrappers_pb2.BoolValue
     timeout: _duration_pb2.Duration
     retry_policy: RetryPolicy
+    cluster_not_found_response_code: RouteAction.ClusterNotFoundResponseCode
     idle_timeout: _duration_pb2.Duration
-    def __init__(self, cluster: _Optional[str] = ..., inline_cluster_specifier_plugin: _Optional[_Union[ClusterSpecifierPlugin, _Mapping]] = ..., auto_host_rewrite: _Optional[_Union[_wrappers_pb2.BoolValue, _Mapping]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    def __init__(self, cluster: _Optional[str] = ..., inline_cluster_specifier_plugin: _Optional[_Union[ClusterSpecifierPlugin, _Mapping]] = ..., auto_host_rewrite: _Optional[_Union[_wrappers_pb2.BoolValue, _Mapping]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., cluster_not_found_response_code: _Optional[_Union[RouteAction.ClusterNotFoundResponseCode, str]] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class ClusterSpecifierPlugin(_message.Message):
     __slots__ = ("extension",)

@@ -29,7 +29,7 @@ class DeltaStream(AdsStream):
         return answer
 
     def _resume(self, request: DeltaDiscoveryRequest, state: TypeState) -> None:
-        current = self.snapshot.of_type(request.type_url) if self.snapshot else {}
+        current = self.snapshot.of_type(request.type_url) if self.snapshot is not None else {}
         for name, version in request.initial_resource_versions.items():
             state.sent[name] = version
             state.held[name] = current[name] if name in current and current[name].version == version else None

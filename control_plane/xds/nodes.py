@@ -196,7 +196,7 @@ class NodeRegistry:
 
 def _resources(stream: AdsStream, render: Callable[[Resource], object] | None) -> Iterator[dict[str, object]]:
     for type_url, state in stream.types.items():
-        current = stream.snapshot.of_type(type_url) if stream.snapshot else {}
+        current = stream.snapshot.of_type(type_url) if stream.snapshot is not None else {}
         for name in sorted(n for n in {*current, *state.sent, *state.rejected} if state.wants(n)):
             wanted = current.get(name)
             entry: dict[str, object] = {"type": short(type_url), "name": name, "status": _status(stream, type_url, name)}
@@ -213,7 +213,7 @@ def _resources(stream: AdsStream, render: Callable[[Resource], object] | None) -
 
 def _status(stream: AdsStream, type_url: str, name: str) -> str:
     state = stream.types[type_url]
-    wanted = stream.snapshot.get((type_url, name)) if stream.snapshot else None
+    wanted = stream.snapshot.get((type_url, name)) if stream.snapshot is not None else None
     held = state.held.get(name)
     if wanted is None:
         return "DOES_NOT_EXIST"

@@ -167,7 +167,7 @@ class Publisher:
     def report(self) -> Report:
         """The state now; problems of resources that are wanted, then those of the last refused submit."""
         problems = (*self._current_problems(), *self._refused)
-        version = self._feed.current.version if self._feed.current else ""
+        version = self._feed.current.version if self._feed.current is not None else ""
         return Report(version, problems, self._from_disk, self._accepted_at, len(self._retired), self._published)
 
     async def converged(self, timeout_s: float) -> bool:
@@ -267,11 +267,11 @@ class Publisher:
         self._desired, self._refused = desired, ()
         self._accepted_at, self._from_disk = self._clock.now(), False
         self._replace(effective, pending.reasons)
-        return Outcome(True, self._feed.current.version if self._feed.current else "", self._current_problems())
+        return Outcome(True, self._feed.current.version if self._feed.current is not None else "", self._current_problems())
 
     def _refuse(self, source: str, text: str) -> Outcome:
         self._refused = (Problem(source, text, None, self._clock.now()),)
-        return Outcome(False, self._feed.current.version if self._feed.current else "", self._refused)
+        return Outcome(False, self._feed.current.version if self._feed.current is not None else "", self._refused)
 
     async def _acceptable(self, desired: Snapshot) -> Snapshot | None:
         """`desired` with what Envoy refuses replaced; None when it cannot be told what that is. Raises PreflightUnavailable."""
@@ -310,7 +310,7 @@ class Publisher:
         return revert(desired, bad, self._older, self._options.provided).snapshot if bad else desired
 
     def _current_problems(self) -> tuple[Problem, ...]:
-        wanted = self._desired or EMPTY
+        wanted = EMPTY if self._desired is None else self._desired
         found = [(wanted.get(key), v, problem) for key, versions in sorted(self._bad.items()) for v, problem in versions.items()]
         return tuple(problem for resource, v, problem in found if resource is not None and resource.version == v)
 
@@ -330,7 +330,8 @@ class Publisher:
                     self._mark_bad(resource.key, self._live, Problem("nack", text, resource.key, self._clock.now()))
                     changed = True
         if changed:
-            self._replace(self._without_bad(self._desired or self._live), ("refused by nodes",))
+            wanted = self._live if self._desired is None else self._desired
+            self._replace(self._without_bad(wanted), ("refused by nodes",))
 
     async def _single_out(self, suspects: list[Resource]) -> list[Resource]:
         """Of resources that were refused together, those that Envoy refuses by themselves; all of them when none does."""

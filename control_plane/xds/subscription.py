@@ -169,7 +169,7 @@ class AdsStream(ABC):
     def state_of(self, type_url: str) -> str:
         """SYNCED, STALE (something owed or unanswered) or NACK (the node refuses what the snapshot holds)."""
         state = self.types[type_url]
-        current = self.snapshot.of_type(type_url) if self.snapshot else {}
+        current = self.snapshot.of_type(type_url) if self.snapshot is not None else {}
         if any(name in current and current[name].version == version for name, version in state.rejected.items()):
             return "NACK"
         return "SYNCED" if state.clean == self._target(type_url) and not state.in_flight else "STALE"
@@ -214,7 +214,7 @@ class AdsStream(ABC):
                 yield type_url, state
 
     def _target(self, type_url: str) -> str:
-        return self.snapshot.type_versions.get(type_url, "") if self.snapshot else ""
+        return self.snapshot.type_versions.get(type_url, "") if self.snapshot is not None else ""
 
     def _youngest(self, state: TypeState) -> float:
         return max(flight.at for flight in state.in_flight.values())
@@ -225,7 +225,7 @@ class AdsStream(ABC):
         return len(state.in_flight) >= _MAX_UNANSWERED or now - self._youngest(state) < self._ack_patience_s
 
     def _wanted(self, type_url: str, state: TypeState) -> Iterable[Resource]:
-        current = self.snapshot.of_type(type_url) if self.snapshot else {}
+        current = self.snapshot.of_type(type_url) if self.snapshot is not None else {}
         return current.values() if state.wildcard else [current[name] for name in sorted(state.names) if name in current]
 
     def _blocked(self, resource: Resource) -> bool:
@@ -259,7 +259,7 @@ class AdsStream(ABC):
 
     def _in_use(self) -> set[Ref] | None:
         """What the node's resources name that are here to stay, directly or through one another; None: it cannot be known."""
-        return in_use(self.holdings(), self.snapshot) if self.snapshot else None
+        return in_use(self.holdings(), self.snapshot) if self.snapshot is not None else None
 
     def _record(self, state: TypeState, push: Push, sent: Mapping[str, Resource], now: float) -> Push:
         """Count `push` as sent."""
@@ -274,8 +274,8 @@ class AdsStream(ABC):
             state.sent.pop(name, None)
         child = _RESENT_WITH.get(push.type_url)
         if child and (follower := self.types.get(child)):
-            again = {name for resource in sent.values() for kind, name in resource.refs if kind == child and name in follower.sent}
-            if again:
+            moved = [r for r in sent.values() if (old := state.held.get(r.name)) is None or old.version != r.version]
+            if again := {name for resource in moved for kind, name in resource.refs if kind == child and name in follower.sent}:
                 follower.again |= again
                 follower.clean = None
         return push

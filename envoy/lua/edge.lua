@@ -14,6 +14,11 @@
 local byte, find, sub, match, gsub = string.byte, string.find, string.sub, string.match, string.gsub
 local lower, char, format, concat, tonumber = string.lower, string.char, string.format, table.concat, tonumber
 
+-- The live heap of this script is small and most of what a request allocates is its body. So collect rarely (a cycle costs
+-- more than a small request), and at once after a body that is large.
+collectgarbage("setpause", 1000) -- start a cycle when the heap is ten times what the last one left
+local COLLECT_BYTES = 1048576
+
 local MODEL_HEADER = "x-headgate-model"
 local SPACE = "headgate" -- dynamic metadata namespace
 
@@ -196,9 +201,9 @@ end
 
 -- ------------------------------------------------------------------------------------------------ request
 
-local WANT = {
-  ["openai-chat/chat"] = { model = true, stream = true, stream_options = true },
-  ["anthropic-messages/chat"] = { model = true, stream = true },
+local WANT_CHAT = {
+  ["openai-chat"] = { model = true, stream = true, stream_options = true },
+  ["anthropic-messages"] = { model = true, stream = true },
 }
 local WANT_MODEL = { model = true }
 local WANT_INCLUDE = { include_usage = true }
@@ -283,7 +288,7 @@ function envoy_on_request(h)
   local size = body and body:length() or 0
   if size == 0 then return refuse_body(h, dialect, "empty") end
   local s = body:getBytes(0, size)
-  local a, b, from, till = read_model(s, WANT[dialect .. "/" .. operation] or WANT_MODEL)
+  local a, b, from, till = read_model(s, operation == "chat" and WANT_CHAT[dialect] or WANT_MODEL)
   if not a then return refuse_body(h, dialect, b, from) end
   local model = sub(s, a, b)
 
@@ -291,49 +296,62 @@ function envoy_on_request(h)
   headers:replace(MODEL_HEADER, model)
   h:clearRouteCache()
   meta = h:metadata()
-  local dynamic = h:streamInfo():dynamicMetadata()
-  dynamic:set(SPACE, "dialect", dialect)
-  dynamic:set(SPACE, "operation", operation)
-  dynamic:set(SPACE, "model", model)
   if not meta:get("route") then -- envoy_on_response writes the answer: only there is the metadata of "*" to be had again
     headers:replace(MODEL_HEADER, "*")
     h:clearRouteCache()
+    local names = h:streamInfo():dynamicMetadata()
+    names:set(SPACE, "dialect", dialect)
+    names:set(SPACE, "operation", operation)
+    names:set(SPACE, "model", model)
     return
   end
-  local streamed = from.stream and sub(s, from.stream, till.stream) == "true" or false
-  dynamic:set(SPACE, "stream", streamed)
 
-  local at, upto, text
-  if streamed and dialect == "openai-chat" then
-    at, upto, text = usage_edit(s, from, till)
-    if at then dynamic:set(SPACE, "usage_added", true) end
+  local names = h:streamInfo():dynamicMetadata()
+  names:set(SPACE, "dialect", dialect)
+  names:set(SPACE, "operation", operation)
+  names:set(SPACE, "model", model)
+  local at, upto, text -- the edit that asks for usage
+  if from.stream and sub(s, from.stream, till.stream) == "true" then
+    local dynamic = h:streamInfo():dynamicMetadata()
+    dynamic:set(SPACE, "stream", true)
+    if dialect == "openai-chat" then
+      at, upto, text = usage_edit(s, from, till)
+      if at then dynamic:set(SPACE, "usage_added", true) end
+    end
   end
   local rename = meta:get("rename")
   if rename == model then rename = nil end
-  local shift = 0 -- how far the edit moves the model
+  local shift = 0 -- how far that edit moves the model
   if at then
     if at < a then shift = #text - (upto - at + 1) end
     if not rename then
-      body:setBytes(concat({ sub(s, 1, at - 1), text, sub(s, upto + 1) }))
+      body:setBytes(sub(s, 1, at - 1) .. text .. sub(s, upto + 1))
     elseif at < a then
-      body:setBytes(concat({ sub(s, 1, at - 1), text, sub(s, upto + 1, a - 1), rename, sub(s, b + 1) }))
+      body:setBytes(sub(s, 1, at - 1) .. text .. sub(s, upto + 1, a - 1) .. rename .. sub(s, b + 1))
     else
-      body:setBytes(concat({ sub(s, 1, a - 1), rename, sub(s, b + 1, at - 1), text, sub(s, upto + 1) }))
+      body:setBytes(sub(s, 1, a - 1) .. rename .. sub(s, b + 1, at - 1) .. text .. sub(s, upto + 1))
     end
   elseif rename then
-    body:setBytes(concat({ sub(s, 1, a - 1), rename, sub(s, b + 1) }))
+    body:setBytes(sub(s, 1, a - 1) .. rename .. sub(s, b + 1))
   end
   if meta:get("mark") then
     -- Not a header: what one attempt removes from the headers is gone for the next.
-    dynamic:set("headgate.model", "at", format("%d,%d", a + shift, b + shift))
+    h:streamInfo():dynamicMetadata():set("headgate.model", "at", format("%d,%d", a + shift, b + shift))
+  end
+  if size > COLLECT_BYTES then
+    s = nil
+    collectgarbage()
   end
 end
 
 -- ------------------------------------------------------------------------------------------------ usage
 
--- Handles that a script gets from h do not outlive the wait for the next chunk: ask for them each time.
-local function publish(h, key, value)
-  h:streamInfo():dynamicMetadata():set(SPACE, key, value)
+-- Makes what is known so far visible to the access journal: {usage, finish, complete, stream_error}; complete is false
+-- until the terminal event was seen, so that what ends without it counts as cut. Handles that a
+-- script gets from h do not outlive the wait for the next chunk: ask for them each time.
+local function publish(h, known)
+  local dynamic = h:streamInfo():dynamicMetadata()
+  for key, value in pairs(known) do dynamic:set(SPACE, key, value) end
 end
 
 local WANT_USAGE = {
@@ -356,22 +374,25 @@ local function number_in(s, from, till, name, key)
   return a and tonumber(match(sub(s, a, till[name]), '"' .. key .. '"%s*:%s*(%d+)'))
 end
 
--- Merges the usage object that opens at s[i] into the totals seen so far and publishes them:
--- {input, cached, cache_write, output, reasoning}, in tokens; input counts all of them, cached ones too.
-local function publish_usage(h, dialect, totals, s, i)
+-- Merges the usage object that opens at s[i] into known.usage: {input, cached, cache_write, output, reasoning}, in tokens;
+-- input counts all of them, cached ones too.
+local function add_usage(known, dialect, s, i)
   local from, till = {}, {}
-  if not survey(s, i, WANT_USAGE[dialect], from, till, false) then return end
+  if not survey(s, i, WANT_USAGE[dialect], from, till, false) then return false end
+  local totals = known.usage or {}
+  known.usage = totals
   if dialect == "anthropic-messages" then
     -- message_start counts the input, message_delta the output so far (and repeats the input, or sends 0, or nothing)
     local function newer(name, key)
       local value = number_at(s, from, till, key)
       if value and (value > 0 or not totals[name]) then totals[name] = value end
     end
-    newer("fresh", "input_tokens")
+    if totals.input then totals.input = totals.input - (totals.cached or 0) - (totals.cache_write or 0) end
+    newer("input", "input_tokens")
     newer("cached", "cache_read_input_tokens")
     newer("cache_write", "cache_creation_input_tokens")
     newer("output", "output_tokens")
-    if totals.fresh then totals.input = totals.fresh + (totals.cached or 0) + (totals.cache_write or 0) end
+    if totals.input then totals.input = totals.input + (totals.cached or 0) + (totals.cache_write or 0) end
   else
     totals.input = number_at(s, from, till, "prompt_tokens") or totals.input
     totals.output = number_at(s, from, till, "completion_tokens") or totals.output
@@ -380,10 +401,7 @@ local function publish_usage(h, dialect, totals, s, i)
     totals.cache_write = number_in(s, from, till, "prompt_tokens_details", "cache_write_tokens") or totals.cache_write
     totals.reasoning = number_in(s, from, till, "completion_tokens_details", "reasoning_tokens") or totals.reasoning
   end
-  publish(h, "usage", {
-    input = totals.input, cached = totals.cached, cache_write = totals.cache_write, output = totals.output,
-    reasoning = totals.reasoning,
-  })
+  return true
 end
 
 local function string_at(s, from, till, name)
@@ -445,20 +463,25 @@ local function meter_whole(h, dialect)
     end
   end
   local s = count == 1 and parts[1] or concat(parts, "", 1, count)
+  local known = { complete = false }
   if cut then
     local at = usage_in_tail(s)
-    if at then publish_usage(h, dialect, {}, s, at) end
-    if find(s, "}%s*$") then publish(h, "complete", true) end
-    return
+    if at then add_usage(known, dialect, s, at) end
+    known.complete = find(s, "}%s*$") ~= nil
+  else
+    local from, till = {}, {}
+    local i, c = solid(s, 1)
+    if c == 123 and survey(s, i, WANT_ANSWER, from, till, false) then
+      if from.usage and byte(s, from.usage) == 123 then add_usage(known, dialect, s, from.usage) end
+      if dialect == "anthropic-messages" then
+        known.finish = string_at(s, from, till, "stop_reason")
+      else
+        known.finish = finish_in(s)
+      end
+      known.complete = true
+    end
   end
-  local from, till = {}, {}
-  local i, c = solid(s, 1)
-  if c ~= 123 or not survey(s, i, WANT_ANSWER, from, till, false) then return end
-  if from.usage and byte(s, from.usage) == 123 then publish_usage(h, dialect, {}, s, from.usage) end
-  local finish
-  if dialect == "anthropic-messages" then finish = string_at(s, from, till, "stop_reason") else finish = finish_in(s) end
-  if finish then publish(h, "finish", finish) end
-  publish(h, "complete", true)
+  publish(h, known)
 end
 
 -- ------------------------------------------------------------------------------------------------ streams
@@ -481,10 +504,11 @@ local function error_type(s, at)
   return string_at(s, from, till, "type") or string_at(s, from, till, "code") or "error"
 end
 
--- Reads the complete lines of an OpenAI stream. Jumps to what matters: most chunks hold none of it. Returns the first
--- byte of the data line of a usage-only chunk (`choices` empty), if there is one.
-local function read_openai(h, s, totals)
+-- Reads the complete lines of an OpenAI stream into `known`. Jumps to what matters: most chunks hold none of it. Returns
+-- whether there was any, and the first byte of the data of a usage-only chunk (`choices` empty).
+local function read_openai(s, known)
   local usage_only
+  local news = false
   local p = find(s, 'usage"', 1, true)
   while p do
     local i, c = solid(s, p + 6)
@@ -493,7 +517,7 @@ local function read_openai(h, s, totals)
       local a = data_line(s, p)
       local from, till = {}, {}
       if a and byte(s, a) == 123 and survey(s, a, WANT_CHUNK, from, till, false) and from.usage == i then
-        publish_usage(h, "openai-chat", totals, s, i)
+        news = add_usage(known, "openai-chat", s, i) or news
         if from.choices and match(s, "^%[%s*%]", from.choices) then usage_only = a end
       end
     end
@@ -505,7 +529,7 @@ local function read_openai(h, s, totals)
     if c == 58 then i, c = solid(s, i + 1) end
     if c == 34 and byte(s, p - 1) == 34 then
       local z = past_string(s, i)
-      if z then publish(h, "finish", sub(s, i + 1, z - 2)) end
+      if z then known.finish, news = sub(s, i + 1, z - 2), true end
     end
     p = find(s, 'finish_reason"', p + 14, true)
   end
@@ -516,9 +540,9 @@ local function read_openai(h, s, totals)
       local from, till = {}, {}
       if a and byte(s, a) == 123 and survey(s, a, WANT_CHUNK, from, till, false) then
         if from.error and byte(s, from.error) ~= 110 then
-          publish(h, "stream_error", error_type(s, from.error))
+          known.stream_error, news = error_type(s, from.error), true
         elseif string_at(s, from, till, "object") == "error" then
-          publish(h, "stream_error", string_at(s, from, till, "type") or "error")
+          known.stream_error, news = string_at(s, from, till, "type") or "error", true
         end
         p = z
       end
@@ -528,51 +552,51 @@ local function read_openai(h, s, totals)
   p = find(s, "[DONE]", 1, true)
   while p do
     local a = data_line(s, p)
-    if a == p then
-      publish(h, "complete", true)
-      totals.complete = true
-    end
+    if a == p then known.complete, news = true, true end
     p = find(s, "[DONE]", p + 6, true)
   end
-  return usage_only
+  return news, usage_only
 end
 
 local WANT_EVENT = { type = true, message = true, usage = true, delta = true, error = true }
 local WANT_MESSAGE = { usage = true }
 local WANT_DELTA = { stop_reason = true }
 
-local function read_anthropic_event(h, s, a, totals)
+-- Reads the event whose data begins at s[a] into `known`; returns whether it said anything.
+local function read_anthropic_event(s, a, known)
   local from, till = {}, {}
-  if byte(s, a) ~= 123 or not survey(s, a, WANT_EVENT, from, till, false) then return end
+  if byte(s, a) ~= 123 or not survey(s, a, WANT_EVENT, from, till, false) then return false end
   local kind = string_at(s, from, till, "type")
-  if kind == "message_start" and from.message and byte(s, from.message) == 123 then
-    local inner_from, inner_till = {}, {}
-    if survey(s, from.message, WANT_MESSAGE, inner_from, inner_till, false) and inner_from.usage
-      and byte(s, inner_from.usage) == 123 then
-      publish_usage(h, "anthropic-messages", totals, s, inner_from.usage)
-    end
+  local inner_from, inner_till = {}, {}
+  if kind == "message_start" then
+    local message = from.message
+    return message and byte(s, message) == 123 and survey(s, message, WANT_MESSAGE, inner_from, inner_till, false)
+      and inner_from.usage and byte(s, inner_from.usage) == 123
+      and add_usage(known, "anthropic-messages", s, inner_from.usage) or false
   elseif kind == "message_delta" then
-    if from.usage and byte(s, from.usage) == 123 then publish_usage(h, "anthropic-messages", totals, s, from.usage) end
-    local inner_from, inner_till = {}, {}
+    if from.usage and byte(s, from.usage) == 123 then add_usage(known, "anthropic-messages", s, from.usage) end
     if from.delta and byte(s, from.delta) == 123 and survey(s, from.delta, WANT_DELTA, inner_from, inner_till, false) then
-      local finish = string_at(s, inner_from, inner_till, "stop_reason")
-      if finish then publish(h, "finish", finish) end
+      known.finish = string_at(s, inner_from, inner_till, "stop_reason") or known.finish
     end
+    return true
   elseif kind == "message_stop" then
-    publish(h, "complete", true)
-    totals.complete = true
+    known.complete = true
+    return true
   elseif kind == "error" then
-    publish(h, "stream_error", from.error and error_type(s, from.error) or "error")
+    known.stream_error = from.error and error_type(s, from.error) or "error"
+    return true
   end
+  return false
 end
 
--- Reads the complete lines of an Anthropic stream: message_start, message_delta, message_stop and error events.
-local function read_anthropic(h, s, totals)
+-- As read_openai, for message_start, message_delta, message_stop and error events of an Anthropic stream.
+local function read_anthropic(s, known)
+  local news = false
   local p = find(s, "message_", 1, true)
   while p do
     local a, z = data_line(s, p)
     if a then
-      read_anthropic_event(h, s, a, totals)
+      news = read_anthropic_event(s, a, known) or news
       p = z
     end
     p = find(s, "message_", p + 1, true)
@@ -581,11 +605,12 @@ local function read_anthropic(h, s, totals)
   while p do
     local a, z = data_line(s, p)
     if a and not find(sub(s, a, z), "message_", 1, true) then
-      read_anthropic_event(h, s, a, totals)
+      news = read_anthropic_event(s, a, known) or news
       p = z
     end
     p = find(s, 'error"', p + 1, true)
   end
+  return news
 end
 
 -- Position after the last end of a line in s (1 when there is none).
@@ -597,7 +622,8 @@ end
 
 -- Watches a stream that is passed on untouched.
 local function meter_stream(h, read)
-  local totals, carry, skipping = {}, nil, false
+  local known, carry, skipping = { complete = false }, nil, false
+  publish(h, known)
   for chunk in h:bodyChunks() do
     local n = chunk:length()
     if n > 0 then
@@ -616,11 +642,13 @@ local function meter_stream(h, read)
         if n - cut < CARRY_BYTES_MAX then carry = sub(s, cut) else skipping = true end
         s = sub(s, 1, cut - 1)
       end
-      if s ~= "" then read(h, s, totals) end
-      if totals.complete then return end -- the rest goes past this script
+      if s ~= "" and read(s, known) then
+        publish(h, known)
+        if known.complete then return end -- the rest goes past this script
+      end
     end
   end
-  if carry then read(h, carry, totals) end
+  if carry and read(carry, known) then publish(h, known) end
 end
 
 -- Position after the last blank line in s (1 when there is none): what follows is an incomplete event.
@@ -655,7 +683,8 @@ end
 -- As meter_stream, and takes out the usage-only chunk, which the client did not ask for. An incomplete event is held
 -- back as long as it may be that chunk.
 local function meter_and_trim(h)
-  local totals, last = {}, nil
+  local known, last = { complete = false }, nil
+  publish(h, known)
   local carry, held = "", false -- the incomplete event, and whether it is kept from the client
   for chunk in h:bodyChunks() do
     last = chunk
@@ -668,20 +697,21 @@ local function meter_and_trim(h)
       carry = sub(s, cut)
       held = carry ~= "" and cut > sent and #carry < HELD_BYTES_MAX and not find(carry, '"choices":[{', 1, true)
       local stop = held and cut - 1 or #s
-      local data = cut > 1 and read_openai(h, sub(s, 1, cut - 1), totals)
-      local first, till
+      local news, data, first, till
+      if cut > 1 then news, data = read_openai(sub(s, 1, cut - 1), known) end
+      if news then publish(h, known) end
       if data then first, till = event_around(s, data) end
       if first and first > sent then
         chunk:setBytes(sub(s, sent + 1, first - 1) .. sub(s, till + 1, stop))
       elseif held or sent < before then
         chunk:setBytes(sub(s, sent + 1, stop))
       end
-      if totals.complete and carry == "" then return end -- the rest goes past this script
+      if known.complete and carry == "" then return end -- the rest goes past this script
       if not held and #carry > CARRY_BYTES_MAX then carry = "" end
     end
   end
   if carry ~= "" then
-    read_openai(h, carry, totals)
+    if read_openai(carry, known) then publish(h, known) end
     if held then last:setBytes(last:getBytes(0, last:length()) .. carry) end
   end
 end
@@ -746,30 +776,30 @@ end
 -- ------------------------------------------------------------------------------------------------ response
 
 function envoy_on_response(h)
-  local headers = h:headers()
-  if headers:get("x-headgate-lane") == "translation" then -- the translator meters
-    headers:remove("x-headgate-lane")
-    return
-  end
   local meta = h:metadata()
-  local status = headers:get(":status")
+  local headers = h:headers()
   if not meta:get("meter") then
-    local dialect = status == "404" and meta:get("dialect")
-    if dialect and not meta:get("route") then answer_unknown(h, headers, meta, dialect) end
+    local dialect = meta:get("dialect")
+    if dialect and not meta:get("route") and headers:get(":status") == "404" then answer_unknown(h, headers, meta, dialect) end
     return
   end
-  if status ~= "200" then return end
+  if headers:get("x-headgate-lane") then
+    headers:remove("x-headgate-lane")
+    return -- the translator meters
+  end
+  if headers:get(":status") ~= "200" then return end
   local kind = headers:get("content-type")
   local coding = headers:get("content-encoding")
   if not kind or (coding and coding ~= "identity") then return end
-  local known = h:streamInfo():dynamicMetadata():get(SPACE)
-  if not known then return end
+  local request = h:streamInfo():dynamicMetadata():get(SPACE)
+  local dialect = request and request.dialect
   if sub(kind, 1, 17) == "text/event-stream" then
-    if known.dialect == "anthropic-messages" then return meter_stream(h, read_anthropic) end
-    if not known.usage_added then return meter_stream(h, read_openai) end
+    if dialect == "anthropic-messages" then return meter_stream(h, read_anthropic) end
+    local request = h:streamInfo():dynamicMetadata():get(SPACE)
+    if not (request and request.usage_added) then return meter_stream(h, read_openai) end
     headers:remove("content-length") -- what follows may get shorter
     return meter_and_trim(h)
   elseif find(kind, "json", 1, true) then
-    return meter_whole(h, known.dialect)
+    return meter_whole(h, dialect)
   end
 end

@@ -5,32 +5,34 @@
 -- So nothing here depends on a header: the place of the model in the body comes from dynamic metadata, and the path is
 -- set, not edited.
 
-local byte, find, sub, match, concat = string.byte, string.find, string.sub, string.match, table.concat
+local byte, find, sub, match = string.byte, string.find, string.sub, string.match
 local tonumber, tostring = tonumber, tostring
 
 function envoy_on_request(h)
-  local context = h:filterContext()
-  local path = context:get("path")
+  local context = h:filterContext() -- used up before body(): handles do not outlive the wait for it
+  local path, model = context:get("path"), context:get("model")
+  local a, b
+  if model then -- no place: the edge filter has written the name already
+    local known = h:streamInfo():dynamicMetadata():get("headgate.model")
+    a, b = match(known and known.at or "", "^(%d+),(%d+)$")
+  end
+  if not path and not a then return end
+  local body = h:body()
+  local size = body and body:length() or 0
+  if a then
+    a, b = tonumber(a), tonumber(b)
+    local s = body:getBytes(0, size)
+    if byte(s, a - 1) ~= 34 or byte(s, b + 1) ~= 34 then
+      error("headgate: no model at " .. a .. "," .. b .. " of " .. size .. " bytes")
+    end
+    size = body:setBytes(sub(s, 1, a - 1) .. model .. sub(s, b + 1))
+  end
   if path then
     -- An earlier attempt may have been translated: then the headers say where its body went and how long that was.
-    local body = h:body()
     local headers = h:headers()
     local was = headers:get(":path") or ""
     local query = find(was, "?", 1, true)
     headers:replace(":path", query and path .. sub(was, query) or path)
-    headers:replace("content-length", tostring(body and body:length() or 0))
+    headers:replace("content-length", tostring(size))
   end
-  local model = context:get("model")
-  if not model then return end
-  local known = h:streamInfo():dynamicMetadata():get("headgate.model")
-  local a, b = match(known and known.at or "", "^(%d+),(%d+)$")
-  if not a then return end -- the edge filter has written the name already
-  a, b = tonumber(a), tonumber(b)
-  local body = h:body()
-  local size = body:length()
-  local s = body:getBytes(0, size)
-  if byte(s, a - 1) ~= 34 or byte(s, b + 1) ~= 34 then
-    error("headgate: no model at " .. a .. "," .. b .. " of " .. size .. " bytes")
-  end
-  body:setBytes(concat({ sub(s, 1, a - 1), model, sub(s, b + 1) }))
 end

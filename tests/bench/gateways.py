@@ -128,7 +128,7 @@ def _scopes(parts: Parts) -> Config:
         "retry_policy": {**retry, "refresh_cluster_on_retry": True, "per_try_timeout": "60s"},
         "inline_cluster_specifier_plugin": plugin,
     }
-    lua: dict[str, Any] = {"route": MODEL, "meter": parts.meter}
+    lua: dict[str, Any] = {"route": MODEL, "dialect": "openai-chat", "operation": "chat", "meter": parts.meter}
     if parts.rename == "edge":
         lua["rename"] = UPSTREAM_MODEL
     elif parts.rename == "target":
@@ -150,8 +150,8 @@ _REQUEST_LINE = {
     "start": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
     "route": "%METADATA(ROUTE:envoy.filters.http.lua:route)%",
     "model": "%DYNAMIC_METADATA(headgate:model)%",
-    "dialect": "%DYNAMIC_METADATA(headgate:dialect)%",
-    "operation": "%DYNAMIC_METADATA(headgate:operation)%",
+    "dialect": "%METADATA(ROUTE:envoy.filters.http.lua:dialect)%",
+    "operation": "%METADATA(ROUTE:envoy.filters.http.lua:operation)%",
     "stream": "%DYNAMIC_METADATA(headgate:stream)%",
     "status": "%RESPONSE_CODE%",
     "flags": "%RESPONSE_FLAGS%",
@@ -162,10 +162,10 @@ _REQUEST_LINE = {
     "duration_ms": "%DURATION%",
     "rx": "%BYTES_RECEIVED%",
     "tx": "%BYTES_SENT%",
-    "usage": "%DYNAMIC_METADATA(headgate:usage)%",
-    "finish": "%DYNAMIC_METADATA(headgate:finish)%",
-    "complete": "%DYNAMIC_METADATA(headgate:complete)%",
-    "stream_error": "%DYNAMIC_METADATA(headgate:stream_error)%",
+    "usage": "%DYNAMIC_METADATA(headgate:meter:usage)%",
+    "finish": "%DYNAMIC_METADATA(headgate:meter:finish)%",
+    "complete": "%DYNAMIC_METADATA(headgate:meter:complete)%",
+    "stream_error": "%DYNAMIC_METADATA(headgate:meter:stream_error)%",
     "translation": "%DYNAMIC_METADATA(headgate.translation)%",
 }
 _ATTEMPT_LINE = {

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 SIZES_BYTES: Final = {"1k": 1024, "32k": 32 * 1024, "400k": 400 * 1024}
 _WORDS: Final = (
-    'def return self.config if not None: for item in range(len(items)): raise ValueError("bad") import os\n\tx = {\'k\': "v"}'.split(" ")
+    ['def', 'return', 'self.config', 'if', 'not', 'None:', 'for', 'item', 'in', 'range(len(items)):', 'raise', 'ValueError("bad")', 'import', 'os\n\tx', '=', "{'k':", '"v"}']
 )
 
 

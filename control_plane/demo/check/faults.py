@@ -57,6 +57,7 @@ def fault_cases(base_url: str, control: ControlClient) -> Iterator[Case]:
         for what, fault in _AFTER_CONTENT:
             yield Case(f"{vendor} {what}", _ends_honestly(base_url, control, vendor, fault))
         yield Case(f"{vendor} stalls behind heartbeats, then is healed", _stall(base_url, control, vendor))
+    yield Case("model names that differ per target survive a failover", _names(base_url, control))
     for vendor in OTHER:
         yield Case(f"{vendor} is healed and serves again", _recovers(base_url, control, vendor))
 
@@ -134,6 +135,24 @@ def _stall(base_url: str, control: ControlClient, vendor: str) -> Work:
             raise Failed("the client left and the vendor's stream went on")
         finally:
             await control.heal(vendor)
+
+    return work
+
+
+def _names(base_url: str, control: ControlClient) -> Work:
+    """A translated first attempt, then one of two passthrough targets: each must be asked for its own model."""
+
+    async def work() -> None:
+        await control.break_vendor("anthropic", Fault(mode="status", status=503))
+        speakers = set()
+        try:
+            for _ in range(20):
+                answer, _ = await CLIENTS[0].ask(base_url, "thrifty", "hello", stream=False)
+                speakers.add(CLIENTS[0].read(answer, stream=False).text.split(" ")[0])
+        finally:
+            await control.heal("anthropic")
+        if speakers != {"openai/gpt-4o-mini", "local/llama-3.3-70b"}:
+            raise Failed(f"20 requests were answered by {sorted(speakers)}")
 
     return work
 

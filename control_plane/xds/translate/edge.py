@@ -15,7 +15,7 @@ from google.protobuf.wrappers_pb2 import UInt32Value, UInt64Value
 from control_plane.ir.operations import OPERATIONS, Operation
 from control_plane.pb.core_pb2 import Metadata
 from control_plane.pb.matcher_pb2 import StringMatcher
-from control_plane.pb.route_pb2 import HeaderMatcher, Route, RouteConfiguration, RouteMatch, VirtualHost
+from control_plane.pb.route_pb2 import HeaderMatcher, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost
 from control_plane.xds.resource import RDS, Resource
 from control_plane.xds.translate.errors import answer, json_answer
 from control_plane.xds.translate.names import DEFAULT_SCOPE, LUA_NAMESPACE
@@ -23,8 +23,9 @@ from control_plane.xds.translate.names import DEFAULT_SCOPE, LUA_NAMESPACE
 CREATED: Final = 1_735_689_600
 """`created` of every listed model (2025-01-01): clients demand the field, and an alias has no birthday."""
 
-NOT_ROUTED: Final = "no model of this gateway fits the request"
-"""The edge filter replaces it by a text with the nearest names; seen as it is only if that filter failed."""
+NO_CLUSTER: Final = "no-such-model"
+"""A cluster that never exists. A route action and not a direct response, because only the former brings its body limit
+along while the edge filter reads the body. The edge filter writes the text of the 404."""
 
 
 @lru_cache(maxsize=8)
@@ -54,9 +55,10 @@ def _operation(operation: Operation, models: tuple[str, ...]) -> list[Route]:
     facts.update({"dialect": operation.dialect, "operation": operation.name})
     facts["models"] = names
     call = RouteMatch(path=operation.path, headers=[_method("POST")])
+    nowhere = RouteAction(cluster=NO_CLUSTER, cluster_not_found_response_code=RouteAction.NOT_FOUND)
     wrong = f"{operation.path} takes POST only"
     return [
-        answer(call, 404, operation.dialect, "model_not_found", NOT_ROUTED, metadata=Metadata(filter_metadata={LUA_NAMESPACE: facts})),
+        Route(match=call, metadata=Metadata(filter_metadata={LUA_NAMESPACE: facts}), route=nowhere),
         answer(RouteMatch(path=operation.path), 405, operation.dialect, "method_not_allowed", wrong),
     ]
 

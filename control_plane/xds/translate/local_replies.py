@@ -38,7 +38,7 @@ from control_plane.xds.translate.names import NAMESPACE
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A kind of local reply: which ones it is for (flags, or a status), and what the client is told."""
+    """A kind of local reply: which ones it is for (by response flags, by status, or both), and what the client is told."""
 
     flags: tuple[str, ...]
     from_status: int
@@ -57,6 +57,7 @@ REPLIES: Final = (
         "the request body is larger than this route accepts; send less, or raise maxRequestBytes of the route",
     ),
     Reply((), 500, 503, "gateway_unavailable", "a part of the gateway is not available at the moment; try again", retry_after_s=1),
+    Reply(("NC",), 404, 404, "model_not_found", "no model of this gateway fits the request; see GET /v1/models"),
     Reply(("UT", "SI", "DT", "UMSDR"), 0, 504, "timeout", "no provider of this model answered in time; try again"),
     Reply(
         ("UF", "UH", "UC", "UR", "LR", "URX", "UPE", "UO", "NC", "OM"),
@@ -108,10 +109,11 @@ def _noted(dialect: str) -> AccessLogFilter:
 
 
 def _kind(reply: Reply) -> list[AccessLogFilter]:
-    if reply.flags:
-        return [AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=list(reply.flags)))]
+    filters = [AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=list(reply.flags)))] if reply.flags else []
+    if not reply.from_status:
+        return filters
     value = RuntimeUInt32(default_value=reply.from_status, runtime_key=f"headgate.local_reply.{reply.from_status}")
-    return [AccessLogFilter(status_code_filter=StatusCodeFilter(comparison=ComparisonFilter(op=ComparisonFilterOp.EQ, value=value)))]
+    return [*filters, AccessLogFilter(status_code_filter=StatusCodeFilter(comparison=ComparisonFilter(op=ComparisonFilterOp.EQ, value=value)))]
 
 
 def _all(filters: list[AccessLogFilter]) -> AccessLogFilter:

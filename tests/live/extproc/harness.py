@@ -224,7 +224,7 @@ REPLAY: Json = {
     "retry_host_predicate": [
         extension("envoy.retry_host_predicates.previous_hosts", "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate")
     ],
-    "host_selection_retry_max_attempts": 5,
+    "host_selection_retry_max_attempts": 100,
 }
 
 

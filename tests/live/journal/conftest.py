@@ -38,6 +38,7 @@ function envoy_on_response(h)
   for chunk in h:bodyChunks() do
     tail = tail .. chunk:getBytes(0, chunk:length())
     if tail:find("[DONE]", 1, true) then
+      m = h:streamInfo():dynamicMetadata()
       m:set("headgate", "usage", {input = 1234567, cached = 1000000, cache_write = 0, output = 12})
       m:set("headgate", "finish", "stop"); m:set("headgate", "complete", true)
     end
@@ -196,10 +197,10 @@ class Edge:
     async def ask(self, path: str) -> bytes:
         """GET `path` of Envoy's admin."""
         reader, writer = await asyncio.open_unix_connection(str(self.admin))
-        writer.write(f"GET {path} HTTP/1.0\r\nhost: x\r\n\r\n".encode())
-        answer = await reader.read()
+        writer.write(f"GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+        head, body = (await reader.read()).split(b"\r\n\r\n", 1)
         writer.close()
-        return answer.split(b"\r\n\r\n", 1)[1]
+        return body if b"chunked" not in head else b"".join(body.split(b"\r\n")[1::2])
 
     async def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         if self.process is not None and self.process.returncode is None:

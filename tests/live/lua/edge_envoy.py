@@ -232,7 +232,11 @@ def plan(model: Model) -> Config:
         "retry_back_off": {"base_interval": "0.001s"},
     }
     action = {"timeout": "60s", "retry_policy": {**retry, **model.retry}, "inline_cluster_specifier_plugin": plugin}
-    routes = [{"match": {"path": p}, "route": action, "metadata": metadata(route=model.name, meter=True, **model.lua)} for p in model.paths]
+    routes = [
+        {"match": {"path": p}, "route": action, "metadata": metadata(route=model.name, dialect=d, operation=o, meter=True, **model.lua)}
+        for p, d, o in OPERATIONS
+        if p in model.paths
+    ]
     return scope(model.name, routes)
 
 
@@ -251,8 +255,9 @@ def default_scope(names: Sequence[str]) -> Config:
 
 
 JOURNAL = {
-    "usage": "%DYNAMIC_METADATA(headgate:usage)%",
-    **{k: f"%DYNAMIC_METADATA(headgate:{k})%" for k in ("dialect", "operation", "model", "stream", "finish", "complete", "stream_error")},
+    **{k: f"%METADATA(ROUTE:envoy.filters.http.lua:{k})%" for k in ("route", "dialect", "operation")},
+    **{k: f"%DYNAMIC_METADATA(headgate:{k})%" for k in ("model", "stream")},
+    **{k: f"%DYNAMIC_METADATA(headgate:meter:{k})%" for k in ("usage", "finish", "complete", "stream_error")},
 }
 
 

@@ -13,7 +13,7 @@ from tests.live.lua.edge_envoy import Gateway, Model, Vendor, provider, rename, 
 CHAT = "/v1/chat/completions"
 MESSAGES = "/v1/messages"
 JSON = {"content-type": "application/json"}
-PLAIN_ANSWER = b'{"id":"x","object":"chat.completion","choices":[{"index":0,"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":4}}'
+PLAIN_ANSWER = b'{"id":"x","choices":[{"index":0,"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":4}}'
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +211,7 @@ def test_embeddings_and_count_tokens(gateway: Gateway, vendor_a: Vendor) -> None
         assert post(gateway, {"model": "alias", **extra}, path).status_code == 200
         assert json.loads(vendor_a.seen[-1].body) == {"model": "the-upstream-name", **extra}
         line = gateway.journal(lines)
-        assert (line["operation"], line["model"], line["stream"], line["complete"]) == (path.split("/")[-1], "alias", False, True)
+        assert (line["operation"], line["route"], line["stream"], line["complete"]) == (path.split("/")[-1], "alias", None, True)
 
 
 def test_no_script_errors(gateway: Gateway) -> None:

@@ -159,8 +159,35 @@ def test_a_thousand_routes_load_in_time(tmp_path: Path) -> None:
 FILE = SpecFile("a.yaml")
 _scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12)
 _words = st.sampled_from(
-    "apiVersion kind metadata spec name models plan targets provider model weight timeouts idle retry on preset baseUrl credentials secretRef "
-    "env file headers limits tls labels attempts maxRequestBytes".split()
+    [
+        "apiVersion",
+        "kind",
+        "metadata",
+        "spec",
+        "name",
+        "models",
+        "plan",
+        "targets",
+        "provider",
+        "model",
+        "weight",
+        "timeouts",
+        "idle",
+        "retry",
+        "on",
+        "preset",
+        "baseUrl",
+        "credentials",
+        "secretRef",
+        "env",
+        "file",
+        "headers",
+        "limits",
+        "tls",
+        "labels",
+        "attempts",
+        "maxRequestBytes",
+    ]
 )
 _values = st.sampled_from(
     [

@@ -1,0 +1,75 @@
+"""The simulators say nothing that the vendors did not say: fields of answers against recorded traffic, where it is at hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from control_plane.demo.simulators import Simulator
+from control_plane.demo.wire_client import Answer
+
+Call = Callable[..., Coroutine[Any, Any, Answer]]
+
+RECORDINGS = Path(__file__).resolve().parents[4] / "shared" / "recordings"
+FREE_FORM = {"input"}  # a tool's arguments
+HINTS = {"output_tokens_details", "stop_details"}  # newer than most recordings; in the vendor's SDK
+
+pytestmark = pytest.mark.skipif(not RECORDINGS.is_dir(), reason="no recordings beside the repository")
+
+
+def fields(value: Any, path: str = "") -> Iterator[str]:
+    """Every field in a document as a path, without positions in lists."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield f"{path}.{name}"
+            if name not in FREE_FORM:
+                yield from fields(inner, f"{path}.{name}")
+    elif isinstance(value, list):
+        for inner in value:
+            yield from fields(inner, path)
+
+
+def recorded(provider: str, api: str) -> tuple[set[str], set[str]]:
+    """Fields seen in whole answers and in stream events."""
+    whole, streamed = set[str](), set[str]()
+    for line in (RECORDINGS / "index.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        if (row["provider"], row["api"]) != (provider, api) or row["status"] != 200:
+            continue
+        if row["framing"] == "sse":
+            for data in (RECORDINGS / row["body_file"]).read_text(errors="replace").splitlines():
+                if data.startswith("data:") and "{" in data:
+                    streamed |= set(fields(json.loads(data[5:])))
+        elif row["framing"] == "json":
+            whole |= set(fields(json.loads((RECORDINGS / row["file"]).read_text())["response"]["body"]))
+    assert len(whole) > 10
+    assert len(streamed) > 10
+    return whole, streamed
+
+
+async def test_openai(openai: Simulator, call: Call) -> None:
+    whole, streamed = recorded("openai", "openai-chat")
+    tools = [{"type": "function", "function": {"name": "look_up", "parameters": {"type": "object", "properties": {"a": {}}}}}]
+    for text in ("hello", "look_up twice: look_up"):
+        body = {"model": "gpt-5", "messages": [{"role": "user", "content": text}], "tools": tools}
+        assert set(fields((await call(openai, "/v1/chat/completions", body)).json())) - whole == set()
+        options = {"stream": True, "stream_options": {"include_usage": True}}
+        for event in (await call(openai, "/v1/chat/completions", body | options)).events()[:-1]:
+            assert set(fields(event)) - streamed == set()
+
+
+async def test_anthropic(anthropic: Simulator, call: Call) -> None:
+    whole, streamed = recorded("anthropic", "anthropic-messages")
+    tools = [{"name": "look_up", "input_schema": {"type": "object", "properties": {"a": {}}}}]
+    for text in ("hello", "look_up twice: look_up"):
+        body = {"model": "claude-sonnet-5", "max_tokens": 999, "messages": [{"role": "user", "content": text}], "tools": tools}
+        body |= {"thinking": {"type": "adaptive"}}
+        invented = set(fields((await call(anthropic, "/v1/messages", body)).json())) - whole
+        assert {path for path in invented if not HINTS & set(path.split("."))} == set()
+        for event in (await call(anthropic, "/v1/messages", body | {"stream": True})).events():
+            invented = set(fields(event)) - streamed
+            assert {path for path in invented if not HINTS & set(path.split("."))} == set()
