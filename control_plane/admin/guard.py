@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 MAX_BODY_BYTES: Final = 64 * 1024
 """Far above what any endpoint reads; refused before it is buffered."""
 
+MAX_HEADER_BYTES: Final = 16 * 1024
+
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
 """Answered without a token: probes of Kubernetes and load balancers have none."""
@@ -143,6 +145,10 @@ class Guard:
                 "unauthorized",
                 "a bearer token is needed",
                 "send `Authorization: Bearer TOKEN`, or pass --token-file FILE to headgate get",
+            )
+        if sum(len(name) + len(value) for name, value in headers.raw) > MAX_HEADER_BYTES:
+            return error_response(
+                431, "headers_too_large", f"headers here have at most {MAX_HEADER_BYTES} bytes", "send fewer or shorter headers"
             )
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > MAX_BODY_BYTES:

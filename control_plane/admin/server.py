@@ -15,11 +15,10 @@ from typing import Final
 import uvicorn
 from starlette.types import ASGIApp
 
-from control_plane.admin.guard import LOOPBACK_NAMES, Access, host_name
+from control_plane.admin.guard import LOOPBACK_NAMES, MAX_HEADER_BYTES, Access, host_name
 from control_plane.kit.errors import SpecError
 
 MIN_TOKEN_CHARS: Final = 16
-MAX_HEADER_BYTES: Final = 16 * 1024
 MAX_CONCURRENT: Final = 100
 """Requests at once; further ones get 503. Every answer comes from memory, so this many only wait behind a mistake."""
 STOP_S: Final = 2

@@ -27,11 +27,11 @@ _NAMED: Final = re.compile(
     r"""(?ix)
     ( (?<![a-z0-9]) (?: proxy-authorization | authorization | x-api-key | api[-_]?key | x-goog-api-key | x-amz-security-token
         | client[-_]?secret | secret[-_]?access[-_]?key | access[-_]?token | refresh[-_]?token | password | passwd )
-      ["']? \s* [:=] \s* ["']? (?: (?:bearer|basic|token)\s+ )? )
+      ["']? \s*+ [:=] \s*+ ["']?+ (?: (?:bearer|basic|token)\s+ )?+ )
     (?!\[redacted\]) [^\s"',;&)}\]]+
     """
 )
-_COOKIE: Final = re.compile(r"""(?i)(?<![a-z0-9])((?:set-)?cookie["']?\s*[:=]\s*["']?)(?!\[redacted\])[^\n"']+""")
+_COOKIE: Final = re.compile(r"""(?i)(?<![a-z0-9])((?:set-)?cookie["']?\s*+[:=]\s*+["']?+)(?!\[redacted\])[^\n"']+""")
 _BEARER: Final = re.compile(r"(?i)\b(bearer\s+)(?!\[redacted\])[A-Za-z0-9._~+/=-]{8,}")
 _URL_PASSWORD: Final = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/:@]*:)(?!\[redacted\])[^\s/@]+(@)", re.IGNORECASE)
 

@@ -298,12 +298,10 @@ class Publisher:
     def _is_bad(self, resource: Resource) -> bool:
         return resource.version in self._bad.get(resource.key, {})
 
-    def _older(self, key: Ref) -> Resource | None:
+    def _older(self, key: Ref) -> list[Resource]:
         retired = self._retired.get(key)
-        for candidate in (self._live.get(key), retired.resource if retired else None, self._good.get(key)):
-            if candidate is not None and not self._is_bad(candidate):
-                return candidate
-        return None
+        candidates = (self._live.get(key), retired.resource if retired else None, self._good.get(key))
+        return [candidate for candidate in candidates if candidate is not None and not self._is_bad(candidate)]
 
     def _without_bad(self, desired: Snapshot) -> Snapshot:
         bad = [resource.key for resource in desired if self._is_bad(resource)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,10 +24,14 @@ class Reverted:
     dropped: frozenset[Ref]
 
 
-def revert(desired: Snapshot, bad: Collection[Ref], older: Callable[[Ref], Resource | None], provided: Collection[Ref] = ()) -> Reverted:
+Older = Callable[[Ref], Sequence[Resource]]
+"""Versions of a resource to fall back to, best first."""
+
+
+def revert(desired: Snapshot, bad: Collection[Ref], older: Older, provided: Collection[Ref] = ()) -> Reverted:
     """`desired` without its `bad` resources, still closed.
 
-    Each bad resource falls back to its `older` version (which brings along what it refers to). One that has none is left
+    Each bad resource falls back to an `older` version (which brings along what it refers to). One that has none is left
     out, and whatever names it falls back in turn. Other changes of `desired` are kept.
     """
     result = {resource.key: resource for resource in desired}
@@ -38,8 +42,7 @@ def revert(desired: Snapshot, bad: Collection[Ref], older: Callable[[Ref], Resou
         key = todo.pop()
         if key in dropped:
             continue
-        old = older(key) if key not in restored else None
-        bringing = _bring(old, result, older, dropped, provided) if old is not None else None
+        bringing = None if key in restored else _bring(key, result, older, dropped, provided)
         if bringing is not None:
             result.update(bringing)
             restored |= bringing.keys()
@@ -52,21 +55,37 @@ def revert(desired: Snapshot, bad: Collection[Ref], older: Callable[[Ref], Resou
 
 
 def _bring(
-    old: Resource, present: dict[Ref, Resource], older: Callable[[Ref], Resource | None], dropped: set[Ref], provided: Collection[Ref]
+    key: Ref, present: Mapping[Ref, Resource], older: Older, dropped: Collection[Ref], provided: Collection[Ref]
 ) -> dict[Ref, Resource] | None:
-    """`old` and everything it needs that is not present; None when something it needs cannot be had."""
-    bringing = {old.key: old}
-    todo = list(old.refs)
-    while todo:
-        ref = todo.pop()
-        if ref in bringing or ref in present or ref in provided:
-            continue
-        needed = older(ref) if ref not in dropped else None
-        if needed is None:
-            return None
-        bringing[ref] = needed
-        todo.extend(needed.refs)
-    return bringing
+    """An older version of `key` and everything it needs that is not present; None when there is none that can stand."""
+    for old in older(key):
+        bringing = {key: old}
+        if all(
+            ref == key or ref in present or ref in provided or _need(ref, bringing, present, older, dropped, provided) for ref in sorted(old.refs)
+        ):
+            return bringing
+    return None
+
+
+def _need(
+    ref: Ref,
+    bringing: dict[Ref, Resource],
+    present: Mapping[Ref, Resource],
+    older: Older,
+    dropped: Collection[Ref],
+    provided: Collection[Ref],
+) -> bool:
+    """Add an older version of `ref`, and what it needs in turn, to `bringing`; false when there is none."""
+    if ref in bringing:
+        return True
+    if ref in dropped:
+        return False
+    for old in older(ref):
+        trial = {**bringing, ref: old}
+        if all(need in present or need in provided or _need(need, trial, present, older, dropped, provided) for need in sorted(old.refs)):
+            bringing.update(trial)
+            return True
+    return False
 
 
 @dataclass(slots=True)

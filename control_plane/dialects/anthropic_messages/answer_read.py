@@ -79,7 +79,6 @@ class _WireEvent(msgspec.Struct):
 
 _decode_event: Final = msgspec.json.Decoder(_WireEvent).decode
 _decode_message: Final = msgspec.json.Decoder(_Message).decode
-_decode_any: Final = msgspec.json.Decoder().decode
 
 _Kind = Literal["text", "thinking", "redacted_thinking", "tool_use", "foreign"]
 
@@ -216,7 +215,10 @@ class AnswerReader:
             state = _Block("text")
             if text := _text(block, "text"):
                 events.append(TextDelta(text))
-            events.extend(_citation(citation) for citation in block.get("citations") or ())
+            citations = block.get("citations") or []
+            if not isinstance(citations, list):
+                raise ProviderProtocolError("citations of a content block are not a list")
+            events.extend(_citation(citation) for citation in citations)
         elif kind == "thinking":
             state = _Block("thinking")
             if text := _text(block, "thinking"):
@@ -309,6 +311,13 @@ class AnswerReader:
 
 def _stop(native: str, sequence: str | None, detail: dict[str, Any] | None) -> Stop:
     return Stop(STOP_TO_CANON.get(native, "other"), native, sequence, 0, detail)
+
+
+def _decode_any(payload: bytes) -> Any:
+    try:
+        return msgspec.json.decode(payload)
+    except (ValueError, RecursionError) as error:
+        raise ProviderProtocolError(f"the answer cannot be read: {str(error)[:200]}") from error
 
 
 def _text(block: dict[str, Any], key: str) -> str:

@@ -58,7 +58,8 @@ def write_error(failure: Failure) -> bytes:
 
 def read_error(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     error, text = failures.error_document(body)
-    return failures.failure(status, failures.text_of(error.get("type")), failures.message_of(error, text), None, headers)
+    code = failures.text_of(error.get("type")) or failures.text_of(error.get("code"))
+    return failures.failure(status, code, failures.message_of(error, text), None, headers)
 
 
 def in_stream(error: object) -> Failure:

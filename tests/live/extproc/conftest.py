@@ -100,7 +100,9 @@ async def gateway(worker: Worker, tmp_path: Path) -> AsyncIterator[OpenGateway]:
     """Opens a gateway over one scripted upstream a target: `await gateway(script_a, script_b, retry={...})`."""
     async with AsyncExitStack() as stack:
 
-        async def open_one(*scripts: Script | Target, sockets: list[Path] | None = None, retry: Json | None = None, **cluster: object) -> Gateway:
+        async def open_one(
+            *scripts: Script | Target, sockets: list[Path] | None = None, retry: Json | None = None, **cluster: object
+        ) -> Gateway:
             upstreams: list[Upstream] = []
             targets: list[Target] = []
             for name, script in zip("abcdef", scripts, strict=False):

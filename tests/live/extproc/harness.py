@@ -43,7 +43,13 @@ class Answering:
     writer: asyncio.StreamWriter
     seen: Seen
 
-    async def head(self, status: int = 200, content_type: str = "text/event-stream", headers: Mapping[str, str] | None = None, length: int | None = None) -> None:
+    async def head(
+        self,
+        status: int = 200,
+        content_type: str = "text/event-stream",
+        headers: Mapping[str, str] | None = None,
+        length: int | None = None,
+    ) -> None:
         """Send the response head: chunked unless `length` is given."""
         framing = "transfer-encoding: chunked" if length is None else f"content-length: {length}"
         lines = [f"HTTP/1.1 {status} X", f"content-type: {content_type}", framing, *(f"{k}: {v}" for k, v in (headers or {}).items())]
@@ -58,7 +64,9 @@ class Answering:
         self.writer.write(b"0\r\n\r\n")
         await self.writer.drain()
 
-    async def whole(self, status: int, body: bytes, content_type: str = "application/json", headers: Mapping[str, str] | None = None) -> None:
+    async def whole(
+        self, status: int, body: bytes, content_type: str = "application/json", headers: Mapping[str, str] | None = None
+    ) -> None:
         await self.head(status, content_type, headers, len(body))
         self.writer.write(body)
         await self.writer.drain()
@@ -196,7 +204,9 @@ def translator_cluster(sockets: Sequence[Path], **more: object) -> Json:
         "connect_timeout": "0.25s",
         "lb_policy": "LEAST_REQUEST",
         "load_assignment": endpoints("translator", [{"pipe": {"path": str(s)}} for s in sockets]),
-        "circuit_breakers": {"thresholds": [{"max_connections": 100000, "max_pending_requests": 100000, "max_requests": 100000, "max_retries": 100000}]},
+        "circuit_breakers": {
+            "thresholds": [{"max_connections": 100000, "max_pending_requests": 100000, "max_requests": 100000, "max_retries": 100000}]
+        },
         "outlier_detection": OUTLIER,
         "health_checks": [HEALTH],
         **http_options(http2=True),
@@ -280,7 +290,10 @@ class Target:
             "metadata_options": {"receiving_namespaces": {"untyped": ["headgate.translation"]}},
             **ext_proc,
         }
-        return [credentials, extension("envoy.filters.http.ext_proc", "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor", **config)]
+        return [
+            credentials,
+            extension("envoy.filters.http.ext_proc", "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor", **config),
+        ]
 
 
 def target_clusters(target: Target, **ext_proc: object) -> list[Json]:
@@ -346,7 +359,12 @@ def envoy_config(targets: Sequence[Target], translator: Json, journal: Path, ret
         delayed_close_timeout="0.1s",
         route_config={
             "virtual_hosts": [
-                {"name": "v", "domains": ["*"], "include_request_attempt_count": True, "routes": [{"match": {"prefix": "/"}, "route": route, "request_body_buffer_limit": 64 * MIB}]}
+                {
+                    "name": "v",
+                    "domains": ["*"],
+                    "include_request_attempt_count": True,
+                    "routes": [{"match": {"prefix": "/"}, "route": route, "request_body_buffer_limit": 64 * MIB}],
+                }
             ]
         },
         http_filters=[

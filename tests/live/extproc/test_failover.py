@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -159,11 +160,11 @@ async def test_passthrough_attempt_after_a_translated_one_gets_the_clients_lengt
         open_gateway = await gateway(Target("a", anthropic.port), Target("b", openai.port, passthrough=True))
         body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}]}).encode()
 
-        async def pieces() -> object:
-            yield body  # type: ignore[misc]
+        async def pieces() -> AsyncIterator[bytes]:
+            yield body
 
         answer = await open_gateway.client.post(
-            open_gateway.url, content=pieces() if chunked else body, headers={"content-type": "application/json"}  # type: ignore[arg-type]
+            open_gateway.url, content=pieces() if chunked else body, headers={"content-type": "application/json"}
         )
         assert answer.json()["id"] == "c"
         (served,) = openai.seen

@@ -57,8 +57,7 @@ async def ask(call: Call, stream: bool = True, padding: int = 0) -> bytes:
     await call.write(piece)
     assert (await call.read()).WhichOneof("response") == "request_headers"
     answer = await call.read()
-    written: bytes = answer.request_body.response.body_mutation.streamed_response.body
-    return written
+    return bytes(answer.request_body.response.body_mutation.streamed_response.body)
 
 
 async def answer_head(call: Call, content_type: str) -> None:
@@ -107,8 +106,7 @@ async def test_half_close_after_the_answer_ends_the_stream(worker: Worker) -> No
         assert b"[DONE]" in await read_body(call)
         await call.done_writing()
         with pytest.raises(grpc.aio.AioRpcError):  # ASGI has no trailers: the stream ends without a gRPC status
-            assert await call.read() is grpc.aio.EOF
-            await call
+            await call.read()
         await open_streams(worker, 0)
     after = await worker_stats(worker)
     assert (after["complete"] - before["complete"], after["cancelled"] - before["cancelled"]) == (1, 0)
@@ -118,7 +116,6 @@ async def test_half_close_before_anything_was_said(worker: Worker) -> None:
     async with streams(worker) as process:
         call = process(metadata=METADATA)
         await call.done_writing()
-        assert await call.read() is grpc.aio.EOF
         assert await call.code() == grpc.StatusCode.OK
 
 
@@ -208,7 +205,8 @@ async def test_malformed_stream_is_closed_counted_and_harmless(worker: Worker, f
 
 async def test_malformed_message_after_an_answer_resets_the_stream(worker: Worker) -> None:
     async with grpc.aio.insecure_channel(f"unix:{worker.socket}", options=OPTIONS) as channel:
-        call: Call = channel.stream_stream(PROCESS)(metadata=METADATA)
+        stream: Any = channel.stream_stream
+        call: Call = stream(PROCESS)(metadata=METADATA)
         head, piece = ProcessingRequest(), ProcessingRequest()
         head.request_headers.SetInParent()
         piece.request_body.body = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'

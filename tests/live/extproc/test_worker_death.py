@@ -44,7 +44,7 @@ async def test_kill_of_a_worker_fails_nothing_that_begins_after_it(gateway: Open
     workers = [await start_worker(sockets / f"k{number}.sock") for number in range(2)]
     try:
         open_gateway = await gateway(serves_late, sockets=[worker.socket for worker in workers], retry={"num_retries": 0})
-        loading = asyncio.create_task(load(open_gateway, 4))
+        loading = asyncio.create_task(load(open_gateway, 3))
         await asyncio.sleep(1)
         killed = time.monotonic()
         workers[0].kill()
@@ -77,13 +77,13 @@ async def test_all_workers_dead_and_back(gateway: OpenGateway, sockets: Path) ->
         stop_worker(worker)
 
 
-@pytest.mark.parametrize("rounds", [3])
+@pytest.mark.parametrize("rounds", [2])
 async def test_rolling_restart_fails_nothing(gateway: OpenGateway, sockets: Path, rounds: int) -> None:
     """SIGTERM drains: streams finish, new ones go to the other worker."""
     workers = [await start_worker(sockets / f"r{number}.sock", "--drain-seconds", "2") for number in range(2)]
     try:
         open_gateway = await gateway(serves_late, sockets=[worker.socket for worker in workers], retry={"num_retries": 0})
-        loading = asyncio.create_task(load(open_gateway, 1 + 2 * rounds))
+        loading = asyncio.create_task(load(open_gateway, 2 * rounds))
         for number in range(rounds):
             await asyncio.sleep(0.5)
             old = workers[number % 2]

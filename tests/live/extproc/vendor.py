@@ -19,7 +19,7 @@ def event(kind: str, **fields: Any) -> bytes:
 
 def message_start() -> bytes:
     usage = {"input_tokens": 10, "cache_read_input_tokens": 4, "output_tokens": 1}
-    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "up", "content": [], "stop_reason": None, "usage": usage}
+    message: dict[str, object] = {"id": "msg_1", "type": "message", "role": "assistant", "model": "up", "content": [], "stop_reason": None, "usage": usage}
     return event("message_start", message=message)
 
 

@@ -37,6 +37,13 @@ async def ask(call: Call, simulator: Simulator, *, stream: bool = False, timeout
     return await call(simulator, PATHS[simulator.vendor], BODIES[simulator.vendor] | {"stream": stream}, timeout_s=timeout_s)
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for what the simulator notices a moment after the client saw it."""
+    async with asyncio.timeout(5):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
 def contents(simulator: Simulator, answer: Answer) -> int:
     """Content events in a stream."""
     if simulator.vendor == "anthropic":
@@ -88,17 +95,17 @@ async def test_an_early_status_comes_before_the_body(simulator: Simulator) -> No
 async def test_delays_come_where_they_should(simulator: Simulator, call: Call, stream: bool) -> None:
     async def first_ms(mode: Any) -> tuple[float, float]:
         """When the first body byte came, and when all was there."""
-        simulator.fault = Fault(mode=mode, delay_ms=150)
+        simulator.fault = Fault(mode=mode, delay_ms=400)
         answer = await ask(call, simulator, stream=stream)
         assert answer.ended == "complete"
         assert answer.first_byte_s is not None
         return answer.first_byte_s * 1000, answer.total_s * 1000
 
-    assert (await first_ms("latency"))[0] >= 150
-    assert (await first_ms("late_first_event"))[0] >= 150
+    assert (await first_ms("latency"))[0] >= 400
+    assert (await first_ms("late_first_event"))[0] >= 400
     first, total = await first_ms("slow_first_token")
-    assert total >= 150
-    assert (first < 100) == stream  # a stream opens at once and is then late with content
+    assert total >= 400
+    assert (first < 300) == stream  # a stream opens at once and is then late with content
     assert simulator.stats.answered == 3
 
 
@@ -122,8 +129,8 @@ async def test_a_stall_keeps_the_connection_and_maybe_its_heartbeats(simulator: 
     assert contents(simulator, answer) == 3
     beats = sum(chunk.startswith((b": keep-alive", b"event: ping")) for chunk in answer.chunks)
     assert (beats > 3) == bool(heartbeat_ms)
-    await asyncio.sleep(0.05)
-    assert (simulator.stats.cancelled, simulator.stats.in_flight) == (1, 0)
+    await until(lambda: simulator.stats.in_flight == 0)
+    assert simulator.stats.cancelled == 1
 
 
 async def test_a_stalled_whole_answer_stops_half_way(simulator: Simulator, call: Call) -> None:
@@ -139,7 +146,7 @@ async def test_a_cut_stream_lacks_its_end(simulator: Simulator, call: Call, how:
     assert (answer.status, answer.ended, contents(simulator, answer)) == (200, ended, 2)
     assert b"[DONE]" not in answer.body
     assert b"message_stop" not in answer.body
-    await asyncio.sleep(0.02)
+    await until(lambda: simulator.stats.in_flight == 0)
     assert (simulator.stats.faulted, simulator.requests[-1].outcome) == (1, "fault" if how == "clean" else "broken")
 
 
@@ -196,7 +203,7 @@ async def test_refuse_closes_idle_connections_and_lets_streams_finish(simulator:
     stream = asyncio.create_task(
         call(simulator, PATHS[simulator.vendor], body | {"messages": [{"role": "user", "content": "[[sim tokens=80]]"}]})
     )
-    await asyncio.sleep(0.05)
+    await until(lambda: simulator.stats.in_flight == 1)
     simulator.fault = Fault(mode="refuse")
     async with asyncio.timeout(2):
         assert await reader.read() == b""
@@ -220,7 +227,7 @@ async def test_reset_and_black_hole(simulator: Simulator, call: Call) -> None:
     simulator.fault = Fault(mode="black_hole")
     answer = await ask(call, simulator, timeout_s=0.2)
     assert (answer.status, answer.ended) == (0, "timeout")
-    await asyncio.sleep(0.02)
+    await until(lambda: simulator.stats.in_flight == 0)
     assert (simulator.stats.requests, simulator.stats.cancelled) == (1, 1)
 
 
@@ -231,7 +238,7 @@ async def test_a_slow_reader_reads_slowly_until_healed(openai: Simulator, call: 
     assert answer.status == 200
     assert answer.total_s > 1.0
     openai.fault = None
-    assert (await call(openai, PATHS["openai"], body)).total_s < 1.0
+    assert (await call(openai, PATHS["openai"], body)).total_s < answer.total_s / 2
 
 
 async def test_limits_of_a_fault(openai: Simulator, call: Call) -> None:
@@ -264,8 +271,8 @@ async def test_revoked_keys_and_what_is_recorded(simulator: Simulator, call: Cal
 async def test_a_client_that_goes_away_is_counted(simulator: Simulator, call: Call) -> None:
     body = BODIES[simulator.vendor] | {"stream": True, "messages": [{"role": "user", "content": "[[sim tokens=5000 delay_ms=5]]"}]}
     await call(simulator, PATHS[simulator.vendor], body, timeout_s=0.2)
-    await asyncio.sleep(0.05)
-    assert (simulator.stats.cancelled, simulator.stats.in_flight, simulator.requests[-1].outcome) == (1, 0, "cancelled")
+    await until(lambda: simulator.stats.in_flight == 0)
+    assert (simulator.stats.cancelled, simulator.requests[-1].outcome) == (1, "cancelled")
 
 
 def test_every_mode_is_tested_here() -> None:

@@ -1,4 +1,4 @@
-"""Client requests written for a provider of the other dialect: carried, mapped, or dropped by name; features that do not fit are refused."""
+"""Client requests for a provider of the other dialect: carried, mapped, or dropped by name; features that do not fit are refused."""
 
 from __future__ import annotations
 
@@ -114,24 +114,49 @@ def test_arguments_that_are_no_object_are_kept_and_named(bench: Any) -> None:
         ({"top_p": 0.5}, {}, {"top_p": 0.5}, ()),
         ({"max_tokens": 5, "max_completion_tokens": 7}, {}, {"max_tokens": 7}, ()),
         ({"stop": ["a", " \n"]}, {}, {"stop_sequences": ["a"]}, ("stop",)),
-        ({"seed": 1, "logprobs": True, "top_logprobs": 3, "presence_penalty": 0.1}, {}, {}, ("seed", "presence_penalty", "logprobs", "top_logprobs")),
+        (
+            {"seed": 1, "logprobs": True, "top_logprobs": 3, "presence_penalty": 0.1},
+            {},
+            {},
+            ("seed", "presence_penalty", "logprobs", "top_logprobs"),
+        ),
         ({"logit_bias": {"1": 1}, "service_tier": "flex", "metadata": {"a": "b"}}, {}, {}, ("logit_bias", "service_tier", "metadata")),
         ({"user": "u"}, {}, {"metadata": {"user_id": "u"}}, ()),
         ({"n": 1, "stream": True, "stream_options": {"include_usage": True}}, {}, {"stream": True}, ()),
         ({"reasoning_effort": "low"}, {}, {"thinking": {"type": "enabled", "budget_tokens": 2048}, "max_tokens": 8192 + 2048}, ()),
-        ({"reasoning_effort": "high", "max_tokens": 2000}, {}, {"thinking": {"type": "enabled", "budget_tokens": 1999}, "max_tokens": 2000}, ()),
+        (
+            {"reasoning_effort": "high", "max_tokens": 2000},
+            {},
+            {"thinking": {"type": "enabled", "budget_tokens": 1999}, "max_tokens": 2000},
+            (),
+        ),
         ({"reasoning_effort": "high", "max_tokens": 800}, {}, {"max_tokens": 800}, ("reasoning_effort",)),
-        ({"reasoning_effort": "low", "temperature": 0.2}, {"thinking": "adaptive"}, {"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}}, ("temperature",)),
-        ({"reasoning_effort": "minimal"}, {"model": "claude-opus-4-7"}, {"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}}, ()),
+        (
+            {"reasoning_effort": "low", "temperature": 0.2},
+            {"thinking": "adaptive"},
+            {"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}},
+            ("temperature",),
+        ),
+        (
+            {"reasoning_effort": "minimal"},
+            {"model": "claude-opus-4-7"},
+            {"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}},
+            (),
+        ),
         ({"reasoning_effort": "none"}, {}, {"thinking": {"type": "disabled"}}, ()),
         ({"reasoning_effort": "low"}, {"thinking": "none"}, {}, ("reasoning_effort",)),
-        ({"reasoning_effort": "low", "tools": [FUNCTION], "tool_choice": "required"}, {}, {"tool_choice": {"type": "any"}}, ("reasoning_effort",)),
+        (
+            {"reasoning_effort": "low", "tools": [FUNCTION], "tool_choice": "required"},
+            {},
+            {"tool_choice": {"type": "any"}},
+            ("reasoning_effort",),
+        ),
         ({"reasoning": {"max_tokens": 3000}}, {}, {"thinking": {"type": "enabled", "budget_tokens": 3000}}, ()),
         ({"tools": [FUNCTION], "tool_choice": "none"}, {}, {"tool_choice": {"type": "none"}}, ()),
         ({"tools": [FUNCTION], "parallel_tool_calls": False}, {}, {"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}}, ()),
         ({"top_k": 5, "seed": 2}, {"drop_params": ["top_k"], "rename_params": {"max_tokens": "limit"}}, {"limit": 8192}, ("seed", "top_k")),
     ],
-)  # fmt: skip
+)
 def test_openai_knobs_for_anthropic(
     bench: Any, fields: dict[str, Any], options: dict[str, Any], expected: dict[str, Any], dropped: tuple[str, ...]
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
+from google.protobuf.json_format import MessageToDict
 
 from control_plane.dialects.api import TargetFacts
 from control_plane.extproc.exchange import Exchange
@@ -29,7 +30,10 @@ class Attempt:
     answers: list[ProcessingResponse] = field(default_factory=list)
 
     def say(self, message: ProcessingRequest) -> list[ProcessingResponse]:
-        fresh = [ProcessingResponse.FromString(data) for data in self.exchange.on_message(ProcessingRequest.FromString(message.SerializeToString()))]
+        fresh = [
+            ProcessingResponse.FromString(data)
+            for data in self.exchange.on_message(ProcessingRequest.FromString(message.SerializeToString()))
+        ]
         self.answers += fresh
         return fresh
 
@@ -86,7 +90,7 @@ class Attempt:
         """Whether the last answer ends the client's stream."""
         last = self.answers[-1]
         if last.WhichOneof("response") == "response_body":
-            return last.response_body.response.body_mutation.streamed_response.end_of_stream
+            return bool(last.response_body.response.body_mutation.streamed_response.end_of_stream)
         return last.WhichOneof("response") == "response_trailers"
 
     @property
@@ -95,10 +99,9 @@ class Attempt:
         found = [a.dynamic_metadata for a in self.answers if a.HasField("dynamic_metadata")]
         if not found:
             return None
-        (namespace,) = found[-1].keys()
+        ((namespace, metered),) = MessageToDict(found[-1]).items()
         assert namespace == "headgate.translation"
-        inner = found[-1]["headgate.translation"]
-        return {name: dict(value) if name == "usage" else list(value) if name == "dropped" else value for name, value in inner.items()}
+        return dict(metered)
 
 
 @pytest.fixture
@@ -124,5 +127,3 @@ def whole(attempt: Attempt) -> Attempt:
     assert attempt.head() == []
     attempt.answers.clear()
     return attempt
-
-

@@ -116,7 +116,9 @@ class LineDialect:
         if "bug" in request.raw:
             raise RuntimeError("a bug in the writer")
         body = msgspec.json.encode({"for": target.model, "said": request.raw.get("text")})
-        return ProviderRequest(body, headers=(("x-version", "7"),), dropped=tuple(msgspec.convert(request.raw.get("dropped", []), list[str])))
+        return ProviderRequest(
+            body, headers=(("x-version", "7"),), dropped=tuple(msgspec.convert(request.raw.get("dropped", []), list[str]))
+        )
 
     def reader(self, request: canon.Request) -> LineReader:
         return LineReader()

@@ -120,7 +120,12 @@ def test_answer_without_a_body_fails_over(attempt: Attempt) -> None:
 # -------------------------------------------------------------------------------------------------------------- after content
 @pytest.mark.parametrize(
     ("said", "code"),
-    [("error busy\n", "overloaded"), ("garbage\n", "provider_answer_unreadable"), ("bug\n", "translation_failed"), ("fault x\n", "tool_use_failed")],
+    [
+        ("error busy\n", "overloaded"),
+        ("garbage\n", "provider_answer_unreadable"),
+        ("bug\n", "translation_failed"),
+        ("fault x\n", "tool_use_failed"),
+    ],
 )
 def test_break_after_content_ends_with_the_dialects_error_event(streaming: Attempt, said: str, code: str) -> None:
     streaming.body("usage 3 1\ntext a\n")

@@ -58,7 +58,8 @@ def test_request_that_trailers_end(attempt: Attempt) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "code", "param"), [(b'{"bad":"messages.3"}', "bad_field", "messages.3"), (b"not json", "invalid_json", None), (b"", "invalid_json", None)]
+    ("body", "code", "param"),
+    [(b'{"bad":"messages.3"}', "bad_field", "messages.3"), (b"not json", "invalid_json", None), (b"", "invalid_json", None)],
 )
 def test_client_fault_is_answered_at_once_in_its_dialect(attempt: Attempt, body: bytes, code: str, param: str | None) -> None:
     (answer,) = attempt.request(body)
@@ -83,7 +84,9 @@ def test_request_over_the_limit(attempt: Attempt, monkeypatch: pytest.MonkeyPatc
     assert answer.immediate_response.status.code == 413
 
 
-@pytest.mark.parametrize(("body", "status", "code"), [(b'{"unfit":"n"}', "400", "unsupported_feature"), (b'{"bug":1}', "500", "translation_failed")])
+@pytest.mark.parametrize(
+    ("body", "status", "code"), [(b'{"unfit":"n"}', "400", "unsupported_feature"), (b'{"bug":1}', "500", "translation_failed")]
+)
 def test_request_the_target_cannot_serve_goes_out_harmless_and_fails_over(attempt: Attempt, body: bytes, status: str, code: str) -> None:
     headers, removed, harmless = sent(attempt.request(body))
     assert harmless == b"{}"

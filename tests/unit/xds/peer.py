@@ -170,6 +170,7 @@ class Node:
         for type_url in (EDS, SDS, RDS):
             self.stream.on_request(DeltaDiscoveryRequest(type_url=type_url, resource_names_subscribe=["*"]), 0)
         while True:
+            self._wake.clear()
             self.stream.offer(self.feed.current)
             while push := self.stream.next_push(time.monotonic()):
                 self.pushes.append(push)
@@ -178,7 +179,6 @@ class Node:
                     self._answer(push)
                 await asyncio.sleep(0)
             self.nodes.looked(self.row)
-            self._wake.clear()
             await self._wake.wait()
 
     def _answer(self, push: Push) -> None:

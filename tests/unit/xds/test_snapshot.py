@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control_plane.xds.resource import CDS, EDS, LDS, RDS, SDS, SRDS, Ref, Resource
-from control_plane.xds.rollout import mass_delete, revert
+from control_plane.xds.rollout import Older, mass_delete, revert
 from control_plane.xds.snapshot import DanglingReferences, DuplicateResource, Snapshot
 from tests.unit.xds.peer import edge, res, snap
 
@@ -21,6 +21,10 @@ def resource_sets(draw: st.DrawFn, bodies: str = "12") -> list[Resource]:
     return [
         Resource(kind, name, draw(st.sampled_from(bodies)).encode(), frozenset(draw(st.lists(KEYS, max_size=3)))) for kind, name in keys
     ]
+
+
+def older(base: Snapshot) -> Older:
+    return lambda key: [found] if (found := base.get(key)) is not None else []
 
 
 def closed(resources: list[Resource]) -> list[Resource]:
@@ -50,7 +54,7 @@ def test_x5_falling_back_keeps_a_snapshot_closed(old: list[Resource], new: list[
     """X6, X7: whatever is bad, what is served instead is closed, and no bad version is in it."""
     base, desired = Snapshot.of(closed(old)), Snapshot.of(closed(new))
     bad = data.draw(st.sets(st.sampled_from([r.key for r in desired]), max_size=4)) if len(desired) else set()
-    result = revert(desired, bad, base.get)
+    result = revert(desired, bad, older(base))
     result.snapshot.check_closed()
     for key in bad:
         assert result.snapshot.get(key) == (base.get(key) if key not in result.dropped else None)
@@ -63,7 +67,7 @@ def test_x6_falling_back_keeps_unrelated_changes_and_drops_what_cannot_stand() -
     base = snap(*edge("1"), res(SRDS, "n", "1", (RDS, "n")), res(RDS, "n", "1", (CDS, "t")))
     new = [r for r in base if r.key not in ((RDS, "m"), (RDS, "n"))]
     new += [res(RDS, "m", "bad", (CDS, "t")), res(RDS, "n", "2", (CDS, "t")), res(SRDS, "o", "1", (RDS, "o")), res(RDS, "o", "bad", (CDS, "t"))]
-    result = revert(Snapshot.of(new), {(RDS, "m"), (RDS, "o")}, base.get)
+    result = revert(Snapshot.of(new), {(RDS, "m"), (RDS, "o")}, older(base))
     assert result.snapshot.of_type(RDS)["m"].body == b"1"
     assert result.snapshot.of_type(RDS)["n"].body == b"2"
     assert result.restored == {(RDS, "m")}
@@ -72,7 +76,7 @@ def test_x6_falling_back_keeps_unrelated_changes_and_drops_what_cannot_stand() -
 
 def test_x6_an_older_version_brings_back_what_it_needs() -> None:
     base = snap(*edge("1", targets=("t",)))
-    result = revert(snap(*edge("2", targets=("u",))), {(RDS, "m")}, base.get)
+    result = revert(snap(*edge("2", targets=("u",))), {(RDS, "m")}, older(base))
     assert {"t", "p-t", "u", "p-u"} == set(result.snapshot.of_type(CDS))
 
 

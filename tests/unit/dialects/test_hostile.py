@@ -1,0 +1,320 @@
+"""Hostile bytes: readers raise the declared errors and nothing else, and stay within their bounds."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from control_plane.dialects import canon
+from control_plane.dialects.api import TargetFacts
+from control_plane.dialects.registry import DIALECTS
+from control_plane.kit.errors import ClientProtocolError, ProviderProtocolError
+
+STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+KEY_WORDS = """
+id model created choices index delta message content role finish_reason tool_calls function name arguments usage prompt_tokens
+completion_tokens prompt_tokens_details cached_tokens error code type text thinking signature content_block partial_json input
+stop_reason stop_sequence input_tokens output_tokens messages system tools tool_choice max_tokens source data media_type url tool_use_id
+is_error tool_call_id image_url file file_data response_format json_schema schema reasoning reasoning_details output_config format
+cache_control ttl metadata user_id stream stop annotations logprobs audio function_call refusal citations title
+"""
+VALUE_WORDS = """
+message_start content_block_start content_block_delta content_block_stop message_delta message_stop ping error message text text_delta
+thinking thinking_delta signature_delta tool_use input_json_delta tool_result image document base64 url file function json_schema
+json_object user assistant system tool developer auto none required any enabled disabled adaptive stop tool_calls end_turn
+redacted_thinking citations_delta image_url input_audio custom data:image/png;base64,QUJD headgate.x.y
+"""
+_KEYS = st.sampled_from(KEY_WORDS.split())
+_WORDS = st.sampled_from(VALUE_WORDS.split())
+_LEAVES = (
+    st.none() | st.booleans() | st.integers(-3, 2**40) | st.floats(allow_nan=False, allow_infinity=False) | _WORDS | st.text(max_size=5)
+)
+_JSON: st.SearchStrategy[Any] = st.recursive(
+    _LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=5), max_leaves=25
+)
+
+
+def read_answer(name: str, body: bytes, stream: bool) -> list[canon.Event]:
+    reader = DIALECTS[name].reader(canon.Request(dialect=name, model="m", messages=(), stream=stream))
+    reader.start(200, "text/event-stream" if stream else "application/json")
+    try:
+        events = reader.feed(body)
+        return events + reader.finish()
+    except ProviderProtocolError:
+        return []
+
+
+def write_answer(events: list[canon.Event]) -> None:
+    for name, dialect in DIALECTS.items():
+        for stream in (True, False):
+            writer = dialect.writer(canon.Request(dialect=name, model="m", messages=(), stream=stream, include_usage=True), Ids())
+            for event in events:
+                writer.emit(event)
+            writer.finish()
+
+
+class Ids:
+    def new(self, prefix: str) -> str:
+        return prefix + "x"
+
+    def now(self) -> int:
+        return 1
+
+
+@STEADY
+@given(st.binary(max_size=400), st.sampled_from(sorted(DIALECTS)), st.booleans())
+def test_any_bytes_as_an_answer(body: bytes, name: str, stream: bool) -> None:
+    write_answer(read_answer(name, body, stream))
+    DIALECTS[name].read_error(500, {}, body)
+
+
+@settings(STEADY, max_examples=400)
+@given(st.lists(_JSON, max_size=6), st.sampled_from(sorted(DIALECTS)), st.booleans())
+def test_any_json_as_an_answer(values: list[Any], name: str, stream: bool) -> None:
+    texts = [json.dumps(value) for value in values]
+    body = "".join(f"data: {text}\n\n" for text in texts) if stream else "".join(texts[:1])
+    write_answer(read_answer(name, body.encode(), stream))
+    DIALECTS[name].read_error(400, {}, body.encode())
+
+
+@settings(STEADY, max_examples=400)
+@given(st.dictionaries(_KEYS, _JSON, max_size=6), st.lists(_JSON, max_size=3), st.sampled_from(sorted(DIALECTS)))
+def test_any_json_as_a_request(fields: dict[str, Any], messages: list[Any], name: str) -> None:
+    body = {"model": "m", "max_tokens": 5, **fields, "messages": messages or fields.get("messages")}
+    write_request(name, json.dumps(body).encode())
+
+
+def write_request(name: str, body: bytes) -> None:
+    try:
+        request = DIALECTS[name].read_request(body)
+    except ClientProtocolError as error:
+        if error.status != 400:
+            raise
+        return
+    for dialect in DIALECTS.values():
+        for asked in (request, request.edited()):
+            try:
+                made = dialect.write_request(asked, TargetFacts(model="claude-x", path="/"))
+            except canon.Unfit as unfit:
+                if not unfit.field:
+                    raise
+            else:
+                json.loads(made.body)
+
+
+REQUESTS: dict[str, Any] = {
+    "openai-chat": {
+        "model": "m",
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "max_tokens": 5,
+        "stop": ["x"],
+        "tools": [
+            {
+                "type": "function",
+                "function": {"name": "f", "parameters": {"type": "object", "properties": {"a": {"minimum": 1}}}, "strict": True},
+            }
+        ],
+        "tool_choice": {"type": "function", "function": {"name": "f"}},
+        "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}},
+        "reasoning": {"effort": "low", "max_tokens": 5},
+        "messages": [
+            {"role": "system", "content": "s"},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "t"},
+                    {"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD"}},
+                    {"type": "file", "file": {"file_data": "data:text/plain;base64,QUJD"}},
+                ],
+            },
+            {
+                "role": "assistant",
+                "content": None,
+                "reasoning_details": [{"text": "t", "signature": "s"}],
+                "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+            },
+            {"role": "tool", "tool_call_id": "c", "content": "r"},
+        ],
+    },
+    "anthropic-messages": {
+        "model": "m",
+        "max_tokens": 5,
+        "system": [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral", "ttl": "1h"}}],
+        "tools": [{"name": "f", "input_schema": {"type": "object"}, "strict": True}],
+        "tool_choice": {"type": "tool", "name": "f", "disable_parallel_tool_use": True},
+        "thinking": {"type": "enabled", "budget_tokens": 2000},
+        "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": {"type": "object"}}},
+        "metadata": {"user_id": "u"},
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "t"},
+                    {
+                        "type": "document",
+                        "title": "d",
+                        "citations": {"enabled": True},
+                        "source": {"type": "text", "media_type": "text/plain", "data": "x"},
+                    },
+                ],
+            },
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "thinking", "thinking": "t", "signature": "s"},
+                    {"type": "redacted_thinking", "data": "d"},
+                    {"type": "tool_use", "id": "c", "name": "f", "input": {}},
+                ],
+            },
+            {
+                "role": "user",
+                "content": [
+                    {
+                        "type": "tool_result",
+                        "tool_use_id": "c",
+                        "is_error": True,
+                        "content": [{"type": "image", "source": {"type": "url", "url": "u"}}],
+                    }
+                ],
+            },
+        ],
+    },
+}
+
+STREAMS: dict[str, list[Any]] = {
+    "openai-chat": [
+        {
+            "id": "c",
+            "model": "m",
+            "created": 1,
+            "choices": [{"index": 0, "delta": {"role": "assistant", "content": "x", "reasoning_content": "r"}, "finish_reason": None}],
+        },
+        {
+            "choices": [
+                {
+                    "index": 0,
+                    "delta": {"tool_calls": [{"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": "{"}}]},
+                }
+            ]
+        },
+        {
+            "choices": [
+                {
+                    "index": 0,
+                    "delta": {
+                        "tool_calls": [{"index": 0, "function": {"arguments": "}"}}],
+                        "annotations": [{"type": "url_citation", "url_citation": {"url": "u"}}],
+                    },
+                }
+            ]
+        },
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls", "logprobs": {"content": [{"token": "x"}]}}]},
+        {
+            "choices": [],
+            "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3, "prompt_tokens_details": {"cached_tokens": 1}},
+        },
+    ],
+    "anthropic-messages": [
+        {"type": "message_start", "message": {"id": "m", "model": "c", "content": [], "usage": {"input_tokens": 1, "output_tokens": 1}}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "", "citations": []}},
+        {
+            "type": "content_block_delta",
+            "index": 0,
+            "delta": {"type": "citations_delta", "citation": {"type": "web_search_result_location", "url": "u"}},
+        },
+        {"type": "content_block_stop", "index": 0},
+        {"type": "content_block_start", "index": 1, "content_block": {"type": "server_tool_use", "id": "s", "name": "w", "input": {}}},
+        {"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": "{}"}},
+        {"type": "content_block_stop", "index": 1},
+        {"type": "content_block_start", "index": 2, "content_block": {"type": "tool_use", "id": "t", "name": "f", "input": {}}},
+        {"type": "content_block_delta", "index": 2, "delta": {"type": "input_json_delta", "partial_json": "{}"}},
+        {"type": "content_block_stop", "index": 2},
+        {"type": "message_delta", "delta": {"stop_reason": "tool_use", "stop_details": {}}, "usage": {"output_tokens": 5}},
+        {"type": "message_stop"},
+    ],
+}
+
+JUNK: list[Any] = [
+    None,
+    True,
+    0,
+    -1,
+    1.5,
+    10**18,
+    "",
+    "x",
+    [],
+    {},
+    [[]],
+    [{}],
+    {"type": "text"},
+    {"type": 5},
+    "tool_use",
+    "\x00",
+    [None],
+    {"a": {}},
+]
+
+
+def spots(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every (container, key) inside."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in list(items):
+        yield value, key
+        yield from spots(child)
+
+
+def mutants(value: Any) -> Iterator[Any]:
+    """The value with each spot replaced by each junk, removed, and doubled."""
+    count = sum(1 for _ in spots(value))
+    for number in range(count):
+        for junk in [*JUNK, "remove", "double"]:
+            copy = json.loads(json.dumps(value))
+            container, key = next(spot for n, spot in enumerate(spots(copy)) if n == number)
+            if junk == "remove":
+                del container[key]
+            elif junk == "double" and isinstance(container, list):
+                container.insert(key, container[key])
+            else:
+                container[key] = junk
+            yield copy
+
+
+def test_every_field_of_a_request_replaced_by_junk() -> None:
+    for name, request in REQUESTS.items():
+        for mutant in mutants(request):
+            write_request(name, json.dumps(mutant).encode())
+
+
+def test_every_field_of_a_stream_replaced_by_junk() -> None:
+    for name, events in STREAMS.items():
+        for mutant in mutants(events):
+            body = "".join(f"data: {json.dumps(event)}\n\n" for event in mutant)
+            write_answer(read_answer(name, body.encode(), True))
+
+
+def test_bytes_of_a_stream_flipped_cut_and_repeated() -> None:
+    rng = random.Random(11)
+    for name, events in STREAMS.items():
+        body = "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode()
+        for _ in range(1500):
+            changed = bytearray(body)
+            for _ in range(rng.randint(1, 4)):
+                at = rng.randrange(len(changed))
+                action = rng.randrange(3)
+                if action == 0:
+                    changed[at] = rng.randrange(256)
+                elif action == 1:
+                    del changed[at : at + rng.randint(1, 60)]
+                else:
+                    changed[at:at] = changed[at : at + rng.randint(1, 200)]
+                if not changed:
+                    changed = bytearray(b"{")
+            write_answer(read_answer(name, bytes(changed), True))

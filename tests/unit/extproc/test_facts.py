@@ -1,0 +1,46 @@
+"""What a target's configuration says."""
+
+from __future__ import annotations
+
+import pytest
+
+from control_plane.extproc.facts import CLIENT_DIALECT, MODEL, OPTIONS, PATH, PROVIDER_DIALECT, TARGET, FactsReader
+from control_plane.kit.errors import SpecError
+from tests.unit.extproc.fakes import LineDialect
+
+WHOLE = {CLIENT_DIALECT: "lines", PROVIDER_DIALECT: "lines", TARGET: "p/m", MODEL: "up", PATH: "/v1/x", OPTIONS: '{"default_max_tokens":5}'}
+
+
+@pytest.fixture
+def reader() -> FactsReader:
+    return FactsReader({"lines": LineDialect()})
+
+
+def test_metadata_is_decoded_once_per_text(reader: FactsReader) -> None:
+    facts = reader.read(WHOLE)
+    assert (facts.name, facts.target.model, facts.target.path) == ("p/m", "up", "/v1/x")
+    assert facts.target.options == {"default_max_tokens": 5}
+    assert reader.read(dict(WHOLE)) is facts
+    assert reader.read(WHOLE | {OPTIONS: "{}"}).target.options == {}
+
+
+def test_options_may_be_absent(reader: FactsReader) -> None:
+    assert reader.read({k: v for k, v in WHOLE.items() if k != OPTIONS}).target.options == {}
+
+
+@pytest.mark.parametrize("missing", [CLIENT_DIALECT, PROVIDER_DIALECT, TARGET, MODEL, PATH])
+def test_missing_field_is_named(reader: FactsReader, missing: str) -> None:
+    with pytest.raises(SpecError, match=missing):
+        reader.read({k: v for k, v in WHOLE.items() if k != missing})
+
+
+@pytest.mark.parametrize("options", ["[]", "nonsense", ""])
+def test_options_must_be_an_object(reader: FactsReader, options: str) -> None:
+    with pytest.raises(SpecError, match="JSON object"):
+        reader.read(WHOLE | {OPTIONS: options})
+
+
+@pytest.mark.parametrize("field", [CLIENT_DIALECT, PROVIDER_DIALECT])
+def test_unknown_dialect_is_named(reader: FactsReader, field: str) -> None:
+    with pytest.raises(SpecError, match="'newer-dialect'"):
+        reader.read(WHOLE | {field: "newer-dialect"})
