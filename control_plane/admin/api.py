@@ -10,6 +10,7 @@ GET /debug/xds[?node=ID]  what each Envoy wants, holds and refused; secrets reda
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.applications import Starlette
@@ -50,7 +51,8 @@ def create_app(view: GatewayView, access: Access | None = None) -> Starlette:
         return json_response(body, 200 if is_ready else 503)
 
     async def metrics(request: Request) -> Response:
-        return Response(view.metrics_text(), media_type=CONTENT_TYPE)
+        # In a thread: tens of thousands of series take longer to write than the event loop may be held.
+        return Response(await asyncio.to_thread(view.metrics_text), media_type=CONTENT_TYPE)
 
     def rows_of(items: Callable[[], Sequence[Row]]) -> Callable[[Request], Awaitable[Response]]:
         async def rows(request: Request) -> Response:

@@ -40,4 +40,4 @@ class GatewayView(Protocol):
         """What each node (or that one) wants and holds, secrets redacted; None when there is no such node."""
 
     def metrics_text(self) -> bytes:
-        """The process's metrics in Prometheus' text format."""
+        """The process's metrics in Prometheus' text format. Called in a thread."""

@@ -21,6 +21,7 @@ from rich.text import Text
 
 DEFAULT_ADMIN: Final = "127.0.0.1:8080"
 TIMEOUT_S: Final = 10.0
+WIDTH: Final = 10_000
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 
 TYPES: Final = ("CDS", "EDS", "LDS", "RDS")
@@ -77,7 +78,8 @@ def get(
     elif output is Output.YAML:
         print(yaml.safe_dump(answer, sort_keys=False, allow_unicode=True), end="")
     else:
-        show(resource, rows_of(answer), Console(highlight=False, soft_wrap=not sys.stdout.isatty()), time.time())
+        # Wide on purpose, as kubectl does it: a terminal may wrap a line, but no name is ever cut.
+        show(resource, rows_of(answer), Console(highlight=False, width=WIDTH), time.time())
     if resource is Resource.FINDINGS and any(row.get("severity") == "error" for row in rows_of(answer)):
         raise typer.Exit(2)
 
@@ -127,11 +129,10 @@ def show(resource: Resource, rows: Sequence[Row], console: Console, now: float) 
     header, lines, below = _TABLES[resource](rows, now)
     table = Table(box=None, pad_edge=False, show_edge=False, header_style="bold" if console.is_terminal else "")
     for name in header:
-        table.add_column(name, no_wrap=True, overflow="ignore" if not console.is_terminal else "ellipsis")
+        table.add_column(name, no_wrap=True)
     for line in lines:
         table.add_row(*(_styled(cell) for cell in line))
-    # A pipe gets every character; a terminal gets lines that fit.
-    console.print(table, width=None if console.is_terminal else 10_000, crop=console.is_terminal)
+    console.print(table, crop=False, no_wrap=True)
     for text in below:
         console.print(Text(text))
 

@@ -6,7 +6,7 @@ decoded JSON (`object`) or as JSON text. Two rules keep "nothing is silently los
 * a request field without a place here is named, with its path, in `Request.unmapped` (a tuning knob: a writer of another
   dialect drops it and names it) or in `Request.features` (a feature: a writer of another dialect raises `Unfit`);
 * `Request.raw` is the client's decoded body. A writer of the *same* dialect starts from it, so unknown fields survive
-  untouched. To change a request, use `edited()`, which forgets `raw`.
+  untouched. To change a request, use `edited()`: it forgets `raw`, and keeps the top-level fields without a place in `extras`.
 """
 
 from __future__ import annotations
@@ -135,6 +135,14 @@ class Tool(msgspec.Struct, frozen=True):
     cache: CacheMark | None = None
 
 
+class ForeignTool(msgspec.Struct, frozen=True):
+    """A tool only dialect `origin` understands (web search, computer use, custom grammars). Others are `Unfit`; `path` names it."""
+
+    origin: str
+    path: str
+    raw: Mapping[str, object]
+
+
 class ToolChoice(msgspec.Struct, frozen=True):
     """`named` forces the tool `name`; `required` forces any. `parallel` False: at most one call; None: not said."""
 
@@ -188,6 +196,7 @@ class Request(msgspec.Struct, frozen=True):
     messages: tuple[Message, ...]
     system: tuple[Text, ...] = ()
     tools: tuple[Tool, ...] = ()
+    foreign_tools: tuple[ForeignTool, ...] = ()
     tool_choice: ToolChoice | None = None
     response_format: ResponseFormat | None = None
     sampling: Sampling = Sampling()
@@ -200,10 +209,22 @@ class Request(msgspec.Struct, frozen=True):
     unmapped: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     raw: Mapping[str, object] | None = None
+    extras: Mapping[str, object] = {}
 
     def edited(self, **changes: object) -> Request:
         """A changed copy. It no longer has `raw`, so every writer writes the changed meaning."""
-        return msgspec.structs.replace(self, raw=None, **changes)
+        extras = dict(self.extras)
+        if self.raw is not None:
+            extras.update({name: self.raw[name] for name in (*self.unmapped, *self.features) if name in self.raw})
+        return msgspec.structs.replace(self, raw=None, extras=extras, **changes)
+
+    def lost_to(self, dialect: str) -> tuple[str, ...]:
+        """Paths of what a writer of `dialect` must drop and name. Raises Unfit for a feature that it cannot carry."""
+        if dialect == self.dialect:
+            return tuple(path for path in self.unmapped if path not in self.extras)
+        for path in (*self.features, *(tool.path for tool in self.foreign_tools)):
+            raise Unfit(path, f"cannot be expressed in {dialect}")
+        return self.unmapped
 
 
 # ------------------------------------------------------------------------------------------------------------ answer

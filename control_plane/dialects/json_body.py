@@ -6,7 +6,9 @@ code: "messages.3.content.0.text".
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final, NoReturn
 
@@ -94,22 +96,25 @@ def _refuse_duplicate_keys(body: bytes) -> None:
     match = _OPEN.match(body)
     position = match.end() if match else 0
     fields = _RAW_FIELDS.decode(body)
-    if not fields:
-        return
-    for key, raw in fields.items():
+    for raw in fields.values():
         value = bytes(raw)
         match = _KEY.match(body, position)
         if match is None or not body.startswith(value, match.end()):
-            raise ClientProtocolError(400, "duplicate_key", "a top-level key appears twice", None)
+            raise _repeated(body)
         match = _NEXT.match(body, match.end() + len(value))
         if match is None:
-            raise ClientProtocolError(400, "duplicate_key", f"a top-level key appears twice near {key[:64]!r}", None)
+            raise _repeated(body)
         position = match.end()
-        last = match.group(1) == b"}"
-        if last:
-            break
-    if position < len(body):
-        raise ClientProtocolError(400, "duplicate_key", "a top-level key appears twice", None)
+    if fields and position < len(body):
+        raise _repeated(body)
+
+
+def _repeated(body: bytes) -> ClientProtocolError:
+    """Names the key, at the cost of a second parse; the body is known to be shallow JSON by now."""
+    pairs = json.JSONDecoder(object_pairs_hook=list).decode(body.decode())
+    counts = Counter(str(pair[0])[:64] for pair in pairs)
+    key = counts.most_common(1)[0][0]
+    return ClientProtocolError(400, "duplicate_key", f"{key}: the key appears twice", key)
 
 
 def at(path: str, key: str | int) -> str:

@@ -147,7 +147,9 @@ def by_error(error: str) -> AttemptClass:
 
 
 def by_flags(flags: frozenset[str]) -> AttemptClass | None:
-    """The class that Envoy's flags tell; None when they tell nothing about the provider."""
+    """The class that Envoy's flags tell; None when they tell nothing."""
+    if not flags:
+        return None
     if "DC" in flags or "DPE" in flags or "DRR" in flags:
         return AttemptClass.CANCELLED
     return next((found for flag, found in _FLAGS if flag in flags), None)

@@ -62,6 +62,7 @@ class JournalTail:
         self._handed_out: JournalReader | None = None
         self._discovered_at = self._saved_at = float("-inf")
         self._failing: set[str] = set()
+        self._closed = False
         self._lines = metrics.counter(names.JOURNAL_LINES)
         self._lag_s = metrics.gauge(names.JOURNAL_LAG_SECONDS)
         self._lag_bytes = metrics.gauge(names.JOURNAL_LAG_BYTES)
@@ -83,7 +84,7 @@ class JournalTail:
         # Others run between two batches even when the journal is never at its end. Nothing is awaited between reading lines and
         # returning them: a cancelled wait must not swallow a batch.
         await asyncio.sleep(0)
-        while True:
+        while not self._closed:
             self._discover()
             await self._save_if_due()
             more = False
@@ -97,6 +98,7 @@ class JournalTail:
             if not more:
                 self._lag_s.set(to=0.0)
             await asyncio.sleep(0 if more else self._idle_s)
+        raise StopAsyncIteration
 
     def reading(self, path: Path) -> tuple[int, int] | None:
         """(device, inode) of the file of the journal `path` that is being read; see `rotation.Rotation`."""
@@ -104,7 +106,8 @@ class JournalTail:
         return reader.inode() if reader is not None else None
 
     async def close(self) -> None:
-        """Keep the offset of what was consumed and close the files. The batch that was handed out last is not consumed."""
+        """Keep the offset of what was consumed, close the files and end the iteration. The batch that was handed out last is not consumed."""
+        self._closed = True
         await self._save()
         for reader in self._readers.values():
             reader.close()

@@ -157,11 +157,14 @@ class AdsServer:
     async def _serve(self, stream: Stream, mode: str, context: Any) -> None:
         assert self._feed.current is not None
         try:
-            first = await asyncio.wait_for(context.read(), self._options.first_request_timeout_s)
+            async with asyncio.timeout(self._options.first_request_timeout_s):
+                first = await context.read()
         except TimeoutError:
             await _abort(context, grpc.StatusCode.DEADLINE_EXCEEDED, "no request came on this stream")
         if first is _EOF:
             return
+        # By itself: if it were part of the first response and that got stuck, the stream could not be ended (gRPC 1.85).
+        await context.send_initial_metadata(())
         row = self._nodes.connect(stream, mode, first.node)
         wake = asyncio.Event()
         self._feed.watch(wake)
@@ -203,7 +206,8 @@ class AdsServer:
             stream.offer(self._feed.current)
             if push := stream.next_push(now):
                 try:
-                    await asyncio.wait_for(context.write(push.payload), self._options.send_timeout_s)
+                    async with asyncio.timeout(self._options.send_timeout_s):
+                        await context.write(push.payload)
                 except TimeoutError:
                     _log.warning("node %s has not read for %s s: closing its stream", row.node_id, self._options.send_timeout_s)
                     await _abort(context, grpc.StatusCode.DEADLINE_EXCEEDED, "the node does not read")
@@ -212,7 +216,8 @@ class AdsServer:
             self._nodes.looked(row)
             waits = [wait for wait in (stream.retry_in_s(now), None if expires is None else expires - now) if wait is not None]
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(wake.wait(), min(waits, default=None))
+                async with asyncio.timeout(min(waits, default=None)):
+                    await wake.wait()
         reader.result()  # raises what ended the reading, if anything did
 
 

@@ -89,7 +89,8 @@ class Preflight:
             except OSError as error:
                 raise PreflightUnavailable(f"cannot start {self._envoy} for pre-flight: {error.strerror}") from error
             try:
-                _, errors = await asyncio.wait_for(process.communicate(), self._timeout_s)
+                async with asyncio.timeout(self._timeout_s):
+                    _, errors = await process.communicate()
             except TimeoutError:
                 raise PreflightUnavailable(f"Envoy did not finish its pre-flight within {self._timeout_s:g} s") from None
             finally:

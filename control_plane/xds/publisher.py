@@ -184,7 +184,8 @@ class Publisher:
         try:
             while True:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), self._sleep_s())
+                    async with asyncio.timeout(self._sleep_s()):  # not wait_for, which may lose a cancellation (Python 3.11)
+                        await self._wake.wait()
                 self._wake.clear()
                 await self._step()
         finally:

@@ -27,7 +27,7 @@ local MODEL_BYTES_MAX = 200
 local KEY_BYTES_MAX = 84 -- "stream_options" with every letter written as \u00xx; longer keys cannot be one of ours
 local CARRY_BYTES_MAX = 65536 -- an incomplete line of a stream, kept for the meter
 local HELD_BYTES_MAX = 16384 -- an incomplete event kept from the client; a usage-only chunk has under 2 KiB
-local WHOLE_BYTES_MAX = 65536 -- a whole answer up to this size is read exactly, of a longer one the end
+local WHOLE_BYTES_MAX = 65536 -- of a whole answer that is longer than twice this, only the end is kept for the meter
 local SUGGESTIONS_PER_SECOND = 20 -- nearest names are worked out at most so often per worker
 
 -- Bytes that may stand between the strings of a JSON text: 1 plain, 2 quote, 3 opens, 4 closes; nil: not JSON.
@@ -277,6 +277,14 @@ local function read_model(s, want)
   return a, b, from, till
 end
 
+-- Tells the access journal about the request. Not needed where the metadata of the model's route says it.
+local function announce(h, dialect, operation, model)
+  local dynamic = h:streamInfo():dynamicMetadata()
+  dynamic:set(SPACE, "dialect", dialect)
+  dynamic:set(SPACE, "operation", operation)
+  dynamic:set(SPACE, "model", model)
+end
+
 function envoy_on_request(h)
   local meta = h:metadata()
   local dialect = meta:get("dialect")
@@ -299,17 +307,11 @@ function envoy_on_request(h)
   if not meta:get("route") then -- envoy_on_response writes the answer: only there is the metadata of "*" to be had again
     headers:replace(MODEL_HEADER, "*")
     h:clearRouteCache()
-    local names = h:streamInfo():dynamicMetadata()
-    names:set(SPACE, "dialect", dialect)
-    names:set(SPACE, "operation", operation)
-    names:set(SPACE, "model", model)
+    announce(h, dialect, operation, model)
     return
   end
+  if not meta:get("dialect") then announce(h, dialect, operation, model) end
 
-  local names = h:streamInfo():dynamicMetadata()
-  names:set(SPACE, "dialect", dialect)
-  names:set(SPACE, "operation", operation)
-  names:set(SPACE, "model", model)
   local at, upto, text -- the edit that asks for usage
   if from.stream and sub(s, from.stream, till.stream) == "true" then
     local dynamic = h:streamInfo():dynamicMetadata()
@@ -346,61 +348,76 @@ end
 
 -- ------------------------------------------------------------------------------------------------ usage
 
--- Makes what is known so far visible to the access journal: {usage, finish, complete, stream_error}; complete is false
--- until the terminal event was seen, so that what ends without it counts as cut. Handles that a
--- script gets from h do not outlive the wait for the next chunk: ask for them each time.
-local function publish(h, known)
+-- Makes what is known so far visible to the access journal: usage, finish, complete, stream_error; complete is false
+-- until the terminal event was seen, so that what ends without it counts as cut. In one value (key `meter`) where the
+-- route says `meter: packed`: each value set costs a microsecond. Handles that a script gets from h do not outlive the
+-- wait for the next chunk: ask for them each time.
+local function publish(h, known, packed)
   local dynamic = h:streamInfo():dynamicMetadata()
+  if packed then return dynamic:set(SPACE, "meter", known) end
   for key, value in pairs(known) do dynamic:set(SPACE, key, value) end
 end
 
 local WANT_USAGE = {
-  ["openai-chat"] = {
-    prompt_tokens = true, completion_tokens = true, prompt_tokens_details = true, completion_tokens_details = true,
-    prompt_cache_hit_tokens = true,
-  },
-  ["anthropic-messages"] = {
-    input_tokens = true, output_tokens = true, cache_read_input_tokens = true, cache_creation_input_tokens = true,
-  },
+  input_tokens = true, output_tokens = true, cache_read_input_tokens = true, cache_creation_input_tokens = true,
 }
 
-local function number_at(s, from, till, name)
+-- The number behind the first `name` (with its quotes) in s[i..z]; nil when there is none. No patterns here and below:
+-- LuaJIT does not compile them, and an answer is metered while its client waits.
+local function count(s, name, i, z)
+  local p, c = find(s, name, i, true), nil
+  if not p or p > z then return nil end
+  p, c = solid(s, p + #name)
+  if c ~= 58 then return nil end
+  p, c = solid(s, p + 1)
+  local n
+  while c and c > 47 and c < 58 do
+    n = (n or 0) * 10 + c - 48
+    p = p + 1
+    c = byte(s, p)
+  end
+  return n
+end
+
+local function exact(s, from, till, name)
   local a = from[name]
   return a and tonumber(sub(s, a, till[name]))
 end
 
-local function number_in(s, from, till, name, key)
-  local a = from[name]
-  return a and tonumber(match(sub(s, a, till[name]), '"' .. key .. '"%s*:%s*(%d+)'))
-end
-
 -- Merges the usage object that opens at s[i] into known.usage: {input, cached, cache_write, output, reasoning}, in tokens;
--- input counts all of them, cached ones too.
+-- input counts all of them, cached ones too. Returns whether it is an object.
 local function add_usage(known, dialect, s, i)
-  local from, till = {}, {}
-  if not survey(s, i, WANT_USAGE[dialect], from, till, false) then return false end
-  local totals = known.usage or {}
-  known.usage = totals
-  if dialect == "anthropic-messages" then
-    -- message_start counts the input, message_delta the output so far (and repeats the input, or sends 0, or nothing)
-    local function newer(name, key)
-      local value = number_at(s, from, till, key)
-      if value and (value > 0 or not totals[name]) then totals[name] = value end
-    end
-    if totals.input then totals.input = totals.input - (totals.cached or 0) - (totals.cache_write or 0) end
-    newer("input", "input_tokens")
-    newer("cached", "cache_read_input_tokens")
-    newer("cache_write", "cache_creation_input_tokens")
-    newer("output", "output_tokens")
-    if totals.input then totals.input = totals.input + (totals.cached or 0) + (totals.cache_write or 0) end
-  else
-    totals.input = number_at(s, from, till, "prompt_tokens") or totals.input
-    totals.output = number_at(s, from, till, "completion_tokens") or totals.output
-    totals.cached = number_in(s, from, till, "prompt_tokens_details", "cached_tokens")
-      or number_at(s, from, till, "prompt_cache_hit_tokens") or totals.cached
-    totals.cache_write = number_in(s, from, till, "prompt_tokens_details", "cache_write_tokens") or totals.cache_write
-    totals.reasoning = number_in(s, from, till, "completion_tokens_details", "reasoning_tokens") or totals.reasoning
+  local z = past_nested(s, i)
+  if not z then return false end
+  local total = known.usage or {}
+  known.usage = total
+  if dialect ~= "anthropic-messages" then
+    total.input = count(s, '"prompt_tokens"', i, z) or total.input
+    total.output = count(s, '"completion_tokens"', i, z) or total.output
+    total.cached = count(s, '"cached_tokens"', i, z) or count(s, '"prompt_cache_hit_tokens"', i, z) or total.cached
+    total.cache_write = count(s, '"cache_write_tokens"', i, z) or total.cache_write
+    total.reasoning = count(s, '"reasoning_tokens"', i, z) or total.reasoning
+    return true
   end
+  local fresh, read, written, output
+  local list = find(s, "[", i, true)
+  if list and list < z then -- `iterations` repeats the names
+    local from, till = {}, {}
+    survey(s, i, WANT_USAGE, from, till, false)
+    fresh, output = exact(s, from, till, "input_tokens"), exact(s, from, till, "output_tokens")
+    read = exact(s, from, till, "cache_read_input_tokens")
+    written = exact(s, from, till, "cache_creation_input_tokens")
+  else
+    fresh, output = count(s, '"input_tokens"', i, z), count(s, '"output_tokens"', i, z)
+    read, written = count(s, '"cache_read_input_tokens"', i, z), count(s, '"cache_creation_input_tokens"', i, z)
+  end
+  -- message_start counts the input, message_delta the output so far (and repeats the input, or sends 0, or nothing)
+  local was = total.input and total.input - (total.cached or 0) - (total.cache_write or 0)
+  if not was or (fresh and fresh > 0) then was = fresh or was end
+  if read and (read > 0 or not total.cached) then total.cached = read end
+  if written and (written > 0 or not total.cache_write) then total.cache_write = written end
+  if output and (output > 0 or not total.output) then total.output = output end
+  if was then total.input = was + (total.cached or 0) + (total.cache_write or 0) end
   return true
 end
 
@@ -411,77 +428,86 @@ end
 
 -- ------------------------------------------------------------------------------------------------ whole answers
 
-local WANT_ANSWER = { usage = true, stop_reason = true }
-
--- Where the last top-level usage object of a JSON text opens, of which only the end is at hand: what follows it must
--- close one bracket more than it opens, exactly at the end.
-local function usage_in_tail(s)
-  local found, p = nil, find(s, '"usage"', 1, true)
+-- Where the last value of `key` (with its quotes) begins in a JSON text of which maybe only the end is at hand, if that is
+-- at the top level: what follows it must close one bracket more than it opens, exactly at the end.
+local function last_value(s, key)
+  local found, p = nil, find(s, key, 1, true)
   while p do
-    local i, c = solid(s, p + 7)
-    if c == 58 then
-      i, c = solid(s, i + 1)
-      if c == 123 then found = i end
-    end
-    p = find(s, '"usage"', p + 7, true)
+    local i, c = solid(s, p + #key)
+    if c == 58 then found = solid(s, i + 1) end
+    p = find(s, key, p + #key, true)
   end
-  local i = found and past_nested(s, found)
+  local i = found
   while i do
     local c
     i, c = solid(s, i)
-    if c == 125 then
+    local kind = KIND[c]
+    if kind == 1 then
+      i = i + 1
+    elseif kind == 2 then
+      i = past_string(s, i)
+    elseif kind == 3 then
+      i = past_nested(s, i)
+    elseif c == 125 then
       i, c = solid(s, i + 1)
       return not c and found or nil
-    elseif c == 34 then
-      i = past_string(s, i)
-    elseif c == 123 or c == 91 then
-      i = past_nested(s, i)
-    elseif c == nil or KIND[c] ~= 1 then
-      return nil
     else
-      i = i + 1
+      return nil
     end
   end
 end
 
-local function finish_in(s)
-  local p = find(s, '"finish_reason"', 1, true)
-  return p and match(s, '^%s*:%s*"([^"\\]*)"', p + 15)
+-- The string that is the value at i, nil when it is none.
+local function string_value(s, i)
+  local z = i and byte(s, i) == 34 and past_string(s, i)
+  return z and sub(s, i + 1, z - 2) or nil
 end
 
-local function meter_whole(h, dialect)
-  local parts, count, size, cut = {}, 0, 0, false
+-- The finish reason of the first choice: a key of that name occurs nowhere else in an OpenAI answer.
+local function finish_in(s)
+  local p = find(s, '"finish_reason"', 1, true)
+  if not p then return nil end
+  local i, c = solid(s, p + 15)
+  return c == 58 and string_value(s, (solid(s, i + 1))) or nil
+end
+
+local function meter_whole(h, dialect, packed)
+  local s, size = nil, 0 -- what is kept, and how many bytes came since it was last cut to its end
+  local parts
   for chunk in h:bodyChunks() do
     local n = chunk:length()
     if n > 0 then
-      count, size = count + 1, size + n
-      parts[count] = chunk:getBytes(0, n)
-      if size > 2 * WHOLE_BYTES_MAX then
-        parts = { sub(concat(parts, "", 1, count), -WHOLE_BYTES_MAX) }
-        count, size, cut = 1, WHOLE_BYTES_MAX, true
-      end
-    end
-  end
-  local s = count == 1 and parts[1] or concat(parts, "", 1, count)
-  local known = { complete = false }
-  if cut then
-    local at = usage_in_tail(s)
-    if at then add_usage(known, dialect, s, at) end
-    known.complete = find(s, "}%s*$") ~= nil
-  else
-    local from, till = {}, {}
-    local i, c = solid(s, 1)
-    if c == 123 and survey(s, i, WANT_ANSWER, from, till, false) then
-      if from.usage and byte(s, from.usage) == 123 then add_usage(known, dialect, s, from.usage) end
-      if dialect == "anthropic-messages" then
-        known.finish = string_at(s, from, till, "stop_reason")
+      local fresh = chunk:getBytes(0, n)
+      size = size + n
+      if not s then
+        s = fresh
       else
-        known.finish = finish_in(s)
+        parts = parts or { s }
+        parts[#parts + 1] = fresh
       end
-      known.complete = true
+      if parts and size > 2 * WHOLE_BYTES_MAX then
+        s = sub(concat(parts), -WHOLE_BYTES_MAX)
+        parts, size = nil, #s
+      end
     end
   end
-  publish(h, known)
+  if not s then return end
+  if parts then s = concat(parts) end
+  local last = #s
+  local c = byte(s, last)
+  while c == 10 or c == 32 or c == 13 or c == 9 do
+    last = last - 1
+    c = byte(s, last)
+  end
+  local known = { complete = c == 125 }
+  local usage = last_value(s, '"usage"')
+  if usage and byte(s, usage) == 123 then add_usage(known, dialect, s, usage) end
+  if dialect == "anthropic-messages" then
+    known.finish = string_value(s, last_value(s, '"stop_reason"'))
+  else
+    known.finish = finish_in(s)
+  end
+  publish(h, known, packed)
 end
 
 -- ------------------------------------------------------------------------------------------------ streams
@@ -527,10 +553,7 @@ local function read_openai(s, known)
   while p do
     local i, c = solid(s, p + 14)
     if c == 58 then i, c = solid(s, i + 1) end
-    if c == 34 and byte(s, p - 1) == 34 then
-      local z = past_string(s, i)
-      if z then known.finish, news = sub(s, i + 1, z - 2), true end
-    end
+    if c == 34 and byte(s, p - 1) == 34 then known.finish, news = string_value(s, i) or known.finish, true end
     p = find(s, 'finish_reason"', p + 14, true)
   end
   p = find(s, 'error"', 1, true)
@@ -621,9 +644,9 @@ local function after_last_line(s)
 end
 
 -- Watches a stream that is passed on untouched.
-local function meter_stream(h, read)
+local function meter_stream(h, read, packed)
   local known, carry, skipping = { complete = false }, nil, false
-  publish(h, known)
+  publish(h, known, packed)
   for chunk in h:bodyChunks() do
     local n = chunk:length()
     if n > 0 then
@@ -643,12 +666,12 @@ local function meter_stream(h, read)
         s = sub(s, 1, cut - 1)
       end
       if s ~= "" and read(s, known) then
-        publish(h, known)
+        publish(h, known, packed)
         if known.complete then return end -- the rest goes past this script
       end
     end
   end
-  if carry and read(carry, known) then publish(h, known) end
+  if carry and read(carry, known) then publish(h, known, packed) end
 end
 
 -- Position after the last blank line in s (1 when there is none): what follows is an incomplete event.
@@ -682,9 +705,9 @@ end
 
 -- As meter_stream, and takes out the usage-only chunk, which the client did not ask for. An incomplete event is held
 -- back as long as it may be that chunk.
-local function meter_and_trim(h)
+local function meter_and_trim(h, packed)
   local known, last = { complete = false }, nil
-  publish(h, known)
+  publish(h, known, packed)
   local carry, held = "", false -- the incomplete event, and whether it is kept from the client
   for chunk in h:bodyChunks() do
     last = chunk
@@ -699,7 +722,7 @@ local function meter_and_trim(h)
       local stop = held and cut - 1 or #s
       local news, data, first, till
       if cut > 1 then news, data = read_openai(sub(s, 1, cut - 1), known) end
-      if news then publish(h, known) end
+      if news then publish(h, known, packed) end
       if data then first, till = event_around(s, data) end
       if first and first > sent then
         chunk:setBytes(sub(s, sent + 1, first - 1) .. sub(s, till + 1, stop))
@@ -711,7 +734,7 @@ local function meter_and_trim(h)
     end
   end
   if carry ~= "" then
-    if read_openai(carry, known) then publish(h, known) end
+    if read_openai(carry, known) then publish(h, known, packed) end
     if held then last:setBytes(last:getBytes(0, last:length()) .. carry) end
   end
 end
@@ -778,7 +801,8 @@ end
 function envoy_on_response(h)
   local meta = h:metadata()
   local headers = h:headers()
-  if not meta:get("meter") then
+  local meter = meta:get("meter")
+  if not meter then
     local dialect = meta:get("dialect")
     if dialect and not meta:get("route") and headers:get(":status") == "404" then answer_unknown(h, headers, meta, dialect) end
     return
@@ -791,15 +815,15 @@ function envoy_on_response(h)
   local kind = headers:get("content-type")
   local coding = headers:get("content-encoding")
   if not kind or (coding and coding ~= "identity") then return end
-  local request = h:streamInfo():dynamicMetadata():get(SPACE)
-  local dialect = request and request.dialect
+  local packed = meter == "packed"
+  local dialect = meta:get("dialect") or h:streamInfo():dynamicMetadata():get(SPACE).dialect
   if sub(kind, 1, 17) == "text/event-stream" then
-    if dialect == "anthropic-messages" then return meter_stream(h, read_anthropic) end
+    if dialect == "anthropic-messages" then return meter_stream(h, read_anthropic, packed) end
     local request = h:streamInfo():dynamicMetadata():get(SPACE)
-    if not (request and request.usage_added) then return meter_stream(h, read_openai) end
+    if not (request and request.usage_added) then return meter_stream(h, read_openai, packed) end
     headers:remove("content-length") -- what follows may get shorter
-    return meter_and_trim(h)
+    return meter_and_trim(h, packed)
   elseif find(kind, "json", 1, true) then
-    return meter_whole(h, dialect)
+    return meter_whole(h, dialect, packed)
   end
 end

@@ -128,7 +128,7 @@ def _scopes(parts: Parts) -> Config:
         "retry_policy": {**retry, "refresh_cluster_on_retry": True, "per_try_timeout": "60s"},
         "inline_cluster_specifier_plugin": plugin,
     }
-    lua: dict[str, Any] = {"route": MODEL, "dialect": "openai-chat", "operation": "chat", "meter": parts.meter}
+    lua: dict[str, Any] = {"route": MODEL, "dialect": "openai-chat", "operation": "chat", "meter": "packed" if parts.meter else False}
     if parts.rename == "edge":
         lua["rename"] = UPSTREAM_MODEL
     elif parts.rename == "target":

@@ -7,7 +7,7 @@ from typing import Any, Final
 from control_plane.dialects import json_body as j
 from control_plane.dialects.anthropic_messages import messages_read
 from control_plane.dialects.anthropic_messages.vocabulary import NAME
-from control_plane.dialects.canon import Reasoning, Request, ResponseFormat, Sampling, Text, Tool, ToolChoice
+from control_plane.dialects.canon import ForeignTool, Reasoning, Request, ResponseFormat, Sampling, Text, Tool, ToolChoice
 
 _MAPPED: Final = frozenset(
     (
@@ -41,12 +41,14 @@ def read_request(body: bytes) -> Request:
         j.reject("max_tokens", "is required", "missing_field")
     config = j.obj(raw, "output_config", "") or {}
     lost.extend(j.unknown_fields(config, frozenset(("effort", "format")), "output_config"))
+    tools, foreign_tools = _tools(raw, lost)
     return Request(
         dialect=NAME,
         model=model,
         messages=messages_read.read_messages(wire_messages, lost),
         system=_system(raw, lost),
-        tools=_tools(raw, lost, features),
+        tools=tools,
+        foreign_tools=foreign_tools,
         tool_choice=_tool_choice(raw),
         response_format=_response_format(raw, config),
         sampling=Sampling(
@@ -92,13 +94,14 @@ def _system(raw: j.Object, lost: list[str]) -> tuple[Text, ...]:
     return tuple(texts)
 
 
-def _tools(raw: j.Object, lost: list[str], features: list[str]) -> tuple[Tool, ...]:
+def _tools(raw: j.Object, lost: list[str]) -> tuple[tuple[Tool, ...], tuple[ForeignTool, ...]]:
     tools: list[Tool] = []
+    foreign: list[ForeignTool] = []
     for index, value in enumerate(j.array(raw, "tools", "")):
         path = f"tools.{index}"
         item = j.as_obj(value, path)
         if j.string(item, "type", path) not in (None, "custom"):
-            features.append(path)  # tools that Anthropic defines: web search, code execution, computer …
+            foreign.append(ForeignTool(NAME, path, item))  # tools that Anthropic defines: web search, code execution, computer …
             continue
         lost.extend(j.unknown_fields(item, _TOOL_FIELDS, path))
         tools.append(
@@ -110,7 +113,7 @@ def _tools(raw: j.Object, lost: list[str], features: list[str]) -> tuple[Tool, .
                 cache=messages_read.cache_mark(item, path),
             )
         )
-    return tuple(tools)
+    return tuple(tools), tuple(foreign)
 
 
 def _tool_choice(raw: j.Object) -> ToolChoice | None:

@@ -52,10 +52,7 @@ def _from_raw(request: Request, target: TargetFacts, dropped: list[str]) -> dict
 
 
 def _from_canon(request: Request, target: TargetFacts, dropped: list[str]) -> dict[str, Any]:
-    if request.dialect != NAME:
-        if request.features:
-            raise Unfit(request.features[0], f"cannot be expressed in {NAME}")
-        dropped.extend(request.unmapped)
+    dropped.extend(request.lost_to(NAME))
     if (request.sampling.n or 1) > 1:
         raise Unfit("n", f"{NAME} gives one choice per request")
     system, messages = MessageWriter(request, target, dropped).write()
@@ -63,8 +60,10 @@ def _from_canon(request: Request, target: TargetFacts, dropped: list[str]) -> di
     if system:
         body["system"] = system
     body["messages"] = messages
-    if request.tools:
-        body["tools"] = [_tool(tool, index, target, dropped) for index, tool in enumerate(request.tools)]
+    tools = [_tool(tool, index, target, dropped) for index, tool in enumerate(request.tools)]
+    tools += [dict(tool.raw) for tool in request.foreign_tools]
+    if tools:
+        body["tools"] = tools
         if request.tool_choice is not None:
             _tool_choice(body, request.tool_choice)
     _response_format(body, request, target, dropped)
@@ -78,6 +77,8 @@ def _from_canon(request: Request, target: TargetFacts, dropped: list[str]) -> di
         body["cache_control"] = cache_control(request.cache)
     if request.stream:
         body["stream"] = True
+    if request.dialect == NAME:
+        body.update(request.extras)
     return body
 
 

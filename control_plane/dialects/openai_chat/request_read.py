@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from control_plane.dialects import json_body as j
-from control_plane.dialects.canon import Reasoning, Request, ResponseFormat, Sampling, Tool, ToolChoice
+from control_plane.dialects.canon import ForeignTool, Reasoning, Request, ResponseFormat, Sampling, Tool, ToolChoice
 from control_plane.dialects.openai_chat import messages_read
 from control_plane.dialects.openai_chat.vocabulary import NAME
 
@@ -46,13 +46,15 @@ def read_request(body: bytes) -> Request:
     system, messages = messages_read.read_messages(wire_messages, lost)
     if any(value not in (None, "text") for value in j.array(raw, "modalities", "")):
         features.append("modalities")
+    tools, foreign_tools = _tools(raw, lost)
     user = j.string(raw, "safety_identifier", "") or j.string(raw, "user", "")
     return Request(
         dialect=NAME,
         model=model,
         messages=messages,
         system=system,
-        tools=_tools(raw, lost, features),
+        tools=tools,
+        foreign_tools=foreign_tools,
         tool_choice=_tool_choice(raw, features),
         response_format=_response_format(raw),
         sampling=_sampling(raw),
@@ -83,8 +85,9 @@ def _metadata(raw: j.Object) -> dict[str, str]:
     return metadata
 
 
-def _tools(raw: j.Object, lost: list[str], features: list[str]) -> tuple[Tool, ...]:
+def _tools(raw: j.Object, lost: list[str]) -> tuple[tuple[Tool, ...], tuple[ForeignTool, ...]]:
     tools: list[Tool] = []
+    foreign: list[ForeignTool] = []
     for index, value in enumerate(j.array(raw, "tools", "")):
         path = f"tools.{index}"
         item = j.as_obj(value, path)
@@ -93,7 +96,7 @@ def _tools(raw: j.Object, lost: list[str], features: list[str]) -> tuple[Tool, .
         if kind not in (None, "function") or function is None:
             if kind in (None, "function"):
                 j.reject(f"{path}.function", "is required", "missing_field")
-            features.append(path)  # custom tools, vendors' server tools
+            foreign.append(ForeignTool(NAME, path, item))  # custom tools, vendors' server tools
             continue
         function = j.as_obj(function, f"{path}.function")
         path = f"{path}.function"
@@ -107,7 +110,7 @@ def _tools(raw: j.Object, lost: list[str], features: list[str]) -> tuple[Tool, .
                 cache=messages_read.cache_mark(item, f"tools.{index}"),
             )
         )
-    return tuple(tools)
+    return tuple(tools), tuple(foreign)
 
 
 def _tool_choice(raw: j.Object, features: list[str]) -> ToolChoice | None:

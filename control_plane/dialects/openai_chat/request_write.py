@@ -17,7 +17,7 @@ import msgspec
 
 from control_plane.dialects import quirks
 from control_plane.dialects.api import ProviderRequest, TargetFacts
-from control_plane.dialects.canon import Reasoning, Request, ResponseFormat, Tool, ToolChoice, Unfit
+from control_plane.dialects.canon import Reasoning, Request, ResponseFormat, Tool, ToolChoice
 from control_plane.dialects.openai_chat.messages_write import MessageWriter
 from control_plane.dialects.openai_chat.vocabulary import NAME
 
@@ -54,15 +54,13 @@ def _from_raw(request: Request, target: TargetFacts) -> dict[str, Any]:
 
 
 def _from_canon(request: Request, target: TargetFacts, dropped: list[str]) -> dict[str, Any]:
-    if request.dialect != NAME:
-        if request.features:
-            raise Unfit(request.features[0], f"cannot be expressed in {NAME}")
-        dropped.extend(request.unmapped)
+    dropped.extend(request.lost_to(NAME))
     body: dict[str, Any] = {"model": target.model}
     body["messages"] = MessageWriter(request, target, dropped).write()
-    if request.tools:
-        body["tools"] = [_tool(tool, dropped) for tool in request.tools]
-    if request.tool_choice is not None and request.tools:
+    tools = [*(_tool(tool, dropped) for tool in request.tools), *(dict(tool.raw) for tool in request.foreign_tools)]
+    if tools:
+        body["tools"] = tools
+    if request.tool_choice is not None and tools:
         _tool_choice(body, request.tool_choice)
     if request.response_format is not None:
         body["response_format"] = _response_format(request.response_format)
@@ -80,6 +78,8 @@ def _from_canon(request: Request, target: TargetFacts, dropped: list[str]) -> di
         dropped.append("cache_control")
     if request.stream:
         body["stream"] = True
+    if request.dialect == NAME:
+        body.update(request.extras)
     return body
 
 

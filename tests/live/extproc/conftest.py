@@ -18,9 +18,7 @@ import pytest
 from tests.live.extproc.harness import (
     Envoy,
     Json,
-    Script,
     Target,
-    Upstream,
     Worker,
     envoy_config,
     running_envoy,
@@ -28,6 +26,7 @@ from tests.live.extproc.harness import (
     stop_worker,
     translator_cluster,
 )
+from tests.live.extproc.upstream import Script, Upstream
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.live.extproc.conftest import OpenGateway, text_of
-from tests.live.extproc.harness import MIB, Answering, Target, Upstream
+from tests.live.extproc.harness import Target
+from tests.live.extproc.upstream import MIB, Answering, Upstream
 from tests.live.extproc.vendor import fails, says, serves, whole_message
 
 SIZES = pytest.mark.parametrize("size", [2 * MIB, 20 * MIB], ids=["2 MB", "20 MB"])

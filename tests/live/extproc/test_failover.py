@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.live.extproc.conftest import OpenGateway, text_of
-from tests.live.extproc.harness import Answering, Script, Target, Upstream
+from tests.live.extproc.harness import Target
+from tests.live.extproc.upstream import Answering, Script, Upstream
 from tests.live.extproc.vendor import BLOCK, ERROR, error_body, fails, message_start, resets_after, says, serves
 
 

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from tests.live.extproc.conftest import OpenGateway, chunks, text_of, until, worker_stats
-from tests.live.extproc.harness import Answering, Script, Worker
+from tests.live.extproc.harness import Worker
+from tests.live.extproc.upstream import Answering, Script
 from tests.live.extproc.vendor import BLOCK, ERROR, PAUSE, closing, message_start, resets_after, says, serves, text
 
 

@@ -21,7 +21,8 @@ from control_plane.extproc.facts import CLIENT_DIALECT, MODEL, PATH, PROVIDER_DI
 from control_plane.extproc.server import PROCESS
 from control_plane.pb.ext_proc_pb2 import ProcessingRequest, ProcessingResponse
 from tests.live.extproc.conftest import until, worker_stats
-from tests.live.extproc.harness import MIB, Worker, start_worker, stop_worker
+from tests.live.extproc.harness import Worker, start_worker, stop_worker
+from tests.live.extproc.upstream import MIB
 from tests.live.extproc.vendor import BLOCK, closing, message_start, text, whole_message
 
 METADATA = (
@@ -76,7 +77,7 @@ async def answer_body(call: Call, data: bytes, end: bool) -> None:
 
 async def read_body(call: Call) -> bytes:
     """The client's body until its end."""
-    whole = b""
+    whole = bytearray()
     while True:
         answer = await call.read()
         if answer.WhichOneof("response") == "response_headers":
@@ -84,7 +85,7 @@ async def read_body(call: Call) -> bytes:
         piece = answer.response_body.response.body_mutation.streamed_response
         whole += piece.body
         if piece.end_of_stream:
-            return whole
+            return bytes(whole)
 
 
 async def open_streams(worker: Worker, count: int, seconds: float = 1.0) -> None:
@@ -229,7 +230,7 @@ async def test_other_paths(worker: Worker) -> None:
 
 @pytest.mark.parametrize(("finishes", "cut"), [(True, False), (False, True)])
 async def test_sigterm_lets_open_streams_finish_for_a_while(sockets: Path, finishes: bool, cut: bool) -> None:
-    worker = await start_worker(sockets / f"drain{finishes}.sock", "--drain-seconds", "5" if finishes else "0.3")
+    worker = await start_worker(sockets / f"drain{finishes}.sock", "--drain-seconds", "5" if finishes else "1")
     try:
         async with streams(worker) as process:
             call = process(metadata=METADATA)

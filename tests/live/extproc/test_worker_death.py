@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from tests.live.extproc.conftest import Gateway, OpenGateway, text_of
-from tests.live.extproc.harness import Answering, start_worker, stop_worker
+from tests.live.extproc.harness import start_worker, stop_worker
+from tests.live.extproc.upstream import Answering
 from tests.live.extproc.vendor import serves
 
 CLIENTS = 8

@@ -7,8 +7,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from tests.live.extproc.harness import Answering, Script
-
+from tests.live.extproc.upstream import Answering, Script
 
 PAUSE = 0.2  # long enough for what was sent to have reached the client
 
@@ -19,7 +18,15 @@ def event(kind: str, **fields: Any) -> bytes:
 
 def message_start() -> bytes:
     usage = {"input_tokens": 10, "cache_read_input_tokens": 4, "output_tokens": 1}
-    message: dict[str, object] = {"id": "msg_1", "type": "message", "role": "assistant", "model": "up", "content": [], "stop_reason": None, "usage": usage}
+    message: dict[str, object] = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "up",
+        "content": [],
+        "stop_reason": None,
+        "usage": usage,
+    }
     return event("message_start", message=message)
 
 

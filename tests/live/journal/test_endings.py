@@ -6,6 +6,8 @@ import asyncio
 from typing import Any
 
 import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
 
 from control_plane.signals.journal import JournalTail
 from control_plane.signals.lines import AttemptLine, Line, RequestLine
@@ -108,6 +110,26 @@ async def test_an_ending_has_the_right_word(edge: Any, vendors: Any, script: dic
     told = [sample for sample in metrics.text().decode().splitlines() if sample.startswith("headgate_requests_total{")]
     assert len(told) == 1
     assert f'outcome="{outcome}"' in told[0]
+
+
+async def test_an_http2_client_that_resets_its_stream(edge: Any, vendors: Any, script: dict[str, bytes]) -> None:
+    await edge.start({"a": await vendors.play(script["head"], script["token"], 2.0)})
+    metrics = Metrics()
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    h2 = H2Connection(H2Configuration(header_encoding="utf-8"))
+    h2.initiate_connection()
+    h2.send_headers(1, [(":method", "POST"), (":path", "/v1/x"), (":authority", "x"), (":scheme", "http")], end_stream=True)
+    writer.write(h2.data_to_send())
+    async with asyncio.timeout(10):
+        while b"delta" not in await reader.read(65536):
+            pass
+    h2.reset_stream(1, 8)
+    writer.write(h2.data_to_send())
+    lines = await read(edge, 1, Traffic(metrics))
+    writer.close()
+    assert [line.flags for line in lines if isinstance(line, RequestLine)] == ["DR"]
+    place = {"route": "chat", "provider": "a", "target": "a/m", "lane": "passthrough"}
+    assert metrics.value("headgate_attempts_total", **place, **{"class": "cancelled"}) == 1
 
 
 async def test_a_request_that_no_route_takes_has_a_line(edge: Any, vendors: Any, script: dict[str, bytes]) -> None:

@@ -233,7 +233,7 @@ def plan(model: Model) -> Config:
     }
     action = {"timeout": "60s", "retry_policy": {**retry, **model.retry}, "inline_cluster_specifier_plugin": plugin}
     routes = [
-        {"match": {"path": p}, "route": action, "metadata": metadata(route=model.name, dialect=d, operation=o, meter=True, **model.lua)}
+        {"match": {"path": p}, "route": action, "metadata": metadata(route=model.name, dialect=d, operation=o, meter="packed", **model.lua)}
         for p, d, o in OPERATIONS
         if p in model.paths
     ]

@@ -45,7 +45,7 @@ def proxy(**change: Any) -> dict[str, Any]:
     """A row as `NodeRegistry.to_dict` makes it."""
     synced = {"state": "SYNCED", "since": None, "sent": "a", "acked": "a", "error": None, "error_at": None}
     row = {"node": "edge-7c9/az1", "cluster": "edge", "version": "envoy 1.40.0", "mode": "delta", "connected_at": 1.0, "snapshot": 184}
-    return {**row, "types": {name: synced for name in ("CDS", "EDS", "LDS", "RDS")}, **change}
+    return {**row, "types": dict.fromkeys(("CDS", "EDS", "LDS", "RDS"), synced), **change}
 
 
 async def test_proxies_as_operators_know_them(served: Get, gateway: Any) -> None:

@@ -53,6 +53,12 @@ def test_faults(body: bytes, code: str) -> None:
     assert (caught.value.status, caught.value.code) == (400, code)
 
 
+def test_a_repeated_key_is_named() -> None:
+    with pytest.raises(ClientProtocolError) as caught:
+        j.parse_object(b'{"model":"a","messages":[{"x":1,"x":2}],"model":"b"}')
+    assert caught.value.param == "model"
+
+
 def test_what_must_pass() -> None:
     assert j.parse_object(b" \r\n\t{ } \n") == {}
     assert j.parse_object(nested(64))

@@ -101,7 +101,8 @@ def test_openai_fields_without_a_place_are_named() -> None:
         messages=[{"role": "user", "name": "bob", "content": [{"type": "text", "text": "x", "mood": 1}]}],
     )
     assert set(request.unmapped) == {"logit_bias", "service_tier", "messages.0.name", "messages.0.content.0.mood"}
-    assert set(request.features) == {"web_search_options", "modalities", "tools.0"}
+    assert set(request.features) == {"web_search_options", "modalities"}
+    assert request.foreign_tools == (canon.ForeignTool("openai-chat", "tools.0", {"type": "custom", "custom": {"name": "c"}}),)
     assert request.raw is not None
     assert request.raw["logit_bias"] == {"1": 2}
 
@@ -180,7 +181,8 @@ def test_anthropic_server_tools_are_features() -> None:
     request = anthropic(
         tools=[{"type": "web_search_20250305", "name": "web_search"}, {"name": "f", "input_schema": {}}], container="c", speed="fast"
     )
-    assert request.features == ("container", "tools.0")
+    assert request.features == ("container",)
+    assert [tool.path for tool in request.foreign_tools] == ["tools.0"]
     assert request.unmapped == ("speed",)
     assert [tool.name for tool in request.tools] == ["f"]
 

@@ -452,6 +452,20 @@ def test_an_edited_request_is_written_from_its_meaning(bench: Any) -> None:
     assert body == {"model": "up", "messages": [USER], "temperature": 0.5, "max_completion_tokens": 3}
 
 
+def test_an_edited_request_keeps_what_only_its_own_dialect_knows(bench: Any) -> None:
+    asked = openai(web_search_options={"x": 1}, logit_bias={"1": 1}, tools=[FUNCTION, {"type": "custom", "custom": {"name": "c"}}])
+    request = bench.openai.read_request(json.dumps(asked).encode()).edited(model="other").edited(user="u")
+    made = bench.openai.write_request(request, bench.target("up"))
+    assert json.loads(made.body) == {**asked, "model": "up", "user": "u"}
+    assert made.dropped == ()
+    with pytest.raises(canon.Unfit, match="web_search_options"):
+        bench.anthropic.write_request(request, bench.target("up"))
+    asked = anthropic(container="c", speed="fast", tools=[{"type": "web_search_20250305", "name": "web_search"}])
+    made = bench.anthropic.write_request(bench.anthropic.read_request(json.dumps(asked).encode()).edited(), bench.target("up"))
+    body = json.loads(made.body)
+    assert (body["container"], body["speed"], body["tools"], made.dropped) == ("c", "fast", asked["tools"], ())
+
+
 def test_anthropic_requests_carry_the_version_header(bench: Any) -> None:
     request = bench.openai.read_request(json.dumps(openai()).encode())
     assert bench.anthropic.write_request(request, bench.target()).headers == (("anthropic-version", "2023-06-01"),)

@@ -85,13 +85,12 @@ class Attempt:
                 whole = answer.response_headers.response.body_mutation.body + whole
         return whole
 
-    @property
     def ended(self) -> bool:
         """Whether the last answer ends the client's stream."""
         last = self.answers[-1]
         if last.WhichOneof("response") == "response_body":
             return bool(last.response_body.response.body_mutation.streamed_response.end_of_stream)
-        return last.WhichOneof("response") == "response_trailers"
+        return bool(last.WhichOneof("response") == "response_trailers")
 
     @property
     def metered(self) -> dict[str, object] | None:

@@ -25,7 +25,7 @@ def test_stream_is_held_until_its_first_content(streaming: Attempt) -> None:
     assert kinds(streaming.body("xt hello\n")) == ["response_headers", "response_body"]
     assert streaming.client_head == OK
     assert streaming.client_body == b"[hello]"
-    assert not streaming.ended
+    assert not streaming.ended()
 
 
 def test_head_is_answered_once_and_without_content_length(streaming: Attempt) -> None:
@@ -75,7 +75,7 @@ def test_failure_before_content_becomes_a_status_the_router_retries(streaming: A
     assert streaming.body("text late\nend\n", end=False) == []
     streaming.body("", end=True)
     assert json.loads(streaming.client_body)["kind"] == failure
-    assert streaming.ended
+    assert streaming.ended()
     assert streaming.metered is None
 
 
@@ -93,7 +93,7 @@ def test_cut_before_content_fails_over(streaming: Attempt, said: str) -> None:
     head = streaming.client_head
     assert head is not None
     assert (head[":status"], head["x-headgate-failure"]) == ("503", "unreadable")
-    assert streaming.ended
+    assert streaming.ended()
     assert streaming.tally.unreadable == 1
 
 
@@ -134,7 +134,7 @@ def test_break_after_content_ends_with_the_dialects_error_event(streaming: Attem
     assert streaming.body("text c\n") == []
     streaming.body("", end=True)
     assert b"[done]" not in streaming.client_body
-    assert streaming.ended
+    assert streaming.ended()
     assert streaming.metered == {
         "usage": {"input": 3, "output": 1},
         "finish": None,
@@ -149,17 +149,17 @@ def test_cut_after_content_is_never_a_clean_end(streaming: Attempt, piece: str) 
     streaming.body("text a\n")
     streaming.body(piece, end=True)
     assert streaming.client_body == b"[a][failed provider_answer_unreadable]"
-    assert streaming.ended
+    assert streaming.ended()
 
 
 def test_whole_stream(streaming: Attempt) -> None:
     streaming.body("start a\ntext a\n")
     streaming.body("usage 3 5\nstop because\nend\n")
     assert streaming.client_body == b"[a][done]"
-    assert not streaming.ended
+    assert not streaming.ended()
     streaming.body("", end=True)
     assert streaming.client_body == b"[a][done]"
-    assert streaming.ended
+    assert streaming.ended()
     assert streaming.metered == {
         "usage": {"input": 3, "output": 5},
         "finish": "because",
@@ -174,7 +174,7 @@ def test_what_follows_the_end_is_ignored(streaming: Attempt) -> None:
     streaming.body("text a\nend\ntext b\n")
     streaming.body("garbage\n", end=True)
     assert streaming.client_body == b"[a][done]"
-    assert streaming.ended
+    assert streaming.ended()
 
 
 def test_stream_that_trailers_end(streaming: Attempt) -> None:
@@ -208,7 +208,7 @@ def test_pieces_of_every_length_survive(streaming: Attempt, size: int, end: bool
     text = "x" * size
     streaming.body(f"text {text}\n" + ("end\n" if end else ""), end=end)
     assert streaming.client_body == f"[{text}]".encode() + (b"[done]" if end else b"")
-    assert streaming.ended is end
+    assert streaming.ended() is end
 
 
 # --------------------------------------------------------------------------------------------------------------------- usage
@@ -242,7 +242,7 @@ def test_whole_answer_is_written_at_its_end(whole: Attempt) -> None:
     assert kinds(whole.body("", end=True)) == ["response_headers", "response_body"]
     assert whole.client_head == {"content-type": "application/out", "x-headgate-lane": "translation"}
     assert whole.client_body == b"hello+world"
-    assert whole.ended
+    assert whole.ended()
     assert whole.metered is not None
     assert whole.metered["complete"] is True
 
@@ -254,7 +254,7 @@ def test_whole_answer_that_breaks_fails_over_whatever_came_before(whole: Attempt
     assert head is not None
     assert "x-headgate-failure" in head
     assert b"hello" not in whole.client_body
-    assert whole.ended
+    assert whole.ended()
 
 
 def test_whole_answer_over_the_limit_fails_over(whole: Attempt, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +280,7 @@ def test_provider_error_is_written_in_the_clients_dialect(attempt: Attempt) -> N
         "retry-after": "3",
     }
     assert json.loads(attempt.client_body) == {"kind": "rate_limited", "code": "provider_said_no", "param": None}
-    assert attempt.ended
+    assert attempt.ended()
     assert attempt.tally.provider_errors == 1
 
 
@@ -308,10 +308,10 @@ def test_huge_provider_error_is_judged_by_its_beginning(attempt: Attempt) -> Non
     attempt.head(500)
     attempt.body("x" * module.ERROR_BYTES)
     assert attempt.client_head is not None
-    assert not attempt.ended
+    assert not attempt.ended()
     attempt.body("x" * 1000)
     attempt.body("", end=True)
-    assert attempt.ended
+    assert attempt.ended()
     assert json.loads(attempt.client_body)["kind"] == "transient"
 
 

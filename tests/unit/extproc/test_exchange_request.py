@@ -104,7 +104,7 @@ def test_request_the_target_cannot_serve_goes_out_harmless_and_fails_over(attemp
     assert attempt.client_body == b""
     attempt.body("", end=True)
     assert json.loads(attempt.client_body)["code"] == code
-    assert attempt.ended
+    assert attempt.ended()
     assert attempt.metered is None
     assert attempt.tally.declined == 1
 

@@ -35,7 +35,7 @@ def test_series_of_one_metric_are_bounded() -> None:
     samples = [sample for family in metrics.registry.collect() for sample in family.samples]
     assert len(samples) <= 21
     assert sum(sample.value for sample in samples) == 5000
-    assert len(counter._series._children) <= 20
+    assert len(counter._series._by_raw) <= 20
 
 
 def test_no_value_breaks_the_exposition() -> None:
