@@ -8,7 +8,7 @@ import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from control_plane.admin.api import create_app
 from control_plane.admin.server import access_for, bind_tcp, read_token, serving
@@ -38,7 +38,10 @@ from control_plane.xds.translate.settings import EdgeSettings
 
 log = logging.getLogger(__name__)
 
-ACK_PATIENCE_S = 0.1
+MIN_DRAIN_S: Final = 60.0
+"""What left the plans stays for running requests, which may still retry on it: two attempts of the usual first-token timer."""
+
+ACK_PATIENCE_S: Final = 0.1
 """Envoy withholds the ACK of a type while clusters warm; a weight flip shall not wait for it longer than this."""
 
 
@@ -68,7 +71,12 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         nodes,
         validate=Preflight(find_envoy()) if settings.preflight else None,
         lkg_path=settings.state / "last-known-good",
-        options=PublishOptions(provided=frozenset({(CDS, XDS_CLUSTER)}), max_vanishing=settings.max_vanishing),
+        options=PublishOptions(
+            provided=frozenset({(CDS, XDS_CLUSTER)}),
+            max_vanishing=settings.max_vanishing,
+            min_drain_s=MIN_DRAIN_S,
+            max_drain_s=2 * MIN_DRAIN_S,
+        ),
         clock=clock,
     )
     configurator = Configurator(publisher=publisher, settings=settings.edge, state=settings.state)
@@ -83,7 +91,9 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     )
     token = read_token(settings.admin_token_file) if settings.admin_token_file else None
     access = access_for(settings.admin[0], token)
-    ads = AdsServer(feed, nodes, AdsOptions(ack_patience_s=ACK_PATIENCE_S), clock, services=[AccessLogService(traffic.consume, metrics).add_to])
+    ads = AdsServer(
+        feed, nodes, AdsOptions(ack_patience_s=ACK_PATIENCE_S), clock, services=[AccessLogService(traffic.consume, metrics).add_to]
+    )
     XdsMetrics(metrics, nodes)
     _restore(settings, publisher)
     await ads.start(*(f"unix:{a}" if a.startswith("/") else a for a in settings.xds))

@@ -43,7 +43,7 @@ _MODEL_FAULT: Final = frozenset({"tool_use_failed", "json_validate_failed", "out
 
 def classify(status: int, code: str | None, message: str) -> FailureClass:
     """The class of an error by its HTTP status, its code or type, and its words."""
-    words = f"{code or ''} {message}"
+    words = f"{code or ''} {message[: 4 * MESSAGE_LIMIT_CHARS]}"
     if code in _MODEL_FAULT:
         return "transient"
     if status in (401, 403):

@@ -89,6 +89,7 @@ _FLAGS: Final = (
     ("RLSE", AttemptClass.LOCAL),
     ("UAEX", AttemptClass.LOCAL),
     ("OM", AttemptClass.LOCAL),
+    ("DO", AttemptClass.LOCAL),
     ("NC", AttemptClass.LOCAL),
     ("NFCF", AttemptClass.LOCAL),
     ("DI", AttemptClass.LOCAL),
@@ -150,7 +151,7 @@ def by_flags(flags: frozenset[str]) -> AttemptClass | None:
     """The class that Envoy's flags tell; None when they tell nothing."""
     if not flags:
         return None
-    if "DC" in flags or "DPE" in flags or "DRR" in flags:
+    if "DC" in flags or "DPE" in flags or "DR" in flags:
         return AttemptClass.CANCELLED
     return next((found for flag, found in _FLAGS if flag in flags), None)
 

@@ -106,7 +106,7 @@ class JournalTail:
         return reader.inode() if reader is not None else None
 
     async def close(self) -> None:
-        """Keep the offset of what was consumed, close the files and end the iteration. The batch that was handed out last is not consumed."""
+        """Keep the offset of what was consumed, close the files, end the iteration. The batch handed out last is not consumed."""
         self._closed = True
         await self._save()
         for reader in self._readers.values():

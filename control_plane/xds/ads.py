@@ -55,6 +55,10 @@ class AdsOptions:
     """A reconnecting node lists every resource it has; gRPC's own 4 MiB would refuse a large one."""
 
 
+class _StuckPeer(Exception):
+    """The node did not take a response in time."""
+
+
 class TokenBucket:
     """At most `burst` at once and `rate_per_s` in the long run."""
 
@@ -141,6 +145,10 @@ class AdsServer:
                 await self._serve(stream, mode, context)
             except PeerError as error:
                 await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            except _StuckPeer:
+                # gRPC sends this only once the node reads again; the state is gone already, and pings find dead connections.
+                with contextlib.suppress(grpc.aio.InternalError):
+                    await _abort(context, grpc.StatusCode.DEADLINE_EXCEEDED, "the node does not read")
 
         # Responses are bytes already; the stubs only know handlers of the synchronous server.
         return grpc.stream_stream_rpc_method_handler(cast(Any, handle), request_deserializer=request.FromString, response_serializer=None)
@@ -209,8 +217,8 @@ class AdsServer:
                     async with asyncio.timeout(self._options.send_timeout_s):
                         await context.write(push.payload)
                 except TimeoutError:
-                    _log.warning("node %s has not read for %s s: closing its stream", row.node_id, self._options.send_timeout_s)
-                    await _abort(context, grpc.StatusCode.DEADLINE_EXCEEDED, "the node does not read")
+                    _log.warning("node %s has not read for %g s: closing its stream", row.node_id, self._options.send_timeout_s)
+                    raise _StuckPeer from None
                 self._nodes.sent(row, push)
                 continue
             self._nodes.looked(row)

@@ -119,7 +119,7 @@ class StreamWriter:
         self._waiting: dict[int, tuple[ToolCallStart, list[str]]] = {}
 
     def emit(self, event: Event) -> bytes:
-        if self._done or getattr(event, "choice", 0):  # this dialect has one choice, and its clients cannot ask for more
+        if self._done or getattr(event, "choice", False):  # this dialect has one choice, and its clients cannot ask for more
             return b""
         kind = type(event)
         if kind is TextDelta:

@@ -6,7 +6,8 @@ stream options and what `options` say change. Options known beside those of `qui
   `stream_usage`: false when the provider refuses `stream_options`;
   `replay_reasoning`: name of the message field that takes back unsigned reasoning ("reasoning_content"); default: left out;
   `tool_result_images`: true when tool messages may hold images; default: they follow in a user message;
-  `developer_role`: true to write system prompts as role developer.
+  `developer_role`: true to write system prompts as role developer;
+  `top_k`: true when the provider takes `top_k`.
 """
 
 from __future__ import annotations

@@ -113,7 +113,10 @@ def _kind(reply: Reply) -> list[AccessLogFilter]:
     if not reply.from_status:
         return filters
     value = RuntimeUInt32(default_value=reply.from_status, runtime_key=f"headgate.local_reply.{reply.from_status}")
-    return [*filters, AccessLogFilter(status_code_filter=StatusCodeFilter(comparison=ComparisonFilter(op=ComparisonFilterOp.EQ, value=value)))]
+    return [
+        *filters,
+        AccessLogFilter(status_code_filter=StatusCodeFilter(comparison=ComparisonFilter(op=ComparisonFilterOp.EQ, value=value))),
+    ]
 
 
 def _all(filters: list[AccessLogFilter]) -> AccessLogFilter:

@@ -103,7 +103,9 @@ def test_wrong_method(rig: Rig, path: str) -> None:
     assert "POST" in text_of(path, answer)
 
 
-@pytest.mark.parametrize("path", ["/v1/nothing", "/", "/v1/messages/nothing", "/v1/chat/completions/extra", "/admin", "/config_dump", "/stats"])
+@pytest.mark.parametrize(
+    "path", ["/v1/nothing", "/", "/v1/messages/nothing", "/v1/chat/completions/extra", "/admin", "/config_dump", "/stats"]
+)
 def test_unknown_paths(rig: Rig, path: str) -> None:
     status, answer, _ = call(rig, "POST", path, b"{}")
     assert status == 404
@@ -126,15 +128,31 @@ def test_internal_headers_of_clients_have_no_effect(rig: Rig) -> None:
         assert headers["x-headgate-target"] == "openai/gpt-5"
     seen = rig.vendors["openai"].requests[-1]
     assert not [name for name in seen.headers if name.lower().startswith("x-headgate")]
-    status, answer, _ = call(rig, "POST", "/v1/chat/completions", body, x_headgate_model_="x", **{"x_headgate_model": "claude-sonnet"})
-    assert status in (200, 400)
 
 
 def test_client_credentials_never_reach_a_vendor(rig: Rig) -> None:
-    for path, model, vendor in (("/v1/chat/completions", "gpt", "openai"), ("/v1/messages", "gpt", "openai"), ("/v1/chat/completions", "claude-sonnet", "anthropic")):
-        body = json.dumps({"model": model, "max_tokens": 50, "messages": MESSAGES}).encode() if "messages" in path else json.dumps({"model": model, "messages": MESSAGES}).encode()
+    for path, model, vendor in (
+        ("/v1/chat/completions", "gpt", "openai"),
+        ("/v1/messages", "gpt", "openai"),
+        ("/v1/chat/completions", "claude-sonnet", "anthropic"),
+    ):
+        body = (
+            json.dumps({"model": model, "max_tokens": 50, "messages": MESSAGES}).encode()
+            if "messages" in path
+            else json.dumps({"model": model, "messages": MESSAGES}).encode()
+        )
         rig.heal()
-        status, answer, _ = call(rig, "POST", path, body, authorization="Bearer client-secret", x_api_key="client-secret", api_key="client-secret", cookie="a=client-secret", x_goog_api_key="client-secret")
+        status, answer, _ = call(
+            rig,
+            "POST",
+            path,
+            body,
+            authorization="Bearer client-secret",
+            x_api_key="client-secret",
+            api_key="client-secret",
+            cookie="a=client-secret",
+            x_goog_api_key="client-secret",
+        )
         assert status == 200, answer
         (seen,) = rig.vendors[vendor].requests
         assert seen.key == "key-0"

@@ -33,7 +33,9 @@ def big(path: str, model: str, size: int) -> tuple[str, bytes]:
         {"role": "assistant", "content": "noted"},
         {"role": "user", "content": "hello"},
     ]
-    return path, json.dumps({"max_tokens": 300, "messages": turns, "model": model} if "messages" in path else {"messages": turns, "model": model}).encode()
+    return path, json.dumps(
+        {"max_tokens": 300, "messages": turns, "model": model} if "messages" in path else {"messages": turns, "model": model}
+    ).encode()
 
 
 def envoy_pid(rig: Rig) -> int | None:
@@ -42,7 +44,9 @@ def envoy_pid(rig: Rig) -> int | None:
 
 @pytest.mark.parametrize("megabytes", [2, 20])
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
-@pytest.mark.parametrize("fault", [{"mode": "status", "status": 503}, {"mode": "unconnectable"}, {"mode": "reset"}], ids=lambda f: f["mode"])
+@pytest.mark.parametrize(
+    "fault", [{"mode": "status", "status": 503}, {"mode": "unconnectable"}, {"mode": "reset"}], ids=lambda f: f["mode"]
+)
 def test_large_bodies_fail_over_whole(rig: Rig, fault: dict[str, Any], path: str, megabytes: int) -> None:
     pid = envoy_pid(rig)
     name = "openai-first" if path.endswith("completions") else "anthropic-first"
@@ -67,7 +71,8 @@ def test_a_large_body_reaches_a_passthrough_vendor_unchanged(rig: Rig) -> None:
 
 def test_over_the_limit_is_a_413_in_the_clients_dialect(rig: Rig) -> None:
     for path, sign in (("/v1/chat/completions", b'"code":"request_too_large"'), ("/v1/messages", b'"type":"request_too_large"')):
-        (answer,) = rig.loop.run(load.run(rig.url, 1, 1, lambda _, p=path: big(p, "openai-first", 40 * MB)))
+        request = big(path, "openai-first", 40 * MB)
+        (answer,) = rig.loop.run(load.run(rig.url, 1, 1, lambda _, request=request: request))  # type: ignore[misc]
         assert answer.status == 413
         assert sign in answer.body
 
@@ -99,12 +104,20 @@ def test_no_secret_is_ever_shown(rig: Rig) -> None:
     import subprocess
 
     rig.loop.run(
-        load.run(rig.url, 4, 1, lambda i: (load.chat if i % 2 else load.messages)("openai-first"), headers={"authorization": "Bearer client-canary-99"})
+        load.run(
+            rig.url,
+            4,
+            1,
+            lambda i: (load.chat if i % 2 else load.messages)("openai-first"),
+            headers={"authorization": "Bearer client-canary-99"},
+        )
     )
     sent = rig.vendors["openai"].requests[-1]
     assert sent.key == "key-0", "the provider's own key must have been used"
     dumps = [
-        subprocess.run(["curl", "-s", "--unix-socket", rig.gateway.places.envoy_admin, f"http://x/{what}"], capture_output=True, check=True).stdout
+        subprocess.run(
+            ["curl", "-s", "--unix-socket", rig.gateway.places.envoy_admin, f"http://x/{what}"], capture_output=True, check=True
+        ).stdout
         for what in ("config_dump?include_eds", "stats", "clusters")
     ]
     files = [p.read_bytes() for p in rig.gateway.places.state.rglob("*") if p.is_file()]

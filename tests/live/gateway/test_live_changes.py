@@ -30,7 +30,9 @@ def test_weight_edits_under_streaming_load(rig: Rig) -> None:
     assert len(answers) > EDITS
     ordered = sorted(took)
     p99 = ordered[max(0, round(len(ordered) * 0.99) - 1)]
-    print(f"edit -> first request on the new weights: p50 {statistics.median(took) * 1e3:.0f} ms, p99 {p99 * 1e3:.0f} ms, {len(took)} edits")
+    print(
+        f"edit -> first request on the new weights: p50 {statistics.median(took) * 1e3:.0f} ms, p99 {p99 * 1e3:.0f} ms, {len(took)} edits"
+    )
     assert statistics.median(took) <= 0.25
     assert p99 <= 1.0  # 250 ms on a machine of its own; the suite shares its two cores
 
@@ -67,7 +69,7 @@ async def _edit_under_load(rig: Rig) -> tuple[list[float], list[load.Answer]]:
             assert time.monotonic() - began < 10, f"edit {number} never took effect: {rig.lines[-3:]}"
         took.append(time.monotonic() - began)
         if took[-1] > 0.4:
-            print(number, took[-1], began, time.time(), *rig.lines[-4:], sep='\n  ')
+            print(number, took[-1], began, time.time(), *rig.lines[-4:], sep="\n  ")
     stop.set()
     await asyncio.gather(*streams)
     client.close()

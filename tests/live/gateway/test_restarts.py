@@ -40,7 +40,9 @@ def back(rig: Rig, part: str, old: int, within_s: float) -> bool:
 def test_serving_goes_on_without_the_control_plane(rig: Rig) -> None:
     old = kill(rig, "control-plane")
     answers = rig.loop.run(
-        load.run(rig.url, 300, 10, lambda i: (load.chat if i % 2 else load.messages)("native" if i % 3 else "translated", stream=i % 4 == 0))
+        load.run(
+            rig.url, 300, 10, lambda i: (load.chat if i % 2 else load.messages)("native" if i % 3 else "translated", stream=i % 4 == 0)
+        )
     )
     assert not [problem for a in answers if (problem := load.served(a))]
     assert back(rig, "control-plane", old, 5)

@@ -43,12 +43,54 @@ def run(*command: str, cwd: Path) -> None:
 
 def certificates(folder: Path) -> None:
     """A CA, and a certificate for each name; the one called expired ended yesterday."""
-    run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-days", "30", "-subj", "/CN=test ca", cwd=folder)
+    run(
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        "ca.key",
+        "-out",
+        "ca.pem",
+        "-days",
+        "30",
+        "-subj",
+        "/CN=test ca",
+        cwd=folder,
+    )
     for name, host in (("good", "good.localhost"), ("wrong", "another.localhost"), ("expired", "expired.localhost")):
-        run("openssl", "req", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={host}", cwd=folder)
+        run(
+            "openssl",
+            "req",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            f"{name}.key",
+            "-out",
+            f"{name}.csr",
+            "-subj",
+            f"/CN={host}",
+            cwd=folder,
+        )
         (folder / f"{name}.ext").write_text(f"subjectAltName=DNS:{host}\n")
         days = "-1" if name == "expired" else "30"
-        sign = ["openssl", "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-out", f"{name}.pem"]
+        sign = [
+            "openssl",
+            "x509",
+            "-req",
+            "-in",
+            f"{name}.csr",
+            "-CA",
+            "ca.pem",
+            "-CAkey",
+            "ca.key",
+            "-CAcreateserial",
+            "-out",
+            f"{name}.pem",
+        ]
         run(*sign, "-days", days, "-extfile", f"{name}.ext", cwd=folder)
 
 
@@ -62,7 +104,9 @@ def server(folder: Path, name: str, seen: list[str | None]) -> ssl.SSLContext:
 async def test_names_are_verified_and_failures_fail_over(tmp_path: Path) -> None:
     certificates(tmp_path)
     names: list[str | None] = []
-    vendors = {n: Simulator("openai", name=n, models=["m"], keys=["k-tls"], tls=server(tmp_path, n, names)) for n in ("good", "wrong", "expired")}
+    vendors = {
+        n: Simulator("openai", name=n, models=["m"], keys=["k-tls"], tls=server(tmp_path, n, names)) for n in ("good", "wrong", "expired")
+    }
     for vendor in vendors.values():
         await vendor.__aenter__()
     try:

@@ -53,10 +53,10 @@ OPENAI = [said('he said "usage": {"prompt_tokens": 999} and [DONE] "error"'), sa
 
 ANTHROPIC = [
     b'event: message_start\ndata: {"type":"message_start","message":{"id":"m","content":[],"usage":'
-     b'{"input_tokens":10,"cache_creation_input_tokens":5,"cache_read_input_tokens":7,"output_tokens":1}}}\n\n',
+    b'{"input_tokens":10,"cache_creation_input_tokens":5,"cache_read_input_tokens":7,"output_tokens":1}}}\n\n',
     b'event: ping\ndata: {"type": "ping"}\n\n',
     b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
-     b'"delta":{"type":"text_delta","text":"message_stop \\"error\\""}}\n\n',
+    b'"delta":{"type":"text_delta","text":"message_stop \\"error\\""}}\n\n',
     b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"tool_use"},"usage":{"output_tokens":42}}\n\n',
     b'event: message_stop\ndata: {"type":"message_stop"}\n\n',
 ]

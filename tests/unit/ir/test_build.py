@@ -41,7 +41,7 @@ def targets(route: Route, dialect: str, operation: str = "chat") -> list[list[st
     return [[c.use.target for c in group] for group in entry.groups]
 
 
-TWO = 'spec: {models: [m], plan: [{targets: [{provider: openai, model: a}]}, {targets: [{provider: anthropic, model: b}]}]}'
+TWO = "spec: {models: [m], plan: [{targets: [{provider: openai, model: a}]}, {targets: [{provider: anthropic, model: b}]}]}"
 
 
 def test_the_lane_follows_the_dialects(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_operations_that_cannot_be_translated_use_only_targets_that_offer_them(t
 def test_one_shared_name_is_written_at_the_edge_and_different_ones_at_the_targets(tmp_path: Path) -> None:
     (route,) = gateway(tmp_path, TWO).routes
     assert {e.rename for e in route.entries if e.dialect == "openai-chat"} == {"a"}
-    both = 'spec: {models: [m], dialects: [openai-chat], plan: [{targets: [{provider: openai, model: a}, {provider: local, model: b}]}]}'
+    both = "spec: {models: [m], dialects: [openai-chat], plan: [{targets: [{provider: openai, model: a}, {provider: local, model: b}]}]}"
     (route,) = gateway(tmp_path, both).routes
     assert [(e.rename, [c.use.rename for g in e.groups for c in g]) for e in route.entries] == [(None, [True, True])] * 2
 

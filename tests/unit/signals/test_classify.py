@@ -43,6 +43,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
     "total timer": (FAILED, {"flags": "UT", "details": "response_timeout", "complete": False}, "timeout", "cut"),
     "client left before headers": ({**FAILED, "status": 0}, {"status": 0, "flags": "DC"}, "cancelled", "cancelled"),
     "client left in the stream": (FAILED, {"flags": "DC", "complete": False}, "cancelled", "cancelled"),
+    "HTTP/2 client reset its stream": (FAILED, {"flags": "DR", "complete": False}, "cancelled", "cancelled"),
     "a filter of the target answered": ({**FAILED, "status": 0}, {"status": 500, "details": "lua_response"}, "local", "failed"),
     "no terminal event": ({}, {"complete": False, "finish": None}, "cut", "cut"),
     "error inside a 200": ({}, {"stream_error": "overloaded_error", "complete": False}, "transient", "cut"),

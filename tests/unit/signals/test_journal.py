@@ -104,6 +104,24 @@ def _as_dict(kept: offset.Offset | None) -> dict[str, Any]:
     return {name: getattr(kept, name) for name in kept.__struct_fields__}
 
 
+async def test_closing_ends_the_iteration(journal: Any, metrics: Metrics) -> None:
+    journal.write(1)
+    tail = tail_of(journal, metrics)
+    batches = 0
+
+    async def consume() -> None:
+        nonlocal batches
+        async for _ in tail:
+            batches += 1
+
+    consuming = asyncio.create_task(consume())
+    while metrics.value("headgate_journal_lag_seconds") != 0 or not batches:
+        await asyncio.sleep(0.001)
+    await tail.close()
+    await asyncio.wait_for(consuming, 5)
+    assert batches == 1
+
+
 async def test_a_directory_is_one_journal_per_envoy_and_none_starves(tmp_path: Path, journal: Any, metrics: Metrics) -> None:
     folder = tmp_path / "envoys"
     folder.mkdir()
