@@ -1,13 +1,11 @@
-"""The transport: an ASGI application for HTTP/2, with gRPC framed by hand.
-
-A gRPC stream is one HTTP/2 request. Envoy half-closes a finished or abandoned one, or resets it (`http.disconnect`): both are the
-end of the attempt, and whether it had been answered is what tells a client that left.
-The response head goes out with the first answer and not before: until then Envoy may replay the stream on another worker.
-ASGI has no trailers, so a stream never ends with a gRPC status after it began; Envoy does not need one.
+"""The translator's service: gRPC streams, one an attempt, and two plain answers, on HTTP/2 connections.
 
     POST /envoy.service.ext_proc.v3.ExternalProcessor/Process   one attempt
     GET /healthz                                                200, or 503 while draining (Envoy's health checker)
     GET /stats                                                  the tally as JSON
+
+The response head of an attempt goes out with the first answer and not before: until then Envoy may replay the stream on another
+worker. Envoy half-closes a stream that it is done with, or resets it: both are the end of the attempt.
 """
 
 from __future__ import annotations
@@ -15,9 +13,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from itertools import count
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from google.protobuf.message import DecodeError
@@ -25,6 +22,7 @@ from google.protobuf.message import DecodeError
 from control_plane.extproc.exchange import Exchange, Misconfigured
 from control_plane.extproc.facts import FactsReader
 from control_plane.extproc.frames import FrameError, FrameReader, framed
+from control_plane.extproc.http2 import Call, Connection, Header, HeaderBlocks, Stream, encoded
 from control_plane.extproc.tally import Tally
 from control_plane.kit.errors import ProtocolError, SpecError
 from control_plane.pb.ext_proc_pb2 import ProcessingRequest
@@ -33,14 +31,11 @@ log = logging.getLogger(__name__)
 
 PROCESS: Final = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-_GRPC_TYPE: Final = (b"content-type", b"application/grpc")
-_START: Final = {"type": "http.response.start", "status": 200, "headers": [_GRPC_TYPE]}
-_END: Final = {"type": "http.response.body", "body": b"", "more_body": False}
-_INTERNAL: Final = b"13"
-_OK: Final = b"0"
+_GRPC_HEAD: Final = [(b":status", b"200"), (b"content-type", b"application/grpc")]
+_HEAD: Final = encoded(_GRPC_HEAD)
+_OK: Final = encoded([(b"grpc-status", b"0")])
+_NOTHING_SAID: Final = encoded([*_GRPC_HEAD, (b"grpc-status", b"0")])  # gRPC's "trailers only"
+_INTERNAL: Final = 13
 
 
 class ProcessIds:
@@ -58,64 +53,31 @@ class ProcessIds:
 
 
 class Translator:
-    """The ASGI application. `draining` makes the health answer 503, so that Envoy sends new attempts to other workers."""
+    """Makes connections. `draining` makes the health answer 503, so that Envoy sends new attempts to other workers."""
 
     def __init__(self, facts: FactsReader) -> None:
         self._facts = facts
         self._ids = ProcessIds()
+        self._blocks = HeaderBlocks()
+        self.connections: set[Connection] = set()
         self.tally = Tally()
         self.draining = False
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        path = scope["path"]
+    def connection(self) -> Connection:
+        return Connection(self.opened, self._blocks, self.connections)
+
+    def opened(self, headers: list[Header], stream: Stream) -> Call:
+        metadata = {name.decode("latin-1"): value.decode("utf-8", "replace") for name, value in headers}
+        path = metadata.get(":path", "")
         if path == PROCESS:
-            await self._stream(scope["headers"], receive, send)
-        elif path == "/healthz":
-            await _plain(send, 503 if self.draining else 200, b"draining" if self.draining else b"ok")
-        elif path == "/stats":
-            await _plain(send, 200, msgspec.json.encode(self.tally.as_dict()), b"application/json")
-        else:
-            await _plain(send, 404, b"not found")
+            return Attempt(self._exchange(metadata), stream, self.tally)
+        if path == "/healthz":
+            return Plain(stream, 503 if self.draining else 200, b"draining" if self.draining else b"ok")
+        if path == "/stats":
+            return Plain(stream, 200, msgspec.json.encode(self.tally.as_dict()))
+        return Plain(stream, 404, b"not found")
 
-    async def _stream(self, headers: Iterable[tuple[bytes, bytes]], receive: Receive, send: Send) -> None:
-        tally = self.tally
-        tally.streams += 1
-        tally.open += 1
-        started = False
-        try:
-            exchange, frames = self._exchange(headers), FrameReader()
-            while True:
-                event = await receive()
-                if event["type"] != "http.request":
-                    tally.cancelled += not exchange.settled
-                    return
-                answers: list[bytes] = []
-                if body := event["body"]:
-                    for payload in frames.feed(body):
-                        answers += exchange.on_message(ProcessingRequest.FromString(payload))
-                if answers:
-                    if not started:
-                        started = True
-                        await send(_START)
-                    await send({"type": "http.response.body", "body": framed(answers), "more_body": True})
-                if not event.get("more_body", False):
-                    tally.cancelled += not exchange.settled
-                    if frames.partial:
-                        raise FrameError("the stream ended inside a message")
-                    await (send(_END) if started else _status_only(send, _OK))
-                    return
-        except (ProtocolError, DecodeError) as error:
-            tally.protocol_errors += 1
-            log.warning("closing a stream that cannot be read: %s", error)
-            if not started:  # a head without a body carries the status; a begun stream is reset by returning
-                await _status_only(send, _INTERNAL)
-        finally:
-            tally.open -= 1
-
-    def _exchange(self, headers: Iterable[tuple[bytes, bytes]]) -> Exchange | Misconfigured:
-        metadata = {name.decode("latin-1"): value.decode("utf-8", "replace") for name, value in headers if name.startswith(b"x-headgate-")}
+    def _exchange(self, metadata: dict[str, str]) -> Exchange | Misconfigured:
         try:
             return Exchange(self._facts.read(metadata), self._ids, self.tally)
         except SpecError as error:
@@ -124,12 +86,70 @@ class Translator:
             return Misconfigured(str(error))
 
 
-async def _plain(send: Send, status: int, body: bytes, content_type: bytes = b"text/plain") -> None:
-    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", content_type)]})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+class Attempt:
+    """One gRPC stream: frames in, the exchange's answers out."""
+
+    __slots__ = ("_begun", "_exchange", "_frames", "_stream", "_tally")
+
+    def __init__(self, exchange: Exchange | Misconfigured, stream: Stream, tally: Tally) -> None:
+        self._exchange = exchange
+        self._frames = FrameReader()
+        self._stream = stream
+        self._tally = tally
+        self._begun = False
+        tally.streams += 1
+        tally.open += 1
+
+    def received(self, data: bytes) -> None:
+        answers: list[bytes] = []
+        try:
+            for payload in self._frames.feed(data):
+                answers += self._exchange.on_message(ProcessingRequest.FromString(payload))
+        except (ProtocolError, DecodeError) as error:
+            self._fail(error)
+            return
+        if answers:
+            if not self._begun:
+                self._begun = True
+                self._stream.head(_HEAD)
+            self._stream.send(framed(answers))
+
+    def half_closed(self) -> None:
+        if self._frames.partial:
+            self._fail(FrameError("the stream ended inside a message"))
+            return
+        self._over()
+        self._stream.end(_OK if self._begun else _NOTHING_SAID)
+
+    def reset(self) -> None:
+        self._over()
+
+    def _over(self) -> None:
+        self._tally.open -= 1
+        self._tally.cancelled += not self._exchange.settled
+
+    def _fail(self, error: Exception) -> None:
+        """The stream cannot be read any further: end it with a gRPC status."""
+        self._tally.open -= 1
+        self._tally.protocol_errors += 1
+        log.warning("closing a stream that cannot be read: %s", error)
+        status = [(b"grpc-status", str(_INTERNAL).encode()), (b"grpc-message", type(error).__name__.encode())]
+        self._stream.end(encoded(status if self._begun else [*_GRPC_HEAD, *status]))
 
 
-async def _status_only(send: Send, status: bytes) -> None:
-    """gRPC's "trailers-only" answer: the status in the head, no body."""
-    await send({"type": "http.response.start", "status": 200, "headers": [_GRPC_TYPE, (b"grpc-status", status)]})
-    await send(_END)
+class Plain:
+    """A whole answer to a request without a body."""
+
+    def __init__(self, stream: Stream, status: int, body: bytes) -> None:
+        stream.head(encoded([(b":status", str(status).encode()), (b"content-length", str(len(body)).encode())]))
+        stream.send(body)
+        stream.end(b"")
+
+    def received(self, data: bytes) -> None:
+        """Nothing that comes matters."""
+
+    def half_closed(self) -> None:
+        """The answer was given."""
+
+    def reset(self) -> None:
+        """The answer was given, or is not wanted."""

@@ -82,7 +82,7 @@ local function past_nested(s, i)
       if depth >= DEPTH_MAX then return nil, "depth" end
       opened[depth] = c
       i = i + 1
-    elseif kind == 4 and true then -- both closers follow their openers by two
+    elseif kind == 4 and opened[depth] + 2 == c then -- both closers follow their openers by two
       depth = depth - 1
       i = i + 1
     else

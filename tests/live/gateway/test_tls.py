@@ -123,7 +123,7 @@ async def test_names_are_verified_and_failures_fail_over(tmp_path: Path) -> None
             drain_s=1,
             env={"TLS_TEST_KEY": "k-tls"},
         )
-        async with GatewayProcess(options, lambda line: print(line)) as gateway:
+        async with GatewayProcess(options, print) as gateway:
             for first, attempts in (("good", 1), ("wrong", 2), ("expired", 2)):
                 (answer,) = await load.run(gateway.url, 1, 1, lambda _, first=first: load.chat(f"{first}-first"))  # type: ignore[misc]
                 assert load.served(answer) is None, first
