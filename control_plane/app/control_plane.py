@@ -57,6 +57,7 @@ class Settings:
     journal: Path | None
     envoy_admin: str | None
     admin_token_file: Path | None = None
+    admin_hosts: tuple[str, ...] = ()
     max_vanishing: float = 0.5
     preflight: bool = True
 
@@ -90,7 +91,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         part_rows=lambda: (),
     )
     token = read_token(settings.admin_token_file) if settings.admin_token_file else None
-    access = access_for(settings.admin[0], token)
+    access = access_for(settings.admin[0], token, settings.admin_hosts)
     ads = AdsServer(
         feed, nodes, AdsOptions(ack_patience_s=ACK_PATIENCE_S), clock, services=[AccessLogService(traffic.consume, metrics).add_to]
     )
@@ -110,6 +111,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             tail = await parts.enter_async_context(JournalTail(settings.journal, settings.state, metrics, clock=clock))
             # Reads the access journal; publishes metrics and windows.
             group.start(_follow_journal(tail, traffic))
+            group.start(_settle(traffic))
             if settings.envoy_admin is not None:
                 journal = settings.journal
                 rotation = Rotation(journal, _admin(settings.envoy_admin), metrics, reading=lambda: tail.reading(journal))
@@ -139,6 +141,13 @@ async def _follow_specs(settings: Settings, configurator: Configurator) -> None:
 async def _follow_journal(tail: JournalTail, traffic: Traffic) -> None:
     async for batch in tail:
         traffic.consume(batch)
+
+
+async def _settle(traffic: Traffic) -> None:
+    """Attempts are counted when their request line has come; in quiet times nothing else would count the last ones."""
+    while True:
+        await asyncio.sleep(1)
+        traffic.settle()
 
 
 def _admin(address: str) -> EnvoyAdmin:

@@ -89,7 +89,7 @@ class ControlPlaneView:
         ]
 
     def snapshot_version(self) -> str:
-        return self._feed.current.version if self._feed.current else ""
+        return str(self._feed.current.number) if self._feed.current else ""
 
     def xds_dump(self, node: str | None) -> Sequence[Row] | None:
         rows = [row for row in self._nodes.dump() if node is None or row["node"] == node]

@@ -23,6 +23,7 @@ def control_plane(
     listen: Annotated[str, typer.Option(help="Address that Envoy's listener gets.")] = "0.0.0.0:10000",
     admin: Annotated[str, typer.Option(help="Where the admin API and metrics are served.")] = "127.0.0.1:8080",
     admin_token_file: Annotated[Path | None, typer.Option(help="Bearer token for the admin API; needed beyond loopback.")] = None,
+    admin_host: Annotated[list[str] | None, typer.Option(help="Further host name the admin API may be asked by; may be repeated.")] = None,
     journal: Annotated[str, typer.Option(help="Path of the access journal that Envoy writes.")] = "",
     access_log: Annotated[str, typer.Option(help="file: Envoy writes the journal; grpc: Envoy sends it here.")] = "file",
     envoy_admin: Annotated[str | None, typer.Option(help="Envoy's admin API (socket or HOST:PORT), to rotate the journal.")] = None,
@@ -56,6 +57,7 @@ def control_plane(
         journal=Path(journal) if access_log == "file" else None,
         envoy_admin=envoy_admin,
         admin_token_file=admin_token_file,
+        admin_hosts=tuple(admin_host or ()),
         max_vanishing=max_vanishing,
         preflight=preflight,
     )

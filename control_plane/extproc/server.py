@@ -35,7 +35,7 @@ _GRPC_HEAD: Final = [(b":status", b"200"), (b"content-type", b"application/grpc"
 _HEAD: Final = encoded(_GRPC_HEAD)
 _OK: Final = encoded([(b"grpc-status", b"0")])
 _NOTHING_SAID: Final = encoded([*_GRPC_HEAD, (b"grpc-status", b"0")])  # gRPC's "trailers only"
-_INTERNAL: Final = 13
+_INTERNAL: Final = b"13"
 
 
 class ProcessIds:
@@ -89,7 +89,7 @@ class Translator:
 class Attempt:
     """One gRPC stream: frames in, the exchange's answers out."""
 
-    __slots__ = ("_begun", "_exchange", "_frames", "_stream", "_tally")
+    __slots__ = ("_begun", "_exchange", "_frames", "_over", "_stream", "_tally")
 
     def __init__(self, exchange: Exchange | Misconfigured, stream: Stream, tally: Tally) -> None:
         self._exchange = exchange
@@ -97,15 +97,23 @@ class Attempt:
         self._stream = stream
         self._tally = tally
         self._begun = False
+        self._over = False
         tally.streams += 1
         tally.open += 1
 
     def received(self, data: bytes) -> None:
+        if self._over:
+            return
         answers: list[bytes] = []
         try:
             for payload in self._frames.feed(data):
                 answers += self._exchange.on_message(ProcessingRequest.FromString(payload))
         except (ProtocolError, DecodeError) as error:
+            self._fail(error)
+            return
+        except Exception as error:
+            self._tally.faults += 1
+            log.exception("an attempt failed")
             self._fail(error)
             return
         if answers:
@@ -115,25 +123,30 @@ class Attempt:
             self._stream.send(framed(answers))
 
     def half_closed(self) -> None:
+        if self._over:
+            return
         if self._frames.partial:
             self._fail(FrameError("the stream ended inside a message"))
             return
-        self._over()
+        self._close()
         self._stream.end(_OK if self._begun else _NOTHING_SAID)
 
     def reset(self) -> None:
-        self._over()
+        if not self._over:
+            self._close()
 
-    def _over(self) -> None:
+    def _close(self) -> None:
+        self._over = True
         self._tally.open -= 1
         self._tally.cancelled += not self._exchange.settled
 
     def _fail(self, error: Exception) -> None:
         """The stream cannot be read any further: end it with a gRPC status."""
+        self._over = True
         self._tally.open -= 1
         self._tally.protocol_errors += 1
         log.warning("closing a stream that cannot be read: %s", error)
-        status = [(b"grpc-status", str(_INTERNAL).encode()), (b"grpc-message", type(error).__name__.encode())]
+        status = [(b"grpc-status", _INTERNAL), (b"grpc-message", type(error).__name__.encode())]
         self._stream.end(encoded(status if self._begun else [*_GRPC_HEAD, *status]))
 
 
@@ -143,13 +156,13 @@ class Plain:
     def __init__(self, stream: Stream, status: int, body: bytes) -> None:
         stream.head(encoded([(b":status", str(status).encode()), (b"content-length", str(len(body)).encode())]))
         stream.send(body)
-        stream.end(b"")
+        self._stream = stream
 
     def received(self, data: bytes) -> None:
         """Nothing that comes matters."""
 
     def half_closed(self) -> None:
-        """The answer was given."""
+        self._stream.end()
 
     def reset(self) -> None:
-        """The answer was given, or is not wanted."""
+        """The answer is not wanted."""

@@ -13,9 +13,6 @@ from pathlib import Path
 from typing import Final
 
 import uvloop
-from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP2Settings
-from granian.server.embed import Server
 
 from control_plane.dialects.registry import DIALECTS
 from control_plane.extproc.facts import FactsReader
@@ -25,14 +22,9 @@ from control_plane.kit.errors import SpecError
 log = logging.getLogger(__name__)
 
 SOCKET_PATH_BYTES: Final = 107  # what a Unix address holds besides its terminating zero (Linux: sun_path, 108)
-STREAMS: Final = 1_000_000  # concurrent streams of one connection: Envoy's own limits bound them, never this
-BACKLOG: Final = 1024  # connections not yet accepted; Envoy opens one per worker thread
-STREAM_WINDOW_BYTES: Final = 16 * 1024 * 1024  # unread bytes of one stream: a whole ordinary body without a round trip
-CONNECTION_WINDOW_BYTES: Final = 256 * 1024 * 1024  # of all streams of a connection: one large body must not stop the others
-FRAME_BYTES: Final = 256 * 1024  # HTTP/2 frames: the default of 16 KiB costs one wake-up of Python each
+BACKLOG: Final = 1024  # connections not yet accepted; Envoy opens one or two per worker thread
 DRAIN_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.05
-_CLOSE_SECONDS: Final = 0.5  # for the server to close its connections; it would wait for ever for streams that outlive the drain
 
 
 def claim(path: Path) -> None:
@@ -65,51 +57,23 @@ async def serve(path: Path, drain_seconds: float = DRAIN_SECONDS, ready: Callabl
     """
     claim(path)
     translator = Translator(FactsReader(DIALECTS))
-    server = Server(
-        translator,
-        uds=path,
-        interface=Interfaces.ASGINL,
-        http=HTTPModes.http2,
-        websockets=False,
-        backlog=BACKLOG,
-        backpressure=STREAMS,
-        http2_settings=HTTP2Settings(
-            initial_connection_window_size=CONNECTION_WINDOW_BYTES,
-            initial_stream_window_size=STREAM_WINDOW_BYTES,
-            max_concurrent_streams=STREAMS,
-            max_frame_size=FRAME_BYTES,
-        ),
-        log_enabled=False,
-    )
-    stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    serving = loop.create_task(server.serve())
-    stopping = loop.create_task(stop.wait())
+    server = await loop.create_unix_server(translator.connection, path, backlog=BACKLOG)
     try:
-        await _listening(path, serving)
         gc.collect()
         gc.freeze()  # modules and constants live for ever: keep the collector from walking them
         ready()
-        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not serving.done():
-            await _drained(translator, drain_seconds)
-            server.stop()  # type: ignore[no-untyped-call]
-            await asyncio.wait({serving}, timeout=_CLOSE_SECONDS)
-        if serving.done():
-            serving.result()
+        await stop.wait()
+        await _drained(translator, drain_seconds)
     finally:
-        stopping.cancel()
+        server.close()
         path.unlink(missing_ok=True)
-
-
-async def _listening(path: Path, serving: asyncio.Task[None]) -> None:
-    while not path.exists():
-        if serving.done():
-            serving.result()
-            raise SpecError(f"the translator stopped before it listened on {path}")
-        await asyncio.sleep(0.005)
+        for connection in list(translator.connections):
+            connection.close()
+        await asyncio.sleep(0)  # for the last frames to be written
 
 
 async def _drained(translator: Translator, seconds: float) -> None:

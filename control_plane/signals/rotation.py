@@ -34,6 +34,9 @@ KEPT: Final = 4
 CHECK_S: Final = 2.0
 """Between looks at the size."""
 
+STARTING_CHECKS: Final = 5
+"""Looks without an answer from Envoy's admin before it is worth a word: at first Envoy is only not up yet."""
+
 HARD_FACTOR: Final = 4
 """A reader that does not move holds rotation up until the journal is this many times its size; then the disk comes first."""
 
@@ -96,6 +99,8 @@ class Rotation:
         self._events = metrics.counter(names.JOURNAL_EVENTS)
         # A process that died between the rename and the call left Envoy writing into the renamed file: telling it once more is harmless.
         self._must_tell = True
+        self._renamed = False
+        self._unheard = 0
         self._warned: set[str] = set()
 
     async def run(self) -> None:
@@ -112,7 +117,7 @@ class Rotation:
         rotated = False
         if self._is_due():
             self._rename()
-            self._must_tell = rotated = True
+            self._must_tell = self._renamed = rotated = True
         if self._must_tell:
             await self._tell()
         return rotated
@@ -155,12 +160,14 @@ class Rotation:
         try:
             status = await self._admin.post("/reopen_logs")
         except (OSError, TimeoutError) as error:
-            self._warn("tell", f"cannot tell Envoy to reopen its journal at {self._admin}; it writes on into the renamed file", error)
+            self._unheard += 1
+            if self._renamed or self._unheard > STARTING_CHECKS:
+                self._warn("tell", f"cannot tell Envoy to reopen its journal at {self._admin}; it writes on into the renamed file", error)
             return
         if status != 200:
             self._warn("tell", f"Envoy's admin at {self._admin} answered {status} to POST /reopen_logs", None)
             return
-        self._must_tell = False
+        self._must_tell, self._unheard = False, 0
         self._warned.clear()
 
     def _warn(self, kind: str, message: str, error: BaseException | None) -> None:

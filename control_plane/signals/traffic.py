@@ -56,12 +56,13 @@ class Traffic:
         self.settle()
 
     def settle(self) -> None:
-        """Count attempts whose request's line does not come. Called with every batch; call it about once a second in quiet times too."""
+        """Count attempts whose request's line does not come. Called with every batch and before rows are read."""
         for ended in self._join.overdue(self._clock.monotonic()):
             self._attempt(*ended)
 
     def targets(self) -> list[dict[str, object]]:
         """Rows of `headgate get targets`."""
+        self.settle()
         return self.windows.rows(self._clock.now())
 
     def _request(self, line: RequestLine) -> None:

@@ -169,7 +169,7 @@ JOURNAL_LAG_SECONDS: Final = Metric(
 )
 
 XDS_PUSHES: Final = Metric(
-    "headgate_xds_pushes_total", Kind.COUNTER, "pushes", "Configurations published to the fleet, by reason.", (REASON,)
+    "headgate_xds_pushes_total", Kind.COUNTER, "pushes", "Configurations published to the Envoys, by reason.", (REASON,)
 )
 XDS_REJECTS: Final = Metric(
     "headgate_xds_rejects_total", Kind.COUNTER, "pushes", "Discovery responses that an Envoy refused (NACK).", (RESOURCE,)
@@ -179,7 +179,7 @@ XDS_CONVERGENCE: Final = Metric(
     "headgate_xds_convergence_seconds",
     Kind.HISTOGRAM,
     "seconds",
-    "From a published snapshot to an Envoy's ACK of all of it.",
+    "From a published configuration to an Envoy that runs all of it.",
     (),
     _CONVERGENCE,
 )

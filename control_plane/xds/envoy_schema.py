@@ -45,7 +45,7 @@ class EnvoySchema:
         self._loaded: set[str] = set()
         for module in _WELL_KNOWN:
             file = FileDescriptorProto()
-            module.DESCRIPTOR.CopyToProto(file)  # type: ignore[attr-defined]
+            module.DESCRIPTOR.CopyToProto(file)
             self._pool.Add(file)
             self._loaded.add(file.name)
 

@@ -457,6 +457,19 @@ local function last_value(s, key)
   end
 end
 
+local WANT_ANSWER = { usage = true, stop_reason = true }
+
+-- Where the last value of the top-level key `name` begins. Cheap where that key is the last of its name, as vendors send
+-- it; else the text is read from its beginning, if that is at hand.
+local function top_value(s, name, key, cut)
+  local at = last_value(s, key)
+  if at or cut or not find(s, key, 1, true) then return at end
+  local from = {}
+  local i, c = solid(s, 1)
+  if c == 123 then survey(s, i, WANT_ANSWER, from, {}, false) end
+  return from[name]
+end
+
 -- The string that is the value at i, nil when it is none.
 local function string_value(s, i)
   local z = i and byte(s, i) == 34 and past_string(s, i)
@@ -473,7 +486,7 @@ end
 
 local function meter_whole(h, dialect, packed)
   local s, size = nil, 0 -- what is kept, and how many bytes came since it was last cut to its end
-  local parts
+  local parts, cut = nil, false
   for chunk in h:bodyChunks() do
     local n = chunk:length()
     if n > 0 then
@@ -487,7 +500,7 @@ local function meter_whole(h, dialect, packed)
       end
       if parts and size > 2 * WHOLE_BYTES_MAX then
         s = sub(concat(parts), -WHOLE_BYTES_MAX)
-        parts, size = nil, #s
+        parts, size, cut = nil, #s, true
       end
     end
   end
@@ -500,10 +513,10 @@ local function meter_whole(h, dialect, packed)
     c = byte(s, last)
   end
   local known = { complete = c == 125 }
-  local usage = last_value(s, '"usage"')
+  local usage = top_value(s, "usage", '"usage"', cut)
   if usage and byte(s, usage) == 123 then add_usage(known, dialect, s, usage) end
   if dialect == "anthropic-messages" then
-    known.finish = string_value(s, last_value(s, '"stop_reason"'))
+    known.finish = string_value(s, top_value(s, "stop_reason", '"stop_reason"', cut))
   else
     known.finish = finish_in(s)
   end

@@ -8,25 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 SIZES_BYTES: Final = {"1k": 1024, "32k": 32 * 1024, "400k": 400 * 1024}
-_WORDS: Final = [
-    "def",
-    "return",
-    "self.config",
-    "if",
-    "not",
-    "None:",
-    "for",
-    "item",
-    "in",
-    "range(len(items)):",
-    "raise",
-    'ValueError("bad")',
-    "import",
-    "os\n\tx",
-    "=",
-    "{'k':",
-    '"v"}',
-]
+_CODE: Final = 'def return self.config if not None: for item in range(len(items)): raise ValueError("bad") import os\n\tx = {\'k\': "v"}'
+_WORDS: Final = tuple(_CODE.split(" "))
 
 
 def _source(rng: random.Random, size: int) -> str:

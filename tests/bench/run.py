@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.bench.gateways import ENVOY_FOLDER, MODEL, Parts, Running, check_answer, free_port, lane_config, plain_config  # noqa: E402
+from tests.bench.payloads import write_payloads  # noqa: E402
+
 HERE: Final = Path(__file__).parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
-
-from gateways import ENVOY_FOLDER, MODEL, Parts, Running, check_answer, free_port, lane_config, plain_config  # noqa: E402
-from payloads import write_payloads  # noqa: E402
-
 BIN: Final = HERE / "bin"
 RESULTS: Final = HERE / "results"
 GATEWAY_CORE, DRIVER_CORE = "0", "1"
@@ -201,9 +201,8 @@ def main() -> int:
                         raw.write(json.dumps({"gateway": one.name, "workload": name, "turn": turn, **result}) + "\n")
         table = report([m.name for m in measured], loads, costs, min if options.best else statistics.median)
         (folder / "table.md").write_text(table + "\n")
-        print(
-            f"CPU µs ({'best' if options.best else 'median'} of {options.rounds}, ± half the range) and ratio to {measured[0].name}; {folder}\n\n{table}"
-        )
+        which = "best" if options.best else "median"
+        print(f"CPU µs ({which} of {options.rounds}, ± half the range) and ratio to {measured[0].name}; {folder}\n\n{table}")
     finally:
         for one in measured:
             if one.running:

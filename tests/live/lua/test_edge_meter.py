@@ -103,7 +103,8 @@ def test_other_chunks_without_choices_stay(gateway: Gateway, vendor_a: Vendor) -
 )
 def test_unfinished_tail_reaches_the_client(gateway: Gateway, vendor_a: Vendor, end: bytes) -> None:
     data = said("a") + end
-    for steps in (stream([data]), stream(cut(data, 900), 0.0002), [head(more="connection: close\r\n"), chunk(data), 0.05, END, "close"]):
+    closing: list[Step] = [head(more="connection: close\r\n"), chunk(data), 0.05, END, "close"]
+    for steps in (stream([data]), stream(cut(data, 900), 0.0002), closing):
         got, line = ask(gateway, vendor_a, steps, stream=True)
         assert got == data
         assert line["complete"] == (b"DONE" in end)

@@ -7,10 +7,9 @@ import contextlib
 import json
 import os
 import signal
-import tempfile
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -123,7 +122,8 @@ def scope(model: str, table: str | None = None) -> Resource:
 def scoped_routing() -> dict[str, Any]:
     extractor = {"name": "x-model", "element_separator": ";", "index": 0}
     builder = {"fragments": [{"header_value_extractor": extractor}]}
-    return {"scoped_routes": {"name": "models", "scope_key_builder": builder, "rds_config_source": ADS, "scoped_rds": {"scoped_rds_config_source": ADS}}}
+    scoped = {"name": "models", "scope_key_builder": builder, "rds_config_source": ADS, "scoped_rds": {"scoped_rds_config_source": ADS}}
+    return {"scoped_routes": scoped}
 
 
 def table_routing(name: str) -> dict[str, Any]:
@@ -279,6 +279,10 @@ class Envoy:
         assert self.process is not None
         os.kill(self.process.pid, signal.SIGSTOP)
 
+    def thaw(self) -> None:
+        assert self.process is not None
+        os.kill(self.process.pid, signal.SIGCONT)
+
     async def admin(self, path: str) -> str:
         def get() -> str:
             with urllib.request.urlopen(f"http://127.0.0.1:{self._admin}{path}", timeout=5) as answer:
@@ -327,9 +331,8 @@ class ControlPlane:
         self.socket = folder / socket
         self.clock = SystemClock()
         self.feed, self.nodes = Feed(), NodeRegistry(self.clock)
-        self.publisher = Publisher(
-            self.feed, self.nodes, validate=validate, lkg_path=lkg_path, options=options or PublishOptions(min_drain_s=0.5), clock=self.clock
-        )
+        chosen = options or PublishOptions(min_drain_s=0.5)
+        self.publisher = Publisher(self.feed, self.nodes, validate=validate, lkg_path=lkg_path, options=chosen, clock=self.clock)
         self.server = AdsServer(self.feed, self.nodes, ads or AdsOptions(removal_delay_s=1.0), self.clock)
         self._task: asyncio.Task[None] | None = None
 
@@ -357,13 +360,6 @@ def preflight(folder: Path) -> Preflight:
     return Preflight(find_envoy(), work_dir=folder)
 
 
-@contextlib.contextmanager
-def short_folder() -> Any:
-    """A temporary folder with a path short enough for Unix sockets."""
-    with tempfile.TemporaryDirectory(prefix="hg-", dir="/tmp") as name:
-        yield Path(name)
-
-
 async def streams(port: int, stop: asyncio.Event, answers: list[Answer], models: Sequence[str], clients: int) -> None:
     """`clients` clients that ask one request after the other until `stop`."""
 
@@ -386,5 +382,3 @@ async def until(condition: Any, timeout_s: float = 10.0) -> float:
                 return time.monotonic() - began
             await asyncio.sleep(0.01)
 
-
-Servers = AsyncIterator[ControlPlane]

@@ -1,0 +1,250 @@
+"""The usage meter of the edge filter: however a stream is cut into pieces, the same is metered and no byte is lost."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.unit.lua.lua_filter import LuaFilter
+
+SETTINGS = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+STREAM = {"content-type": "text/event-stream; charset=utf-8"}
+WHOLE = {"content-type": "application/json"}
+
+
+def meter(
+    edge: LuaFilter, chunks: list[bytes], headers: dict[str, str], dialect: str = "openai-chat", added: bool = False
+) -> tuple[bytes, dict[str, Any]]:
+    """The body that the client gets and what the journal gets."""
+    route = {"route": "m", "meter": "packed", "dialect": dialect}
+    out = edge.response(chunks, route, headers, {"headgate": {"usage_added": True}} if added else {})
+    assert out.body is not None
+    return out.body, out.dynamic.get("headgate", {}).get("meter", {})
+
+
+def split(data: bytes, cuts: list[int]) -> list[bytes]:
+    places = sorted({c % (len(data) + 1) for c in cuts} | {0, len(data)})
+    return [data[a:b] for a, b in itertools.pairwise(places)]
+
+
+def event(value: Any, spaces: bool) -> bytes:
+    return b"data: " + json.dumps(value, separators=None if spaces else (",", ":")).encode() + b"\n\n"
+
+
+TEXTS = st.sampled_from(
+    ["hi", 'the "usage": {"prompt_tokens": 7}', "[DONE]", "\ndata: [DONE]\n\n", '"finish_reason":"x"', "message_stop", '"error"', "é", ""]
+)
+COUNTS = st.integers(0, 10**9)
+
+
+@st.composite
+def openai_streams(draw: st.DrawFn) -> tuple[list[bytes], bytes | None, dict[str, Any]]:
+    """Events, the usage-only one among them, and what must be metered."""
+    spaces, null_usage = draw(st.booleans()), draw(st.booleans())
+    more = {"usage": None} if null_usage else {}
+    events = [
+        draw(st.sampled_from([b"", b": ping\n\n", b": usage\n"]))
+        + event({"id": "c", "choices": [{"index": 0, "delta": {"content": draw(TEXTS)}, "finish_reason": None}], **more}, spaces)
+        for _ in range(draw(st.integers(0, 4)))
+    ]
+    known: dict[str, Any] = {"complete": False}
+    if draw(st.booleans()):
+        finish = draw(st.sampled_from(["stop", "length", "tool_calls"]))
+        events.append(event({"choices": [{"delta": {}, "finish_reason": finish}], **more}, spaces))
+        known["finish"] = finish
+    only: bytes | None = None
+    if draw(st.booleans()):
+        sent, got, cached = draw(COUNTS), draw(COUNTS), draw(COUNTS)
+        usage = {"prompt_tokens": sent, "prompt_tokens_details": {"cached_tokens": cached}, "completion_tokens": got}
+        only = event({"id": "c", "choices": [], "usage": usage}, spaces)
+        events.append(only)
+        known["usage"] = {"input": sent, "output": got, "cached": cached}
+    if draw(st.booleans()):
+        events.append(b"data: [DONE]\n\n")
+        known["complete"] = True
+    return events, only, known
+
+
+CUTS = st.one_of(st.lists(st.integers(0, 5000), max_size=12), st.just(list(range(5000))))
+
+
+@SETTINGS
+@given(made=openai_streams(), cuts=CUTS, crlf=st.booleans(), end_apart=st.booleans(), asked=st.booleans())
+def test_openai_streams(
+    edge: LuaFilter, made: tuple[list[bytes], bytes | None, dict[str, Any]], cuts: list[int], crlf: bool, end_apart: bool, asked: bool
+) -> None:
+    events, only, known = made
+    data = b"".join(events)
+    want = data if asked or only is None else data.replace(only, b"")
+    if crlf:
+        data, want = data.replace(b"\n", b"\r\n"), want.replace(b"\n", b"\r\n")
+    chunks = split(data, cuts) + ([b""] if end_apart else [])
+    got, metered = meter(edge, chunks, STREAM, added=not asked)
+    assert got == want
+    assert metered == known
+
+
+@SETTINGS
+@given(counts=st.tuples(COUNTS, COUNTS, COUNTS, COUNTS), repeats=st.booleans(), text=TEXTS, cuts=CUTS, crlf=st.booleans())
+def test_anthropic_streams(
+    edge: LuaFilter, counts: tuple[int, int, int, int], repeats: bool, text: str, cuts: list[int], crlf: bool
+) -> None:
+    fresh, cached, written, output = counts
+    start = {"input_tokens": fresh, "cache_read_input_tokens": cached, "cache_creation_input_tokens": written, "output_tokens": 1}
+    last = {"output_tokens": output, **({"input_tokens": fresh, "cache_read_input_tokens": 0} if repeats else {})}
+    events: list[dict[str, Any]] = [
+        {"type": "message_start", "message": {"content": [], "usage": {**start, "cache_creation": {"ephemeral_5m_input_tokens": written}}}},
+        {"type": "content_block_delta", "delta": {"text": text}},
+        {
+            "type": "content_block_start",
+            "content_block": {"type": "tool_use", "input": {"type": "message_delta", "usage": {"output_tokens": 5}}},
+        },
+        {"delta": {"stop_reason": "end_turn"}, "type": "message_delta", "usage": last},
+        {"type": "message_stop"},
+    ]
+    data = b"".join(b"event: " + str(e["type"]).encode() + b"\ndata: " + json.dumps(e).encode() + b"\n\n" for e in events)
+    if crlf:
+        data = data.replace(b"\n", b"\r\n")
+    got, known = meter(edge, split(data, cuts), STREAM, "anthropic-messages")
+    assert got == data
+    # 0 after a count says nothing new: some vendors repeat the fields with zeros
+    usage = {"input": fresh + cached + written, "cached": cached, "cache_write": written, "output": output or 1}
+    assert known == {"usage": usage, "finish": "end_turn", "complete": True}
+
+
+def test_counts_in_lists_of_iterations_are_not_taken_for_the_total(edge: LuaFilter) -> None:
+    usage = {"iterations": [{"input_tokens": 1, "output_tokens": 2}], "input_tokens": 30, "output_tokens": 40}
+    body = json.dumps({"content": [], "usage": usage, "stop_reason": "end_turn"}).encode()
+    _, known = meter(edge, [body], WHOLE, "anthropic-messages")
+    assert known == {"usage": {"input": 30, "output": 40}, "finish": "end_turn", "complete": True}
+
+
+@SETTINGS
+@given(
+    junk=st.lists(
+        st.sampled_from(
+            [
+                b"data: ",
+                b'{"usage":',
+                b'"usage"',
+                b"{",
+                b"}",
+                b"\n",
+                b"\n\n",
+                b"\r\n\r\n",
+                b'"',
+                b"\\",
+                b"[DONE]",
+                b'"error":',
+                b"message_",
+                b'"choices":[',
+                b"]",
+                b":",
+                b"1",
+            ]
+        ),
+        max_size=40,
+    ),
+    cuts=CUTS,
+    added=st.booleans(),
+    dialect=st.sampled_from(["openai-chat", "anthropic-messages"]),
+)
+def test_junk_passes_unharmed(edge: LuaFilter, junk: list[bytes], cuts: list[int], added: bool, dialect: str) -> None:
+    data = b"".join(junk)
+    got, _ = meter(edge, split(data, cuts), STREAM, dialect)
+    assert got == data
+    got, _ = meter(edge, split(data, cuts), WHOLE, dialect)
+    assert got == data
+    if added and dialect == "openai-chat":
+        got, _ = meter(edge, split(data, cuts), STREAM, dialect, added=True)
+        assert got == data or (b'"usage":' in data and b'"choices":[]' in data)
+
+
+@pytest.mark.parametrize("added", [True, False])
+def test_what_is_kept_of_a_stream_is_bounded(edge: LuaFilter, added: bool) -> None:
+    """A line that never ends is not kept, and what follows it is metered again."""
+    chunks = (
+        [b"data: " + b"x" * 1000] + [b"y" * 1000] * 500 + [b'\n\ndata: {"choices":[{"finish_reason":"stop"}]}\n\n', b"data: [DONE]\n\n"]
+    )
+    got, known = meter(edge, chunks, STREAM, added=added)
+    assert got == b"".join(chunks)
+    assert known == {"complete": True, "finish": "stop"}
+
+
+ANSWERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": TEXTS,
+        "choices": st.lists(st.fixed_dictionaries({"message": st.fixed_dictionaries({"content": TEXTS})}), max_size=3),
+        "inner": st.just({"usage": {"prompt_tokens": 999}}),
+        "usage": st.fixed_dictionaries({"prompt_tokens": COUNTS, "completion_tokens": COUNTS}),
+        "service_tier": TEXTS,
+        "tail": st.lists(st.just({"usage": {"prompt_tokens": 998}}), max_size=2),
+    },
+)
+
+
+@SETTINGS
+@given(answer=ANSWERS, order=st.randoms(use_true_random=False), cuts=CUTS, indent=st.sampled_from([None, 2]))
+def test_whole_answers(edge: LuaFilter, answer: dict[str, Any], order: Any, cuts: list[int], indent: int | None) -> None:
+    keys = list(answer)
+    order.shuffle(keys)
+    body = json.dumps({k: answer[k] for k in keys}, indent=indent).encode()
+    got, known = meter(edge, split(body, cuts), WHOLE)
+    assert got == body
+    assert known["complete"] is True
+    usage = answer.get("usage")
+    assert known.get("usage") == (usage and {"input": usage["prompt_tokens"], "output": usage["completion_tokens"]})
+
+
+def test_keys_of_the_unpacked_journal(edge: LuaFilter) -> None:
+    body = b'{"choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":3}}'
+    out = edge.response([body], {"route": "m", "meter": True}, WHOLE, {"headgate": {"dialect": "openai-chat"}})
+    assert out.dynamic["headgate"] == {"dialect": "openai-chat", "finish": "stop", "complete": True, "usage": {"input": 3}}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "headers"),
+    [
+        ({"route": "m"}, WHOLE),
+        ({"route": "m", "meter": "packed"}, {**WHOLE, ":status": "429"}),
+        ({"route": "m", "meter": "packed"}, {**WHOLE, "content-encoding": "gzip"}),
+        ({"route": "m", "meter": "packed"}, {**WHOLE, "x-headgate-lane": "translation"}),
+        ({"route": "m", "meter": "packed"}, {"content-type": "text/plain"}),
+        ({"dialect": "openai-chat", "models": ["m"]}, {**WHOLE, ":status": "400"}),
+    ],
+)
+def test_not_metered(edge: LuaFilter, metadata: dict[str, Any], headers: dict[str, str]) -> None:
+    out = edge.response([b'{"usage":{"prompt_tokens":3}}'], {"dialect": "openai-chat", **metadata}, headers)
+    assert (out.body, out.dynamic) == (b'{"usage":{"prompt_tokens":3}}', {})
+    assert "x-headgate-lane" not in out.headers
+
+
+def unknown(edge: LuaFilter, model: str, names: list[str], dialect: str = "openai-chat") -> str:
+    star = {"dialect": dialect, "operation": "chat", "models": names}
+    out = edge.response([b""], star, {":status": "404"}, {"headgate": {"model": model}})
+    assert out.body is not None
+    assert out.body.isascii()
+    error = json.loads(out.body)["error"]
+    assert error["type"] == ("invalid_request_error" if dialect == "openai-chat" else "not_found_error")
+    return str(error["message"])
+
+
+def test_unknown_models() -> None:
+    edge = LuaFilter("edge.lua")
+    names = ["gpt-5", "gpt-5-mini", "claude-sonnet-4-5", "claude-opus-4"]
+    assert unknown(edge, "gpt5-mini", names) == "The model 'gpt5-mini' does not exist; did you mean 'gpt-5-mini'?"
+    assert "did you mean 'claude-sonnet-4-5'?" in unknown(edge, "cluade-sonnet-4-5", names, "anthropic-messages")
+    assert unknown(edge, "zzz", names).endswith("GET /v1/models lists what there is.")
+    assert "does not serve this operation" in unknown(edge, "gpt-5", names)
+    assert "\\" in unknown(edge, 'a"\\b', names)
+    assert unknown(edge, "ü" * 90, []).isascii()
+    many = [f"model-{i:04d}" for i in range(1000)]
+    messages = [unknown(edge, "model-12345", many) for _ in range(60)]
+    assert "did you mean" in messages[0]
+    assert sum("did you mean" in m for m in messages) <= 40  # at most 20 a second, over at most two seconds
