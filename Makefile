@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint golden live bench protos wasm lock clean
 
-PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p && break; done)
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 UV := $(shell command -v uv)
 BIN := .venv/bin
 JOBS ?= 2
@@ -13,7 +13,7 @@ help: ## Show this list
 setup: .venv/.ready ## Create .venv with the pinned dependencies
 
 .venv/.ready: requirements-dev.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Headgate needs Python 3.11 or newer; this is " + sys.version.split()[0] + " (choose one with make PYTHON=...)")'
+	@test -n "$(PYTHON)" || { echo "Headgate needs Python 3.11 or newer; install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
 ifdef UV
 	uv venv --quiet --allow-existing --python $(PYTHON) .venv
 	uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
+from control_plane.admin.server import access_for, read_token
 from control_plane.app import probe
 from control_plane.app.child import Child
 from control_plane.app.ports import claim
@@ -41,6 +42,7 @@ class Options:
     translators: int = 0
     concurrency: int = 0
     drain_s: float = 30.0
+    admin_token_file: Path | None = None
     log_level: str = "info"
     env: dict[str, str] = field(default_factory=dict)
 
@@ -84,6 +86,7 @@ class GatewayProcess:
         envoy = find_envoy()
         self.listen = claim(self.options.listen, "--listen")
         self.admin = claim(self.options.admin, "--admin")
+        access_for(self.admin[0], read_token(self.options.admin_token_file) if self.options.admin_token_file else None)
         self._places = places(self.options.state, self.listen[1])
         self._take_lock()
         workers = self.options.translators or min(os.cpu_count() or 1, 4)
@@ -135,6 +138,8 @@ class GatewayProcess:
         command = [*_HEADGATE, "control-plane", "--listen", _text(self.listen), "--admin", _text(self.admin)]
         command += ["--xds", self.places.ads, "--state-dir", str(self.places.state), "--journal", str(self.places.journal)]
         command += ["--envoy-admin", self.places.envoy_admin, "--log-level", self.options.log_level]
+        if self.options.admin_token_file:
+            command += ["--admin-token-file", str(self.options.admin_token_file)]
         for number in range(workers):
             command += ["--translator", self.places.translator(number)]
         for path in self.options.specs:

@@ -24,6 +24,7 @@ def up(
     concurrency: Annotated[int, typer.Option(min=0, max=1024, help="Envoy worker threads (0: one per core).")] = 0,
     state_dir: Annotated[Path | None, typer.Option(help="Journal, last good configuration, offsets. Default: per user and port.")] = None,
     drain_seconds: Annotated[float, typer.Option(min=0, help="How long running requests may finish after SIGTERM.")] = 30.0,
+    admin_token_file: Annotated[Path | None, typer.Option(help="Bearer token for the admin API; needed beyond loopback.")] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Run control plane, translators and Envoy; prints `ready URL` on stdout once traffic is served."""
@@ -42,6 +43,7 @@ def up(
         translators=translators,
         concurrency=concurrency,
         drain_s=drain_seconds,
+        admin_token_file=admin_token_file.absolute() if admin_token_file else None,
         log_level=log_level,
     )
     raise typer.Exit(asyncio.run(_run(options)))

@@ -34,6 +34,7 @@ class DeltaStream(AdsStream):
             state.sent[name] = version
             state.held[name] = current[name] if name in current and current[name].version == version else None
         state.answered = state.resumed = bool(request.initial_resource_versions)
+        self._follow(request.type_url)
 
     def _change(self, request: DeltaDiscoveryRequest, state: TypeState, first: bool) -> None:
         if request.resource_names_subscribe or request.resource_names_unsubscribe or first:

@@ -193,7 +193,7 @@ def _http_filter(resource: Resource) -> bytes:
 def _clean(text: str, code: int) -> str:
     """Envoy's reason without its log prefix and the name of our temporary file."""
     text = re.sub(r"^\[[^\n]*?\] error initializing configuration '[^']*': ", "", text.strip())
-    text = re.sub(r"\s+", " ", text).strip()
+    text = re.sub(r"\s+", " ", re.sub(r"goo\.gle/debug\w*", "", text)).strip()
     if code < 0:
         text = f"Envoy crashed on this configuration (signal {-code}) {text}".strip()
     return text[:_MAX_TEXT] or f"Envoy refused it without a reason (exit code {code})"

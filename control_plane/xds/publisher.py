@@ -321,13 +321,17 @@ class Publisher:
             suspects = [r for name, v in nack.rejected if (r := self._live.get((nack.type_url, name))) is not None and r.version == v]
             suspects = [resource for resource in suspects if not self._is_bad(resource)]
             if not nack.certain and len(suspects) > 1:
-                suspects = await self._single_out(suspects)
+                guilty = await self._single_out(suspects)
+                for innocent in [resource for resource in suspects if resource not in guilty]:
+                    row.stream.absolve(innocent.type_url, innocent.name)
+                suspects = guilty
             for resource in suspects:
                 refusing = self._refusing(resource)
                 if refusing:
                     text = describe(nack, refusing if row in refusing else [row, *refusing])
                     self._mark_bad(resource.key, self._live, Problem("nack", text, resource.key, self._clock.now()))
                     changed = True
+        self._feed.wake()
         if changed:
             wanted = self._live if self._desired is None else self._desired
             self._replace(self._without_bad(wanted), ("refused by nodes",))

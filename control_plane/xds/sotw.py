@@ -17,7 +17,10 @@ class SotwStream(AdsStream):
         """Take one request in; returns the answer it held, if any. Raises PeerError."""
         state, first = self._begin(request.type_url, now)
         answer = None
-        if request.response_nonce:
+        if request.response_nonce in state.in_flight:
+            # A node that was busy answers only the newest response; that covers the ones before.
+            for nonce in [nonce for nonce in state.in_flight if int(nonce) < int(request.response_nonce)]:
+                self._answer(request.type_url, state, nonce, None)
             error = (request.error_detail.message or _ERROR_WITHOUT_TEXT) if request.HasField("error_detail") else None
             answer = self._answer(request.type_url, state, request.response_nonce, error)
         # Names that came with the answer to an older response are stale: the answer to the newest one brings them again.

@@ -132,11 +132,20 @@ class AdsStream(ABC):
         self._ack_patience_s = ack_patience_s
         self._removal_delay_s = removal_delay_s
         self._nonces = 0
+        self._followers: dict[str, set[str]] = {}
+        """Child type → names that must go (again) because their parents went out, also if the node asks for them later."""
 
     # ------------------------------------------------------------------ what the server does
     def offer(self, snapshot: Snapshot) -> None:
         """Make `snapshot` what the node should have."""
         self.snapshot = snapshot
+
+    def absolve(self, type_url: str, name: str) -> None:
+        """`name` was suspected in a NACK and found innocent: it may be sent again."""
+        state = self.types.get(type_url)
+        if state is not None and state.rejected.pop(name, None) is not None:
+            state.again.add(name)
+            state.clean = state.muted = None
 
     def next_push(self, now: float) -> Push | None:
         """The next response to write, already counted as sent; call again until it returns None."""
@@ -272,13 +281,19 @@ class AdsStream(ABC):
             state.again.discard(name)
         for name in push.removed:
             state.sent.pop(name, None)
-        child = _RESENT_WITH.get(push.type_url)
-        if child and (follower := self.types.get(child)):
+        if child := _RESENT_WITH.get(push.type_url):
             moved = [r for r in sent.values() if (old := state.held.get(r.name)) is None or old.version != r.version]
-            if again := {name for resource in moved for kind, name in resource.refs if kind == child and name in follower.sent}:
-                follower.again |= again
-                follower.clean = None
+            self._followers.setdefault(child, set()).update(name for r in moved for kind, name in r.refs if kind == child)
+            if child in self.types:
+                self._follow(child)
         return push
+
+    def _follow(self, type_url: str) -> None:
+        """Send again what the node has of `type_url` and whose parents went out."""
+        state = self.types[type_url]
+        if again := self._followers.pop(type_url, set()) & state.sent.keys():
+            state.again |= again
+            state.clean = None
 
     def _nonce(self) -> str:
         self._nonces += 1

@@ -160,7 +160,8 @@ end
 -- Text as the inside of a JSON string: ASCII, bounded, nothing that a log or terminal could act on.
 local function quoted(text)
   if #text > MODEL_BYTES_MAX then text = sub(text, 1, MODEL_BYTES_MAX) .. "..." end
-  return (gsub(gsub(text, '["\\]', "\\%0"), "[%c\127-\255]", function(c) return format("\\u%04x", byte(c)) end))
+  text = gsub(text, "[\194-\244]?[\128-\191]+", "?") -- beyond ASCII, one for a character
+  return (gsub(gsub(text, '["\\]', "\\%0"), "[%c\127-\255]", "?"))
 end
 
 -- The error body of a client dialect. message is already JSON-escaped.
@@ -290,8 +291,9 @@ function envoy_on_request(h)
   local dialect = meta:get("dialect")
   if not dialect then return end -- not a model call: the route answers by itself
   local operation = meta:get("operation")
-  local code, why = unfit_headers(h:headers())
   local body = h:body() -- also before a refusal, so that a client that is still sending reads it; metadata() is new after it
+  local headers = h:headers()
+  local code, why = unfit_headers(headers)
   if code then return refuse(h, dialect, "415", code, why) end
   local size = body and body:length() or 0
   if size == 0 then return refuse_body(h, dialect, "empty") end
@@ -300,7 +302,6 @@ function envoy_on_request(h)
   if not a then return refuse_body(h, dialect, b, from) end
   local model = sub(s, a, b)
 
-  local headers = h:headers()
   headers:replace(MODEL_HEADER, model)
   h:clearRouteCache()
   meta = h:metadata()

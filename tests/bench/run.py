@@ -18,8 +18,8 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.bench.gateways import ENVOY_FOLDER, MODEL, Parts, Running, check_answer, free_port, lane_config, plain_config  # noqa: E402
-from tests.bench.payloads import write_payloads  # noqa: E402
+from tests.bench.gateways import ENVOY_FOLDER, MODEL, Parts, Running, check_answer, free_port, lane_config, plain_config
+from tests.bench.payloads import write_payloads
 
 HERE: Final = Path(__file__).parent
 BIN: Final = HERE / "bin"

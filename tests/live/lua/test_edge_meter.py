@@ -51,12 +51,12 @@ USAGE_ONLY = event(choices=[], usage=USAGE)
 DONE = b"data: [DONE]\n\n"
 OPENAI = [said('he said "usage": {"prompt_tokens": 999} and [DONE] "error"'), said("and more"), said("", "stop"), USAGE_ONLY, DONE]
 
+_START_USAGE = b'{"input_tokens":10,"cache_creation_input_tokens":5,"cache_read_input_tokens":7,"output_tokens":1}'
+_TEXT = b'{"type":"text_delta","text":"message_stop \\"error\\""}'
 ANTHROPIC = [
-    b'event: message_start\ndata: {"type":"message_start","message":{"id":"m","content":[],"usage":'
-    b'{"input_tokens":10,"cache_creation_input_tokens":5,"cache_read_input_tokens":7,"output_tokens":1}}}\n\n',
+    b'event: message_start\ndata: {"type":"message_start","message":{"id":"m","content":[],"usage":%s}}\n\n' % _START_USAGE,
     b'event: ping\ndata: {"type": "ping"}\n\n',
-    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
-    b'"delta":{"type":"text_delta","text":"message_stop \\"error\\""}}\n\n',
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":%s}\n\n' % _TEXT,
     b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"tool_use"},"usage":{"output_tokens":42}}\n\n',
     b'event: message_stop\ndata: {"type":"message_stop"}\n\n',
 ]

@@ -306,12 +306,22 @@ class Envoy:
                 await asyncio.sleep(0.02)
 
     async def ready(self, timeout_s: float = 15.0) -> int:
-        """Wait until Envoy is live; returns the port of the listener `edge`."""
+        """Wait until Envoy is live and accepts; returns the port of the listener `edge`."""
         port = await self.port(timeout_s=timeout_s)
         async with asyncio.timeout(timeout_s):
-            while await self.stat("server.live") != 1:
+            while await self.stat("server.live") != 1 or not await _accepts(port):
                 await asyncio.sleep(0.02)
         return port
+
+
+async def _accepts(port: int) -> bool:
+    """A listener is listed a moment before its worker listens."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionRefusedError:
+        return False
+    writer.close()
+    return True
 
 
 # ---------------------------------------------------------------------------------------------- the control plane

@@ -91,7 +91,7 @@ async def test_x6_each_known_mutation_is_told_apart(folder: Path, what: str) -> 
     ((culprit, text),) = rejection.culprits
     assert culprit == bad.key
     assert text
-    assert "preflight" not in text.replace("preflight-", "")
+    assert str(folder) not in text
     assert await check(everything) is None
 
 

@@ -1,22 +1,20 @@
-"""The ASGI application, driven without a server."""
+"""The translator's service over real HTTP/2 bytes, without sockets."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import MutableMapping
-from typing import Any
 
 import pytest
 
+from control_plane.extproc.exchange import Exchange
 from control_plane.extproc.facts import CLIENT_DIALECT, MODEL, PATH, PROVIDER_DIALECT, TARGET, FactsReader
 from control_plane.extproc.frames import FrameReader, framed
 from control_plane.extproc.server import PROCESS, ProcessIds, Translator
 from control_plane.pb.ext_proc_pb2 import ProcessingRequest, ProcessingResponse
 from tests.unit.extproc.fakes import LineDialect
+from tests.unit.extproc.peer import Peer
 
 METADATA = {CLIENT_DIALECT: "lines", PROVIDER_DIALECT: "lines", TARGET: "p/m", MODEL: "up", PATH: "/v1/x"}
-Events = list[MutableMapping[str, Any]]
-DISCONNECT = {"type": "http.disconnect"}
 
 
 @pytest.fixture
@@ -24,106 +22,152 @@ def translator() -> Translator:
     return Translator(FactsReader({"lines": LineDialect()}))
 
 
-async def play(translator: Translator, events: Events, path: str = PROCESS, metadata: dict[str, str] = METADATA) -> Events:
-    """What the application sends while it receives `events`."""
-    given, sent = iter(events), list[MutableMapping[str, Any]]()
-
-    async def receive() -> MutableMapping[str, Any]:
-        return next(given)
-
-    async def send(event: MutableMapping[str, Any]) -> None:
-        sent.append(event)
-
-    headers = [(name.encode(), value.encode()) for name, value in metadata.items()]
-    await translator({"type": "http", "path": path, "headers": headers}, receive, send)
-    return sent
+@pytest.fixture
+def peer(translator: Translator) -> Peer:
+    return Peer(translator.connection())
 
 
-def body(*messages: ProcessingRequest, more: bool = True) -> MutableMapping[str, Any]:
-    return {"type": "http.request", "body": framed([m.SerializeToString() for m in messages]), "more_body": more}
+def process(peer: Peer, metadata: dict[str, str] = METADATA) -> int:
+    return peer.open(PROCESS.encode(), [(name.encode(), value.encode()) for name, value in metadata.items()])
 
 
-def request(text: bytes = b"{}") -> list[ProcessingRequest]:
+def request(text: bytes = b"{}") -> bytes:
+    """A whole request as gRPC frames."""
     head, piece = ProcessingRequest(), ProcessingRequest()
     head.request_headers.SetInParent()
     piece.request_body.body = text
     piece.request_body.end_of_stream = True
-    return [head, piece]
+    return framed([head.SerializeToString(), piece.SerializeToString()])
 
 
-def answers(sent: Events) -> list[ProcessingResponse]:
-    reader = FrameReader()
-    return [ProcessingResponse.FromString(m) for event in sent if event["type"] == "http.response.body" for m in reader.feed(event["body"])]
+def answers(peer: Peer, number: int) -> list[ProcessingResponse]:
+    return [ProcessingResponse.FromString(message) for message in FrameReader().feed(peer.data[number])]
 
 
-async def test_answers_of_one_event_go_out_together_after_the_head(translator: Translator) -> None:
-    sent = await play(translator, [body(*request()), DISCONNECT])
-    assert [event["type"] for event in sent] == ["http.response.start", "http.response.body"]
-    assert [a.WhichOneof("response") for a in answers(sent)] == ["request_headers", "request_body"]
+def test_request_is_answered(translator: Translator, peer: Peer) -> None:
+    number = process(peer)
+    peer.send(number, request())
+    assert peer.head[number] == {b":status": b"200", b"content-type": b"application/grpc"}
+    assert [answer.WhichOneof("response") for answer in answers(peer, number)] == ["request_headers", "request_body"]
+    assert translator.tally.open == 1
 
 
-async def test_nothing_is_said_before_the_first_answer(translator: Translator) -> None:
+def test_nothing_is_said_before_the_first_answer(peer: Peer) -> None:
     """Until the response has begun, Envoy may replay the stream on another worker."""
-    assert await play(translator, [body(request()[0]), DISCONNECT]) == []
+    number = process(peer)
+    peer.send(number, request()[:-1])
+    assert number not in peer.head
 
 
-async def test_half_close_ends_the_answer(translator: Translator) -> None:
-    sent = await play(translator, [body(*request()), {"type": "http.request", "body": b"", "more_body": False}])
-    assert sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
+def test_half_close_ends_with_a_status(translator: Translator, peer: Peer) -> None:
+    number = process(peer)
+    peer.send(number, request(), end=True)
+    assert peer.trailers[number] == {b"grpc-status": b"0"}
+    assert (translator.tally.open, translator.tally.cancelled) == (0, 1)
 
 
-@pytest.mark.parametrize("end", [DISCONNECT, {"type": "http.request", "body": b"", "more_body": False}])
-async def test_attempt_that_ends_unanswered_was_cancelled(translator: Translator, end: MutableMapping[str, Any]) -> None:
-    await play(translator, [body(*request()), end])
+def test_half_close_before_anything_was_said(peer: Peer) -> None:
+    number = process(peer)
+    peer.client.end_stream(number)
+    peer.pump()
+    assert peer.head[number][b"grpc-status"] == b"0"
+    assert number in peer.ended
+
+
+def test_reset_before_the_outcome_was_a_cancel(translator: Translator, peer: Peer) -> None:
+    number = process(peer)
+    peer.send(number, request())
+    peer.client.reset_stream(number)
+    peer.pump()
     assert (translator.tally.open, translator.tally.streams, translator.tally.cancelled) == (0, 1, 1)
 
 
-async def test_attempt_that_was_answered_at_once_was_not_cancelled(translator: Translator) -> None:
-    await play(translator, [body(*request(b"not json")), DISCONNECT])
-    assert (translator.tally.refused, translator.tally.cancelled) == (1, 0)
+def test_attempt_that_was_answered_at_once_was_not_cancelled(translator: Translator, peer: Peer) -> None:
+    number = process(peer)
+    peer.send(number, request(b"not json"))
+    peer.client.reset_stream(number)
+    peer.pump()
+    assert (translator.tally.refused, translator.tally.cancelled, translator.tally.open) == (1, 0, 0)
 
 
-@pytest.mark.parametrize("data", [b"\1\0\0\0\0", b"\0\0\0\0\2\xff\xff", b"\0\0\0\0\0"])
-async def test_unreadable_stream_gets_a_status_when_nothing_was_said(translator: Translator, data: bytes) -> None:
-    sent = await play(translator, [{"type": "http.request", "body": data, "more_body": True}])
-    assert (b"grpc-status", b"13") in sent[0]["headers"]
-    assert sent[1]["more_body"] is False
+UNREADABLE = {"compressed": b"\1\0\0\0\0", "no message": b"\0\0\0\0\2\xff\xff", "no kind": b"\0\0\0\0\0"}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_unreadable_stream_gets_a_status(translator: Translator, peer: Peer, name: str) -> None:
+    number = process(peer)
+    peer.send(number, UNREADABLE[name])
+    assert peer.head[number][b"grpc-status"] == b"13"
+    assert number in peer.ended
     assert (translator.tally.protocol_errors, translator.tally.open) == (1, 0)
 
 
-async def test_unreadable_message_after_an_answer_leaves_the_stream_unended(translator: Translator) -> None:
-    """Returning without an end makes the server reset the stream."""
-    sent = await play(translator, [body(*request()), {"type": "http.request", "body": b"\1\0\0\0\0", "more_body": True}])
-    assert all(event.get("more_body", True) for event in sent)
+def test_stream_that_ends_inside_a_message(translator: Translator, peer: Peer) -> None:
+    number = process(peer)
+    peer.send(number, request()[:-1], end=True)
+    assert peer.head[number][b"grpc-status"] == b"13"
     assert translator.tally.protocol_errors == 1
 
 
-async def test_target_that_is_misconfigured_declines(translator: Translator) -> None:
-    sent = await play(translator, [body(*request()), DISCONNECT], metadata=METADATA | {PROVIDER_DIALECT: "other"})
-    head, piece = answers(sent)
+def test_unreadable_message_after_an_answer_ends_with_a_status(translator: Translator, peer: Peer) -> None:
+    number = process(peer)
+    peer.send(number, request())
+    peer.send(number, b"\1\0\0\0\0")
+    assert peer.trailers[number][b"grpc-status"] == b"13"
+    assert (translator.tally.protocol_errors, translator.tally.open) == (1, 0)
+
+
+def test_bug_ends_one_stream_only(translator: Translator, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Exchange, message: ProcessingRequest) -> list[bytes]:
+        raise RuntimeError("a bug")
+
+    other = process(peer)
+    with monkeypatch.context() as patch:
+        patch.setattr(Exchange, "on_message", broken)
+        number = process(peer)
+        peer.send(number, request())
+    assert peer.head[number][b"grpc-status"] == b"13"
+    assert translator.tally.faults == 1
+    peer.send(other, request())
+    assert len(answers(peer, other)) == 2
+
+
+def test_stream_that_failed_while_its_answer_waits_hears_nothing_more(translator: Translator) -> None:
+    peer = Peer(translator.connection(), window=1)
+    peer.auto_window = False
+    number = process(peer)
+    peer.send(number, request())
+    peer.send(number, b"\1\0\0\0\0")
+    peer.send(number, request(), end=True)
+    assert (translator.tally.protocol_errors, translator.tally.open) == (1, 0)
+    while number not in peer.ended:
+        peer.client.increment_flow_control_window(1000, number)
+        peer.pump()
+    assert peer.trailers[number][b"grpc-status"] == b"13"
+
+
+def test_target_that_is_misconfigured_declines(translator: Translator, peer: Peer) -> None:
+    number = process(peer, METADATA | {PROVIDER_DIALECT: "other"})
+    peer.send(number, request())
+    head, piece = answers(peer, number)
     headers = {o.header.key: o.header.raw_value for o in head.request_headers.response.header_mutation.set_headers}
     assert headers[":path"] == b"/"
     assert piece.request_body.response.body_mutation.streamed_response.body == b"{}"
     assert translator.tally.faults == 1
 
 
-async def test_health_stats_and_other_paths(translator: Translator) -> None:
-    start, health = await play(translator, [], "/healthz")
-    assert (start["status"], health["body"]) == (200, b"ok")
+def test_health_stats_and_other_paths(translator: Translator, peer: Peer) -> None:
+    def get(path: bytes) -> tuple[bytes, bytes]:
+        number = peer.open(path, end=True)
+        assert number in peer.ended
+        return peer.head[number][b":status"], peer.data[number]
+
+    assert get(b"/healthz") == (b"200", b"ok")
     translator.draining = True
-    start, _ = await play(translator, [], "/healthz")
-    assert start["status"] == 503
-    _, stats = await play(translator, [], "/stats")
-    assert json.loads(stats["body"])["streams"] == 0
-    start, _ = await play(translator, [], "/other")
-    assert start["status"] == 404
-
-
-async def test_other_kinds_of_connection_are_ignored(translator: Translator) -> None:
-    async def never(*_: object) -> Any:
-        raise AssertionError
-
-    await translator({"type": "lifespan"}, never, never)
+    assert get(b"/healthz") == (b"503", b"draining")
+    status, stats = get(b"/stats")
+    assert (status, json.loads(stats)["streams"]) == (b"200", 0)
+    assert get(b"/other")[0] == b"404"
 
 
 def test_ids_differ_between_calls_and_processes() -> None:

@@ -243,7 +243,7 @@ def test_unknown_models() -> None:
     assert unknown(edge, "zzz", names).endswith("GET /v1/models lists what there is.")
     assert "does not serve this operation" in unknown(edge, "gpt-5", names)
     assert "\\" in unknown(edge, 'a"\\b', names)
-    assert unknown(edge, "ü" * 90, []).isascii()
+    assert "'" + "?" * 90 + "'" in unknown(edge, "ü" * 90, [])
     many = [f"model-{i:04d}" for i in range(1000)]
     messages = [unknown(edge, "model-12345", many) for _ in range(60)]
     assert "did you mean" in messages[0]

@@ -175,13 +175,21 @@ def test_x4_endpoints_follow_a_cluster_that_is_sent_again() -> None:
     assert peer.run() == ["CDS+p-t", "EDS+p-t"]
 
 
-def test_x4_endpoints_follow_on_reconnect_too() -> None:
+@pytest.mark.parametrize("endpoints_first", [True, False])
+def test_x4_endpoints_follow_on_reconnect_too(endpoints_first: bool) -> None:
+    """The node says that it has them, before or after its changed cluster went out."""
     snapshot = snap(*edge())
     peer = DeltaPeer()
     peer.stream.offer(snapshot)
-    peer.ask(EDS, "p-t", have={"p-t": snapshot.of_type(EDS)["p-t"].version})
+    if endpoints_first:
+        peer.ask(EDS, "p-t", have={"p-t": snapshot.of_type(EDS)["p-t"].version})
     peer.ask(CDS, have={"t": snapshot.of_type(CDS)["t"].version, "p-t": "old"})
-    assert peer.run() == ["CDS+p-t", "EDS+p-t"]
+    if not endpoints_first:
+        assert [response.type_url for response in peer.pull()] == [CDS]
+        peer.ask(EDS, "p-t", have={"p-t": snapshot.of_type(EDS)["p-t"].version})
+        assert peer.run() == ["EDS+p-t"]
+    else:
+        assert peer.run() == ["CDS+p-t", "EDS+p-t"]
 
 
 def test_x7_a_nack_is_never_answered() -> None:
