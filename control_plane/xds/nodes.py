@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Final
+from typing import Any, Final
 
 from control_plane.kit.clock import Clock
 from control_plane.pb.core_pb2 import Node
@@ -47,7 +47,7 @@ class NodeRow:
     types: dict[str, TypeRow] = field(default_factory=dict)
     converged_number: int = 0
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, Any]:
         """The row of `headgate get proxies`: JSON types only."""
         return {
             "node": self.node_id,
@@ -59,7 +59,7 @@ class NodeRow:
             "types": {short(type_url): self._type(type_url, row) for type_url, row in self.types.items()},
         }
 
-    def _type(self, type_url: str, row: TypeRow) -> dict[str, object]:
+    def _type(self, type_url: str, row: TypeRow) -> dict[str, Any]:
         state = self.stream.state_of(type_url)
         return {
             "state": state,
@@ -173,11 +173,11 @@ class NodeRegistry:
         """Call `listener` whenever a node connects, answers or leaves."""
         self._listeners.append(listener)
 
-    def to_dict(self) -> list[dict[str, object]]:
+    def to_dict(self) -> list[dict[str, Any]]:
         """All rows, by node id."""
         return [row.to_dict() for row in sorted(self, key=lambda row: (row.node_id, row.stream_id))]
 
-    def dump(self, render: Callable[[Resource], object] | None = None) -> list[dict[str, object]]:
+    def dump(self, render: Callable[[Resource], Any] | None = None) -> list[dict[str, Any]]:
         """Per node every resource with its client status, like Envoy's CSDS; `render` turns a body into JSON types.
 
         A secret is never rendered, and its version is left out as well.
@@ -194,12 +194,12 @@ class NodeRegistry:
             del self._published[number]
 
 
-def _resources(stream: AdsStream, render: Callable[[Resource], object] | None) -> Iterator[dict[str, object]]:
+def _resources(stream: AdsStream, render: Callable[[Resource], Any] | None) -> Iterator[dict[str, Any]]:
     for type_url, state in stream.types.items():
         current = stream.snapshot.of_type(type_url) if stream.snapshot is not None else {}
         for name in sorted(n for n in {*current, *state.sent, *state.rejected} if state.wants(n)):
             wanted = current.get(name)
-            entry: dict[str, object] = {"type": short(type_url), "name": name, "status": _status(stream, type_url, name)}
+            entry: dict[str, Any] = {"type": short(type_url), "name": name, "status": _status(stream, type_url, name)}
             if type_url == SDS:
                 entry["body"] = "[redacted]"
             else:

@@ -60,9 +60,8 @@ def _bring(
     """An older version of `key` and everything it needs that is not present; None when there is none that can stand."""
     for old in older(key):
         bringing = {key: old}
-        if all(
-            ref == key or ref in present or ref in provided or _need(ref, bringing, present, older, dropped, provided) for ref in sorted(old.refs)
-        ):
+        needs = [ref for ref in sorted(old.refs) if ref != key and ref not in present and ref not in provided]
+        if all(_need(ref, bringing, present, older, dropped, provided) for ref in needs):
             return bringing
     return None
 
@@ -82,7 +81,8 @@ def _need(
         return False
     for old in older(ref):
         trial = {**bringing, ref: old}
-        if all(need in present or need in provided or _need(need, trial, present, older, dropped, provided) for need in sorted(old.refs)):
+        needs = [need for need in sorted(old.refs) if need not in present and need not in provided]
+        if all(_need(need, trial, present, older, dropped, provided) for need in needs):
             bringing.update(trial)
             return True
     return False

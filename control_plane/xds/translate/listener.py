@@ -56,6 +56,13 @@ REQUEST_TIMEOUT: Final = timedelta(minutes=5)
 STREAM_IDLE: Final = timedelta(minutes=5)
 """Before a route is known; a route's own idle timer replaces it."""
 
+SEND_BUFFER_BYTES: Final = 1 << 28
+"""What a client may leave unread before Envoy stops reading from its vendor; answers of models are a thousandth of it.
+
+Not smaller, because Envoy 1.40 crashes when a client's buffer crosses its limit between the end of a vendor's answer and
+the end of its translation: the router then pauses an upstream stream that is gone (upstream_request.cc,
+DownstreamWatermarkManager). HTTP/2 takes the limit of a stream from its initial window."""
+
 DELAYED_CLOSE: Final = timedelta(milliseconds=100)
 """How late a client of HTTP/1.1 learns of a cut; Envoy's default is a second."""
 
@@ -69,6 +76,7 @@ def listener(settings: EdgeSettings) -> Resource:
         name=LISTENER,
         address=Address(socket_address=SocketAddress(address=host, port_value=port)),
         filter_chains=[chain],
+        per_connection_buffer_limit_bytes=SEND_BUFFER_BYTES,
         stat_prefix=LISTENER,
     )
     return Resource(type_url=LDS, name=LISTENER, body=bytes(built), refs=frozenset({(SRDS, DEFAULT_SCOPE)}))
@@ -88,7 +96,7 @@ def _manager(settings: EdgeSettings) -> HttpConnectionManager:
             idle_timeout=timedelta(hours=1),
         ),
         http2_protocol_options=Http2ProtocolOptions(
-            max_concurrent_streams=1024, initial_stream_window_size=1 << 18, initial_connection_window_size=1 << 20
+            max_concurrent_streams=1024, initial_stream_window_size=SEND_BUFFER_BYTES, initial_connection_window_size=1 << 20
         ),
         use_remote_address=True,
         skip_xff_append=True,

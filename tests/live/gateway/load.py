@@ -91,13 +91,20 @@ async def _read(reader: asyncio.StreamReader, answer: Answer) -> None:
         answer.body = await reader.readexactly(int(answer.headers["content-length"]))
     elif answer.headers.get("transfer-encoding") == "chunked":
         parts = []
-        while size := int((await reader.readline()).strip() or b"0", 16):
+        while size := await _chunk_size(reader):
             parts.append(await reader.readexactly(size))
             await reader.readexactly(2)
             answer.body = b"".join(parts) if len(parts) % 64 == 0 else answer.body
         answer.body = b"".join(parts)
         await reader.readline()
     answer.clean = True
+
+
+async def _chunk_size(reader: asyncio.StreamReader) -> int:
+    line = await reader.readline()
+    if not line.endswith(b"\n"):
+        raise asyncio.IncompleteReadError(line, None)
+    return int(line.strip(), 16)
 
 
 async def run(url: str, count: int, at_once: int, make: Callable[[int], tuple[str, bytes]], **options: Any) -> list[Answer]:

@@ -391,4 +391,3 @@ async def until(condition: Any, timeout_s: float = 10.0) -> float:
             if value:
                 return time.monotonic() - began
             await asyncio.sleep(0.01)
-

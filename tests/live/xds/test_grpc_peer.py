@@ -16,6 +16,7 @@ import grpc
 import pytest
 
 from control_plane.xds.resource import CDS, EDS, LDS, RDS, Resource
+from control_plane.xds.snapshot import Snapshot
 from tests.live.xds.harness import ADS, ControlPlane, address, extension, resource, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -40,7 +41,7 @@ async def who(name: str) -> AsyncIterator[int]:
         return name.encode()
 
     server = grpc.aio.server()
-    handler = grpc.unary_unary_rpc_method_handler(answer)  # type: ignore[arg-type]
+    handler = grpc.unary_unary_rpc_method_handler(answer)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Who", {"Am": handler}),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -67,7 +68,9 @@ def service(port: int, *, cluster: str = "c", **broken: Any) -> list[Resource]:
 
 async def test_grpcs_own_client_follows_and_refuses(folder: Path) -> None:
     bootstrap = {
-        "xds_servers": [{"server_uri": f"unix:{folder / 'xds.sock'}", "channel_creds": [{"type": "insecure"}], "server_features": ["xds_v3"]}],
+        "xds_servers": [
+            {"server_uri": f"unix:{folder / 'xds.sock'}", "channel_creds": [{"type": "insecure"}], "server_features": ["xds_v3"]}
+        ],
         "node": {"id": "grpc-1", "cluster": "clients"},
     }
     (folder / "grpc.json").write_text(json.dumps(bootstrap))
@@ -80,7 +83,7 @@ async def test_grpcs_own_client_follows_and_refuses(folder: Path) -> None:
 
         async def listen() -> None:
             assert process.stdout is not None
-            async for line in process.stdout:
+            while line := await process.stdout.readline():
                 said.append(line.decode().strip())
 
         listening = asyncio.create_task(listen())
@@ -89,7 +92,7 @@ async def test_grpcs_own_client_follows_and_refuses(folder: Path) -> None:
             (row,) = plane.nodes.to_dict()
             assert (row["node"], row["mode"]) == ("grpc-1", "sotw")
             assert str(row["version"]).startswith("gRPC C-core")
-            assert set(row["types"]) == {"LDS", "RDS", "CDS", "EDS"}  # type: ignore[arg-type]
+            assert set(row["types"]) == {"LDS", "RDS", "CDS", "EDS"}
             # endpoints move
             await plane.publish(service(b))
             await until(lambda: said[-1] == "b", 5)
@@ -99,7 +102,7 @@ async def test_grpcs_own_client_follows_and_refuses(folder: Path) -> None:
             await until(lambda: plane.publisher.report().retired == 0, 10)
             # a cluster that gRPC refuses: its text is kept, its version withdrawn, and traffic goes on
             await until(lambda: plane.publisher._proven_number == plane.publisher._number)
-            await plane.publisher.submit(_snapshot(service(b, cluster="c2", type="STATIC")), reason="test", urgent=True)
+            await plane.publisher.submit(Snapshot.of(service(b, cluster="c2", type="STATIC")), reason="test", urgent=True)
             await until(lambda: plane.publisher.report().problems != (), 5)
             (problem,) = plane.publisher.report().problems
             assert problem.resource == (CDS, "c2")
@@ -112,9 +115,3 @@ async def test_grpcs_own_client_follows_and_refuses(folder: Path) -> None:
             process.kill()
             await process.wait()
             listening.cancel()
-
-
-def _snapshot(resources: list[Resource]):  # type: ignore[no-untyped-def]
-    from control_plane.xds.snapshot import Snapshot
-
-    return Snapshot.of(resources)

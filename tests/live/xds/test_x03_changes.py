@@ -215,7 +215,7 @@ async def test_x3_a_plan_waits_until_its_new_cluster_is_warm(folder: Path, delta
             assert await envoy.stat("cluster_manager.warming_clusters") == 1
             assert (await ask(port, "n")).who == "b"
             row = plane.nodes.to_dict()[0]["types"]
-            assert row["CDS"]["state"] == row["RDS"]["state"] == "STALE"  # type: ignore[index]
+            assert row["CDS"]["state"] == row["RDS"]["state"] == "STALE"
             # It is taken out of the plan again: nobody has noticed anything.
             await plane.publish([*base, plan("m", {"t:b": 1}), plan("n", {"t:b": 1})], timeout_s=30)
             assert (await ask(port, "m")).who == "b"

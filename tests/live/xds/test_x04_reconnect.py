@@ -11,6 +11,7 @@ from control_plane.xds import lkg
 from control_plane.xds.ads import AdsOptions
 from control_plane.xds.publisher import PublishOptions
 from control_plane.xds.resource import SDS, SRDS, Resource
+from control_plane.xds.snapshot import Snapshot
 from tests.live.xds.harness import (
     Answer,
     ControlPlane,
@@ -57,7 +58,7 @@ async def test_x4_restarts_of_the_control_plane_leave_no_cluster_warming(folder:
         try:
             for number in (2, 3, 4):
                 async with ControlPlane(folder, options=PublishOptions(min_drain_s=0.2)) as plane:
-                    await plane.publisher.submit(_snapshot(world(a.port, number, extra=number % 2 == 1)), reason="test", urgent=True)
+                    await plane.publisher.submit(Snapshot.of(world(a.port, number, extra=number % 2 == 1)), reason="test", urgent=True)
                     await until(lambda plane=plane: len(plane.nodes) == 1)
                     assert await plane.publisher.converged(5)
                     await until(lambda: warm(envoy), 5)
@@ -72,12 +73,6 @@ async def test_x4_restarts_of_the_control_plane_leave_no_cluster_warming(folder:
 
 async def warm(envoy: Envoy) -> bool:
     return await envoy.stat("cluster_manager.warming_clusters") == 0
-
-
-def _snapshot(resources: list[Resource]):  # type: ignore[no-untyped-def]
-    from control_plane.xds.snapshot import Snapshot
-
-    return Snapshot.of(resources)
 
 
 async def test_x8_x9_a_restart_without_its_source_serves_what_was_known_good(folder: Path) -> None:

@@ -24,6 +24,7 @@ from tests.live.xds.harness import (
     preflight,
     provider,
     resource,
+    schema,
     scope,
     scoped_routing,
     secret,
@@ -44,6 +45,19 @@ def routes(name: str, *matches: dict[str, Any], domains: tuple[str, ...] = ("*",
     return resource(RDS, {"name": name, "virtual_hosts": hosts}, [(CDS, "t:a")])
 
 
+def _host(name: str) -> dict[str, Any]:
+    endpoint = {"endpoint": {"address": {"socket_address": {"address": name, "port_value": 1}}}}
+    return {"cluster_name": "bad", "endpoints": [{"lb_endpoints": [endpoint]}]}
+
+
+def _without_codec() -> Resource:
+    good = target("bad", "p:a", stamped="1")
+    value = schema().to_dict("envoy.config.cluster.v3.Cluster", good.body)
+    options = value["typed_extension_protocol_options"]["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"]
+    options["http_filters"].pop()
+    return resource(CDS, value, good.refs)
+
+
 BAD: dict[str, Callable[[], Resource]] = {
     "weight 0": lambda: plan("bad", {"t:a": 0}),
     "no groups": lambda: plan("bad"),
@@ -52,27 +66,12 @@ BAD: dict[str, Callable[[], Resource]] = {
     "not an address": lambda: provider("bad", 1, load_assignment=_host("not-an-ip")),
     "negative timeout": lambda: provider("bad", 1, connect_timeout="-1s"),
     "broken Lua": lambda: target("bad", "p:a", filters=[lua("function (")]),
-    "no upstream codec": lambda: _without_codec(),
+    "no upstream codec": _without_codec,
     "listener without address": lambda: resource(LDS, {"name": "bad", "filter_chains": []}),
     "scope without key": lambda: resource(SRDS, {"name": "bad", "route_configuration_name": "m"}, [(RDS, "m")]),
     "endpoint that is a name": lambda: resource(EDS, _host("not-an-ip") | {"cluster_name": "bad"}, name="bad"),
     "filter config": lambda: resource(ECDS, lua("function (") | {"name": "bad"}),
 }
-
-
-def _host(name: str) -> dict[str, Any]:
-    endpoint = {"endpoint": {"address": {"socket_address": {"address": name, "port_value": 1}}}}
-    return {"cluster_name": "bad", "endpoints": [{"lb_endpoints": [endpoint]}]}
-
-
-def _without_codec() -> Resource:
-    good = target("bad", "p:a", stamped="1")
-    from tests.live.xds.harness import schema
-
-    value = schema().to_dict("envoy.config.cluster.v3.Cluster", good.body)
-    options = value["typed_extension_protocol_options"]["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"]
-    options["http_filters"].pop()
-    return resource(CDS, value, good.refs)
 
 
 def good(port: int, weight: int = 1) -> list[Resource]:

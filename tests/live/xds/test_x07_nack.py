@@ -12,7 +12,20 @@ import pytest
 from control_plane.xds.preflight import Rejection
 from control_plane.xds.resource import CDS, RDS, SRDS, Resource
 from control_plane.xds.snapshot import Snapshot
-from tests.live.xds.harness import ControlPlane, Envoy, Vendor, ask, listener, plan, preflight, provider, scope, scoped_routing, target, until
+from tests.live.xds.harness import (
+    ControlPlane,
+    Envoy,
+    Vendor,
+    ask,
+    listener,
+    plan,
+    preflight,
+    provider,
+    scope,
+    scoped_routing,
+    target,
+    until,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -89,9 +102,9 @@ async def test_x7_envoys_refusals_are_taken_back_within_a_second(folder: Path, d
                 assert (await ask(port, "m")).status == (await ask(port, "n")).status == 200
                 row = plane.nodes.to_dict()[0]
                 assert row["version"] == "envoy 1.40.0"
-                states = {kind: entry["state"] for kind, entry in row["types"].items()}  # type: ignore[attr-defined]
+                states = {kind: entry["state"] for kind, entry in row["types"].items()}
                 assert set(states.values()) == {"SYNCED"}
-                last_error = row["types"][{RDS: "RDS", CDS: "CDS"}[culprit[0]]]["last_error"]  # type: ignore[index]
+                last_error = row["types"][{RDS: "RDS", CDS: "CDS"}[culprit[0]]]["last_error"]
                 assert text in last_error
             live = plane.publisher.live
             assert "p:y" in live.of_type(CDS)

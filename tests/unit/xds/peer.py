@@ -31,7 +31,8 @@ def edge(weights: str = "1", *, targets: Sequence[str] = ("t",)) -> list[Resourc
     """A listener, a scope, its routes to `targets`, and what they need."""
     out = [res(LDS, "edge", "1", (SRDS, "m")), res(SRDS, "m", "1", (RDS, "m")), res(RDS, "m", weights, *((CDS, t) for t in targets))]
     for name in targets:
-        out += [res(CDS, name, "1", (CDS, f"p-{name}"), (SDS, "key")), res(CDS, f"p-{name}", "1", (EDS, f"p-{name}")), res(EDS, f"p-{name}")]
+        member = f"p-{name}"
+        out += [res(CDS, name, "1", (CDS, member), (SDS, "key")), res(CDS, member, "1", (EDS, member)), res(EDS, member)]
     return [*out, res(SDS, "key")]
 
 
@@ -43,9 +44,7 @@ class DeltaPeer:
     now: float = 100.0
     got: list[DeltaDiscoveryResponse] = field(default_factory=list)
 
-    def ask(
-        self, type_url: str, *names: str, drop: Sequence[str] = (), have: Mapping[str, str] | None = None
-    ) -> Ack | Nack | None:
+    def ask(self, type_url: str, *names: str, drop: Sequence[str] = (), have: Mapping[str, str] | None = None) -> Ack | Nack | None:
         request = DeltaDiscoveryRequest(
             type_url=type_url, resource_names_subscribe=names, resource_names_unsubscribe=drop, initial_resource_versions=have or {}
         )
@@ -107,7 +106,10 @@ class SotwPeer:
 
     def _request(self, type_url: str, nonce: str, error: str | None = None) -> Ack | Nack | None:
         request = DiscoveryRequest(
-            type_url=type_url, response_nonce=nonce, resource_names=self.names.get(type_url, []), version_info=self.version.get(type_url, "")
+            type_url=type_url,
+            response_nonce=nonce,
+            resource_names=self.names.get(type_url, []),
+            version_info=self.version.get(type_url, ""),
         )
         if error is not None:
             request.error_detail.message = error
@@ -127,8 +129,7 @@ def settle(peer: DeltaPeer | SotwPeer) -> list[str]:
         pushed = []
         while push := peer.stream.next_push(peer.now):
             pushed.append(push)
-            removed = f"-{','.join(push.removed)}" if push.removed else ""
-            seen.append(f"{short(push.type_url)}{'+' + ','.join(push.names) if push.names else ''}{removed}")
+            seen.append(say(push))
             if isinstance(peer, SotwPeer):
                 peer.nonces[push.type_url] = push.nonce
         if not pushed:
@@ -149,13 +150,27 @@ def subscribe_all(peer: DeltaPeer | SotwPeer, snapshot: Snapshot) -> None:
         peer.ask(type_url, *sorted(snapshot.of_type(type_url)))
 
 
+def _identity(name: str) -> core_pb2.Node:
+    node = core_pb2.Node(id=name, user_agent_name="envoy")
+    node.user_agent_build_version.version.major_number = 1
+    node.user_agent_build_version.version.minor_number = 40
+    return node
+
+
+def say(push: Push) -> str:
+    """`RDS+m`, `CDS-t`, or both."""
+    added = f"+{','.join(push.names)}" if push.names else ""
+    removed = f"-{','.join(push.removed)}" if push.removed else ""
+    return f"{short(push.type_url)}{added}{removed}"
+
+
 class Node:
     """A node inside this process that answers by itself: connected to a feed and a registry, without a transport."""
 
     def __init__(self, feed: Feed, nodes: NodeRegistry, name: str = "n", refuse: Callable[[Push], str | None] = lambda push: None) -> None:
         self.feed, self.nodes, self.refuse = feed, nodes, refuse
         self.stream = DeltaStream(ack_patience_s=1.0, removal_delay_s=0.0)
-        self.row = nodes.connect(self.stream, "delta", core_pb2.Node(id=name, user_agent_name="envoy"))
+        self.row = nodes.connect(self.stream, "delta", _identity(name))
         self.pushes: list[Push] = []
         self.answering = True
         self._wake = asyncio.Event()
@@ -199,10 +214,7 @@ class Node:
 
     def sent(self) -> list[str]:
         """Everything pushed so far, as `RDS+m` or `CDS-t`."""
-        return [
-            f"{short(push.type_url)}{'+' + ','.join(push.names) if push.names else ''}{'-' + ','.join(push.removed) if push.removed else ''}"
-            for push in self.pushes
-        ]
+        return [say(push) for push in self.pushes]
 
     async def leave(self) -> None:
         self._task.cancel()

@@ -55,7 +55,7 @@ async def serving(folder: Path, **options: Any) -> AsyncIterator[Server]:
 
 def delta(channel: grpc.aio.Channel) -> Any:
     method = f"/{SERVICE}/DeltaAggregatedResources"
-    return channel.stream_stream(method, DeltaDiscoveryRequest.SerializeToString, DeltaDiscoveryResponse.FromString)()
+    return cast(Any, channel.stream_stream(method, DeltaDiscoveryRequest.SerializeToString, DeltaDiscoveryResponse.FromString))()
 
 
 def ask(type_url: str, **more: Any) -> DeltaDiscoveryRequest:
@@ -72,9 +72,8 @@ async def test_x1_both_variants_on_one_server(folder: Path) -> None:
         got = await incremental.read()
         assert {r.name: r.resource.value for r in got.resources} == {"a": b"1", "b": b"1"}
         assert {r.resource.type_url for r in got.resources} == {CDS}
-        whole = channel.stream_stream(
-            f"/{SERVICE}/StreamAggregatedResources", DiscoveryRequest.SerializeToString, DiscoveryResponse.FromString
-        )()
+        method = f"/{SERVICE}/StreamAggregatedResources"
+        whole = cast(Any, channel.stream_stream(method, DiscoveryRequest.SerializeToString, DiscoveryResponse.FromString))()
         await whole.write(DiscoveryRequest(type_url=CDS))
         assert [r.value for r in (await whole.read()).resources] == [b"1", b"1"]
         assert {row.mode for row in server.nodes} == {"delta", "sotw"}
@@ -126,7 +125,7 @@ async def test_x11_a_node_that_does_not_read_loses_its_stream_and_delays_nobody(
     async with serving(folder, send_timeout_s=0.5) as server, server.channel(**{"grpc.max_receive_message_length": -1}) as quick:
         server.feed.set(snap(res(CDS, "a", "x")))
         # A peer that never reads: raw HTTP/2 with a window of 65,535 bytes and no WINDOW_UPDATE.
-        reader, writer = await asyncio.open_unix_connection(server.address[5:])
+        _, writer = await asyncio.open_unix_connection(server.address[5:])
         await stuck_stream(writer)
         fine = delta(quick)
         await fine.write(ask(CDS))
@@ -193,7 +192,7 @@ async def test_x12_a_reconnect_storm_is_let_in_over_time(folder: Path) -> None:
         got = await asyncio.gather(*(client(number) for number in range(500)))
         took = time.monotonic() - began
         for channel in channels:
-            await channel.close()
+            await channel.close(None)
         assert got == [102] * 500
         assert refused == server.ads.refused > 100
         assert 1.0 < took < 15
