@@ -341,6 +341,11 @@ function envoy_on_request(h)
     -- Not a header: what one attempt removes from the headers is gone for the next.
     h:streamInfo():dynamicMetadata():set("headgate.model", "at", format("%d,%d", a + shift, b + shift))
   end
+  if meta:get("restore") then -- a target sets the path again after another attempt has changed it
+    local path = headers:get(":path")
+    local query = find(path, "?", 1, true)
+    if query then h:streamInfo():dynamicMetadata():set("headgate.model", "query", sub(path, query)) end
+  end
   if size > COLLECT_BYTES then
     s = nil
     collectgarbage()
@@ -823,7 +828,11 @@ function envoy_on_response(h)
   end
   if headers:get("x-headgate-lane") then
     headers:remove("x-headgate-lane")
-    return -- the translator meters
+    local request = h:streamInfo():dynamicMetadata():get(SPACE)
+    if not (request and request.usage_added) or sub(headers:get("content-type") or "", 1, 17) ~= "text/event-stream" then
+      return -- the translator meters
+    end
+    return meter_and_trim(h, meter == "packed") -- it was asked for a usage chunk that the client did not ask for
   end
   if headers:get(":status") ~= "200" then return end
   local kind = headers:get("content-type")

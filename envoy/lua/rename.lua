@@ -1,9 +1,9 @@
--- On a target whose upstream name or path differs from what the edge filter left in the request. One VM for all targets
+-- On a target whose upstream name or path differs from what the request holds when it gets there. One VM for all targets
 -- (shared_vm_id); the filter context holds what is the target's own: `model` (upstream name) and `path` (upstream path).
 --
 -- Each attempt starts from the body as the edge filter left it, but from the headers as the attempt before left them.
--- So nothing here depends on a header: the place of the model in the body comes from dynamic metadata, and the path is
--- set, not edited.
+-- So nothing here depends on a header: the place of the model in the body and the client's query string come from dynamic
+-- metadata, and the path is set, not edited.
 
 local byte, find, sub, match = string.byte, string.find, string.sub, string.match
 local tonumber, tostring = tonumber, tostring
@@ -11,9 +11,9 @@ local tonumber, tostring = tonumber, tostring
 function envoy_on_request(h)
   local context = h:filterContext() -- used up before body(): handles do not outlive the wait for it
   local path, model = context:get("path"), context:get("model")
+  local known = h:streamInfo():dynamicMetadata():get("headgate.model")
   local a, b
   if model then -- no place: the edge filter has written the name already
-    local known = h:streamInfo():dynamicMetadata():get("headgate.model")
     a, b = match(known and known.at or "", "^(%d+),(%d+)$")
   end
   if not path and not a then return end
@@ -30,9 +30,7 @@ function envoy_on_request(h)
   if path then
     -- An earlier attempt may have been translated: then the headers say where its body went and how long that was.
     local headers = h:headers()
-    local was = headers:get(":path") or ""
-    local query = find(was, "?", 1, true)
-    headers:replace(":path", query and path .. sub(was, query) or path)
+    headers:replace(":path", path .. (known and known.query or ""))
     headers:replace("content-length", tostring(size))
   end
 end

@@ -23,7 +23,11 @@ pytestmark = pytest.mark.xdist_group("docs")
 
 TEXT = README.read_text(encoding="utf-8")
 RUN = list(with_output(TEXT, "run"))
-PAGES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.md") if not any(p.startswith(".") for p in path.parts))
+PAGES = sorted(
+    page.as_posix()
+    for page in (path.relative_to(ROOT) for path in ROOT.rglob("*.md"))
+    if not any(part.startswith(".") or part in ("results", "build", "dist") for part in page.parts)
+)
 
 
 def test_there_is_something_to_run() -> None:
@@ -85,10 +89,8 @@ def test_a_command_or_option_that_does_not_exist_is_noticed() -> None:
     with pytest.raises(AssertionError, match="drian"):
         command_of(("demo", "drian"))
     assert "--lissen" not in command_of(("up", "-f", "specs/"))[1]
-    assert commands("```bash\nheadgate up \\\n  -f x # why\n```\n`headgate demo heal openai`") == {
-        ("up", "-f", "x"),
-        ("demo", "heal", "openai"),
-    }
+    shown = "```bash\nheadgate up \\\n  -f x # why\n```\n`headgate demo heal openai`"
+    assert commands(shown) == {("up", "-f", "x"), ("demo", "heal", "openai")}
 
 
 def command_of(words: tuple[str, ...]) -> tuple[list[str], set[str]]:

@@ -118,6 +118,8 @@ def _facts(node: Route, entry: Entry) -> Metadata:
         facts["rename"] = entry.rename
     if any(c.use.rename for group in entry.groups for c in group):
         facts["mark"] = True
+    if any(c.use.restore for group in entry.groups for c in group):
+        facts["restore"] = True
     logged = Struct()
     logged["route"] = node.name
     return Metadata(filter_metadata={LUA_NAMESPACE: facts, NAMESPACE: logged})

@@ -47,9 +47,8 @@ def healthy(rig: Rig) -> None:
 
 @dataclass
 class H2Answer(load.Answer):
-    """An answer over HTTP/2; `reset` is the code of the RST_STREAM that ended it."""
+    """An answer over HTTP/2, filled as it comes."""
 
-    reset: int | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     first: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -129,7 +128,7 @@ class H2Client:
         if answer is None:
             return
         if isinstance(event, h2.events.ResponseReceived):
-            answer.headers = dict(event.headers)
+            answer.headers = {str(k): str(v) for k, v in event.headers}
             answer.status = int(answer.headers[":status"])
         elif isinstance(event, h2.events.DataReceived):
             self._parts[event.stream_id].append(event.data)
@@ -137,7 +136,6 @@ class H2Client:
             answer.first.set()
         elif isinstance(event, (h2.events.StreamEnded, h2.events.StreamReset)):
             answer.clean = isinstance(event, h2.events.StreamEnded)
-            answer.reset = None if answer.clean else int(event.error_code)
             answer.body = b"".join(self._parts[event.stream_id])
             answer.first.set()
             answer.ended.set()
@@ -353,9 +351,10 @@ def test_leaving_in_the_middle_cancels_the_vendors_stream(rig: Rig, model: str, 
 
     took, line = rig.loop.run(leave())
     assert took < 1
-    assert (line["status"], line["flags"], line["stream"], line["attempts"]) == (200, "DC", True, 1)
+    flag = "DR" if version == "http/2" else "DC"
+    assert (line["status"], line["flags"], line["stream"], line["attempts"]) == (200, flag, True, 1)
     told = line["translation"] if line["lane"] == "translation" else line
-    assert told["complete"] is False
+    assert told is None or told["complete"] is False
     rig.loop.run(counted(rig, 'outcome="cancelled"', f'route="{model}"'))
 
 
@@ -404,64 +403,6 @@ def test_leaving_while_the_body_is_sent_reaches_no_vendor(rig: Rig) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------------ streams
-@pytest.mark.parametrize("version", ["http/1.1", "http/2"])
-@LANES
-@DIALECTS
-def test_slow_readers(rig: Rig, dialect: str, model: str, version: str) -> None:
-    """Streams of 5 MB that nobody reads: Envoy lives, holds no more than was sent and lets go of it, and all complete.
-
-    Envoy 1.40 dies when a client's buffer crosses a watermark after the provider has ended and before the translator has."""
-    pid = rig.gateway.children["envoy"].pid
-
-    async def ask() -> tuple[float, float, list[bytes]]:
-        before = await allocated(rig)
-        path, body = CALLS[dialect](model, True, "[[sim tokens=20000 delay_ms=0]]")
-        body = body[:-1].replace(b'"max_tokens": 400, ', b"") + b', "max_tokens": 60000}'
-        if model == "via-openai" and dialect == "chat":
-            body = body.replace(b"max_tokens", b"max_completion_tokens")
-        if version == "http/2":
-            async with H2Client(rig.url) as client:
-                client.reading.clear()
-                asked = [await client.begin(path, body) for _ in range(3)]
-                held = await settled(before)
-                client.reading.set()
-                for _, answer in asked:
-                    await asyncio.wait_for(answer.ended.wait(), 20)
-                answers: list[load.Answer] = [answer for _, answer in asked]
-        else:
-            opened = [await raw(rig, request(path, body), limit=65536) for _ in range(3)]
-            held = await settled(before)
-            answers = [await asyncio.wait_for(read(reader), 20) for reader, _ in opened]
-            for _, writer in opened:
-                writer.close()
-        assert [a.status for a in answers] == [200] * 3, answers[0].body
-        assert all(a.clean for a in answers)
-        await asyncio.sleep(0.05)
-        return held, await allocated(rig) - before, [a.body for a in answers]
-
-    async def settled(before: int) -> float:
-        """What Envoy holds once it does not change any more."""
-        last = -1.0
-        while abs((now := await allocated(rig) - before) - last) > 1e5:
-            last = now
-            await asyncio.sleep(0.15)
-        return now
-
-    held, kept, bodies = rig.loop.run(ask(), timeout=60)
-    total = sum(map(len, bodies))
-    print(f"{total / 1e6:.1f} MB on the way, Envoy holds {held / 1e6:.1f} MB, then {kept / 1e6:.1f} MB")
-    assert rig.gateway.children["envoy"].pid == pid, "Envoy crashed"
-    assert all(len(_texts(b)) > 20_000 and (b"[DONE]" in b or b"message_stop" in b) for b in bodies)
-    assert held < total + 8e6
-    assert kept < 4e6
-
-
-async def allocated(rig: Rig) -> int:
-    """Bytes that Envoy has allocated."""
-    _, text = await probe.http(rig.gateway.places.envoy_admin, "GET", "/memory")
-    return int(json.loads(text)["allocated"])
-
-
 def test_a_hundred_streams_at_once(rig: Rig) -> None:
     def make(i: int) -> tuple[str, bytes]:
         kind = load.chat if i % 2 else load.messages
@@ -564,3 +505,62 @@ def test_streamed_openai_bodies_differ_by_the_wish_for_usage_only(rig: Rig, stre
         assert asked == {**expected, "model": model.decode()}
         assert (got.body or b"").startswith(b'{"a":[1, 2],')
         assert (got.body or b"").endswith(b' , "z":0 }')
+
+
+# last, since a crash would be seen by what follows
+@pytest.mark.parametrize("version", ["http/1.1", "http/2"])
+@LANES
+@DIALECTS
+def test_slow_readers(rig: Rig, dialect: str, model: str, version: str) -> None:
+    """Streams of 5 MB that nobody reads: Envoy lives, holds no more than was sent and lets go of it, and all complete.
+
+    Envoy 1.40 dies when a client's buffer crosses a watermark after the provider has ended and before the translator has."""
+    pid = rig.gateway.children["envoy"].pid
+
+    async def ask() -> tuple[float, float, list[bytes]]:
+        before = await allocated(rig)
+        path, body = CALLS[dialect](model, True, "[[sim tokens=20000 delay_ms=0]]")
+        body = body[:-1].replace(b'"max_tokens": 400, ', b"") + b', "max_tokens": 60000}'
+        if model == "via-openai" and dialect == "chat":
+            body = body.replace(b"max_tokens", b"max_completion_tokens")
+        if version == "http/2":
+            async with H2Client(rig.url) as client:
+                client.reading.clear()
+                asked = [await client.begin(path, body) for _ in range(3)]
+                held = await settled(before)
+                client.reading.set()
+                for _, answer in asked:
+                    await asyncio.wait_for(answer.ended.wait(), 20)
+                answers: list[load.Answer] = [answer for _, answer in asked]
+        else:
+            opened = [await raw(rig, request(path, body), limit=65536) for _ in range(3)]
+            held = await settled(before)
+            answers = [await asyncio.wait_for(read(reader), 20) for reader, _ in opened]
+            for _, writer in opened:
+                writer.close()
+        assert [a.status for a in answers] == [200] * 3, answers[0].body
+        assert all(a.clean for a in answers)
+        await asyncio.sleep(0.05)
+        return held, await allocated(rig) - before, [a.body for a in answers]
+
+    async def settled(before: int) -> float:
+        """What Envoy holds once it does not change any more."""
+        last = -1.0
+        while abs((now := await allocated(rig) - before) - last) > 1e5:
+            last = now
+            await asyncio.sleep(0.15)
+        return now
+
+    held, kept, bodies = rig.loop.run(ask(), timeout=60)
+    total = sum(map(len, bodies))
+    print(f"{total / 1e6:.1f} MB on the way, Envoy holds {held / 1e6:.1f} MB, then {kept / 1e6:.1f} MB")
+    assert rig.gateway.children["envoy"].pid == pid, "Envoy crashed"
+    assert all(len(_texts(b)) > 20_000 and (b"[DONE]" in b or b"message_stop" in b) for b in bodies)
+    assert held < total + 8e6
+    assert kept < 4e6
+
+
+async def allocated(rig: Rig) -> int:
+    """Bytes that Envoy has allocated."""
+    _, text = await probe.http(rig.gateway.places.envoy_admin, "GET", "/memory")
+    return int(json.loads(text)["allocated"])

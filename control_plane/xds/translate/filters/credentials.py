@@ -25,8 +25,19 @@ from control_plane.xds.translate.packing import duration, pack
 CREDENTIAL_HEADERS: Final = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie", "proxy-authorization")
 """Everything that may carry a secret, under any vendor's name: removed before every attempt."""
 
-TRACES: Final = ("x-forwarded-for", "x-forwarded-proto", "accept-encoding", MODEL_HEADER)
-"""What vendors have no business to see; and compressed answers could not be metered."""
+TRACES: Final = (
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-envoy-external-address",
+    "x-real-ip",
+    "forwarded",
+    "accept-encoding",
+    MODEL_HEADER,
+)
+"""What vendors have no business to see; and compressed answers could not be metered. `x-request-id` and
+`x-envoy-attempt-count` stay, since the journal reads them from the same headers."""
 
 SECRET_WAIT_MS: Final = 2_000
 """How long a target may warm up for its key. Never 0 (= for ever): a plan that names a warming target is a 503."""

@@ -42,7 +42,7 @@ RETRY: Final = RetryPolicy(
             typed_config=pack_foreign("envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate", PreviousHostsPredicate()),
         )
     ],
-    host_selection_retry_max_attempts=5,
+    host_selection_retry_max_attempts=100,
 )
 """For the stream to the worker: with one of two workers dead, 100 of 100 requests are served (52 without it)."""
 
