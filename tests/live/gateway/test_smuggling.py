@@ -398,7 +398,8 @@ async def talk_h2(rig: Rig, headers: list[tuple[str, str]], body: bytes) -> int:
     try:
         async with asyncio.timeout(2):
             while data := await reader.read(65536):
-                for event in peer.receive_data(data):
+                events: list[Any] = peer.receive_data(data)
+                for event in events:
                     if type(event).__name__ == "ResponseReceived":
                         status = int(dict(event.headers)[":status"])
                     if type(event).__name__ in ("StreamEnded", "StreamReset", "ConnectionTerminated"):
@@ -462,6 +463,7 @@ SPOOFS = [
     "authorization: Bearer stolen\r\nAuthorization: Bearer stolen2\r\nx-api-key: stolen\r\napi-key: stolen\r\ncookie: a=stolen",
     "proxy-authorization: Basic stolen\r\nproxy-connection: keep-alive\r\nkeep-alive: timeout=5",
 ]
+ADDRESSES = ("x-forwarded-for", "x-forwarded-host", "x-envoy-external-address", "forwarded", "x-real-ip")
 PRIVATE = ("x-headgate", "x-envoy-", "x-forwarded-", "proxy-", "keep-alive", "connection", "te", "upgrade", "cookie", "forwarded")
 
 
@@ -495,12 +497,23 @@ def test_spoofed_headers_change_nothing(rig: Rig, spoofed: dict[tuple[str, str],
     assert got.targets == [{"gpt": "openai/gpt-5", "claude": "anthropic/claude-sonnet-5"}[lane]] * 2
     first, second = sorted(records, key=lambda r: b"after" in (r.body or b""))
     assert first.key == second.key == "key-0"
-    assert not [name for name in first.headers if name.startswith(PRIVATE) and name != "x-envoy-attempt-count"]
+    assert not [name for name in first.headers if name.startswith(PRIVATE) and name not in ("x-envoy-attempt-count", *ADDRESSES)]
     assert first.headers.get("x-envoy-attempt-count", "1") == "1"
     assert "evil" not in first.headers["host"]
     assert (first.path, first.query) == (second.path, "")
     assert b"stolen" not in str(first._headers).encode()
     assert "00000000-0000-4000-8000-000000000001" not in first.headers.get("x-request-id", "")
+
+
+def test_vendors_do_not_learn_who_asks(rig: Rig) -> None:
+    """The address of a user, as Envoy sees it or as a proxy in front of it says, is nobody's business."""
+    rig.heal()
+    headers = "".join(f"{name}: 203.0.113.7\r\n" for name in ADDRESSES if name != "x-envoy-external-address")
+    for model in ("gpt", "claude"):
+        assert rig.loop.run(talk(rig, plain("who", model=model, headers=headers))).statuses == [200]
+    for record in seen(rig):
+        assert not set(ADDRESSES) & set(record.headers)
+        assert not {"203.0.113.7", "127.0.0.1"} & {value for name, value in record.headers.items() if name != "host"}
 
 
 # ------------------------------------------------------------------------------- one attempt's headers in the next (internal)
