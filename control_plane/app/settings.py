@@ -51,7 +51,7 @@ def places(state: Path | None, port: int) -> Places:
     home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     state = state or home / "headgate" / str(port)
     runtime = os.environ.get("XDG_RUNTIME_DIR")
-    sockets = (Path(runtime) if runtime else Path(tempfile.gettempdir()) / f"headgate-{os.getuid()}") / f"gateway-{port}"
+    sockets = (Path(runtime) / "headgate" if runtime else Path(tempfile.gettempdir()) / f"headgate-{os.getuid()}") / f"gateway-{port}"
     for folder in (state, sockets):
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)

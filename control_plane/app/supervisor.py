@@ -8,6 +8,7 @@ import fcntl
 import json
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -114,6 +115,8 @@ class GatewayProcess:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+        if self._places is not None:
+            shutil.rmtree(self._places.sockets, ignore_errors=True)
 
     def _take_lock(self) -> None:
         """One gateway per state directory: two would share a journal and its offset."""
@@ -147,9 +150,10 @@ class GatewayProcess:
         return command
 
     def _envoy(self, binary: Path) -> list[str]:
-        """Flush flags: the journal is written line by line, so that nothing is lost when Envoy is killed."""
+        """Flush flags: the journal is written as soon as 1 KB is there, at the latest after 0.1 s, so that a killed Envoy takes
+        next to nothing with it. Writing each line at once (0) costs 40 µs a request."""
         command = [str(binary), "-c", str(self.places.bootstrap), "--use-dynamic-base-id", "-l", "warning"]
-        command += ["--drain-time-s", str(int(self.options.drain_s)), "--file-flush-min-size-kb", "0", "--file-flush-interval-msec", "1000"]
+        command += ["--drain-time-s", str(int(self.options.drain_s)), "--file-flush-min-size-kb", "1", "--file-flush-interval-msec", "100"]
         if self.options.concurrency:
             command += ["--concurrency", str(self.options.concurrency)]
         return command

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +69,7 @@ class Demo:
 
 def what_to_try(demo: Demo) -> str:
     """The text that `headgate demo` prints when it serves."""
+    command = "headgate" if shutil.which("headgate") else str(Path(sys.executable).with_name("headgate"))
     return f"""
 A gateway on {demo.url}, with simulated vendors openai, anthropic and local behind it. No key is needed; SDKs want one, so give them any.
 
@@ -86,8 +89,10 @@ Models: chat (openai, then anthropic), claude (anthropic, then openai), fast (op
 thrifty (anthropic, then openai and local), embed.
 Answers say who gave them. Now break a vendor, from another terminal, and ask again:
 
-  headgate demo break openai --mode status --status 503        headgate demo break anthropic --mode stall --after 5
-  headgate demo status                                         headgate demo heal
+  {command} demo break openai --mode status --status 503
+  {command} demo break anthropic --mode stall --after 5
+  {command} demo status
+  {command} demo heal
 
 Admin API and metrics: {demo.admin_url}    Ctrl-C stops it.
 """

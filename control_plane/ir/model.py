@@ -39,7 +39,7 @@ class Speaks:
 class Provider:
     """An account at a vendor, or a pool of our own, as the connection to it is made.
 
-    `options` is a JSON object of quirks for the translator. `concurrency` limits requests in flight (0 = no limit).
+    `options` is a JSON object of quirks for the translator.
     """
 
     name: str
@@ -50,7 +50,6 @@ class Provider:
     headers: tuple[tuple[str, str], ...]
     speaks: tuple[Speaks, ...]
     options: str
-    concurrency: int
     ca_file: str | None
     server_name: str | None
 

@@ -43,7 +43,6 @@ def _provider(document: spec.Provider, preset: Preset) -> Provider:
         headers=tuple(sorted({**preset.headers, **body.headers}.items())),
         speaks=tuple(speaks),
         options=msgspec.json.encode(dict(sorted(preset.options.items()))).decode(),
-        concurrency=body.limits.concurrency or 0,
         ca_file=str(document.resolve_path(body.tls.ca_file).absolute()) if body.tls.ca_file else None,
         server_name=body.tls.server_name,
     )

@@ -1,8 +1,8 @@
 """What one attempt's ending means, in the words of the failover rules. Pure: lines in, one word out.
 
 Envoy tells an ending in three places: the status (0 when no answer began), the response flags of the attempt, and, where the client's side
-of Envoy ended the exchange, only the flags of the *request*: then the attempt's own line says `-` and lacks `duration_us`, and is
-written after the request's line. What the body said (an error event inside a 200, no terminal event) is on the request's line too.
+of Envoy ended the exchange, only the flags of the *request*: then the attempt's own line, if it has one, says `-` and lacks `duration_us`,
+and may be written after the request's line. What the body said (an error event inside a 200, no terminal event) is on the request's line too.
 Flag names: Envoy's access log documentation, "%RESPONSE_FLAGS%". Each row below was seen on Envoy 1.40.
 """
 
@@ -123,14 +123,13 @@ def classify(attempt: AttemptLine, request: RequestLine | None = None) -> Attemp
         return _BEGAN.get(found, found) if 0 < status < 400 else by_status(status) if status else found
     if status >= 400:
         return by_status(status)
+    if status and request is not None and (error := request.meter().stream_error):
+        # Whoever ended the exchange after that: most clients leave when they read it.
+        return by_error(error)
     if attempt.duration_us is None:
         return _ended_by_us(status, request)
-    if request is not None:
-        meter = request.meter()
-        if meter.stream_error:
-            return by_error(meter.stream_error)
-        if meter.complete is False and "DC" not in request.flag_set:
-            return AttemptClass.CUT
+    if request is not None and request.meter().complete is False:
+        return AttemptClass.CANCELLED if by_flags(request.flag_set) is AttemptClass.CANCELLED else AttemptClass.CUT
     return AttemptClass.OK
 
 
@@ -164,6 +163,9 @@ def _ended_by_us(status: int, request: RequestLine | None) -> AttemptClass:
     if found is None:
         # A filter of the target answered in the provider's place.
         return AttemptClass.LOCAL if status == 0 else AttemptClass.CUT
+    if found is AttemptClass.CANCELLED and status and request.meter().complete:
+        # Nothing was left to wait for: many clients leave at the terminal event.
+        return AttemptClass.OK
     return (
         found
         if found in (AttemptClass.CANCELLED, AttemptClass.TIMEOUT, AttemptClass.LOCAL)

@@ -34,8 +34,11 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     reasoning: int | None = None
 
 
-class Translation(msgspec.Struct, frozen=True, gc=False):
-    """What the translator says about the attempt it translated; `dropped` names request fields that the target cannot take."""
+class Metered(msgspec.Struct, frozen=True, gc=False):
+    """What is known of an answer, from the edge's meter or from the translator.
+
+    `dropped` (translator only) names request fields that the target cannot take.
+    """
 
     usage: Usage | None = None
     finish: str | None = None
@@ -104,16 +107,14 @@ class RequestLine(msgspec.Struct, frozen=True, gc=False, tag_field="log", tag="r
     target: str | None = None
     provider: str | None = None
     lane: str | None = None
+    sent_us: int | None = None
     head_us: int | None = None
     ttft_us: int | None = None
     duration_ms: int | None = None
     rx: int | None = None
     tx: int | None = None
-    usage: Usage | None = None
-    finish: str | None = None
-    complete: bool | None = None
-    stream_error: str | None = None
-    translation: Translation | None = None
+    edge: Metered | None = None
+    translation: Metered | None = None
 
     @property
     def key(self) -> tuple[str, object]:
@@ -132,15 +133,46 @@ class RequestLine(msgspec.Struct, frozen=True, gc=False, tag_field="log", tag="r
             return None
         return max(self.ttft_us, self.head_us or 0) / 1e6
 
-    def meter(self) -> Translation:
+    def only_attempt(self) -> AttemptLine:
+        """The line that the one attempt of this request would have had, if its answer began well.
+
+        Times count from when the provider was asked. `duration_us` is in whole milliseconds, and None if the exchange was broken off.
+        """
+        sent_us = min(max(0, self.sent_us or 0), _DAY_US)
+        took_us = None if self.duration_ms is None else max(0, self.duration_ms * 1000 - sent_us)
+        return AttemptLine(
+            id=self.id,
+            start=self.start + datetime.timedelta(microseconds=sent_us),
+            n=1,
+            route=self.route,
+            target=self.target,
+            provider=self.provider,
+            lane=self.lane,
+            status=self.status,
+            flags=",".join(sorted(self.flag_set & _OF_THE_ATTEMPT)) or "-",
+            ttft_us=None if self.ttft_us is None else self.ttft_us - sent_us,
+            duration_us=None if self.flag_set else took_us,
+            duration_ms=None if took_us is None else round(took_us / 1000),
+            rx=self.tx,
+            tx=self.rx,
+        )
+
+    def meter(self) -> Metered:
         """The usage and the ending to believe: the translator's where it translated the last attempt, else the meter's of the edge.
 
         The translator's words survive from an earlier attempt into the line of a request that another lane served, hence the test.
         """
         if self.translation is not None and self.lane == "translation":
             return self.translation
-        return Translation(self.usage, self.finish, self.complete, self.stream_error)
+        return self.edge if self.edge is not None else _NOTHING
 
+
+_NOTHING: Final = Metered()
+_OF_THE_ATTEMPT: Final = frozenset(("LR", "UC", "UF", "UPE", "UR"))
+"""Flags of a request that its attempt has too: the provider's side broke an answer that had begun."""
+
+_DAY_US: Final = 86_400_000_000
+"""No request is older; an odd number in a line must not overflow a date."""
 
 Line = RequestLine | AttemptLine
 
@@ -149,13 +181,13 @@ _REQUIRED: Final = ("id", "start")
 _decoder: Final[msgspec.json.Decoder[Line]] = msgspec.json.Decoder(Line, strict=False)
 _any_decoder: Final = msgspec.json.Decoder(dict[str, object])
 _types: Final[dict[type[msgspec.Struct], dict[str, object]]] = {
-    kind: {field.name: field.type for field in msgspec.structs.fields(kind)} for kind in (RequestLine, AttemptLine, Translation, Usage)
+    kind: {field.name: field.type for field in msgspec.structs.fields(kind)} for kind in (RequestLine, AttemptLine, Metered, Usage)
 }
-_nested: Final[dict[str, type[msgspec.Struct]]] = {"usage": Usage, "translation": Translation}
+_nested: Final[dict[str, type[msgspec.Struct]]] = {"usage": Usage, "edge": Metered, "translation": Metered}
 
 
 def decode(raw: bytes) -> Line:
-    """One line without its newline. Numbers may be JSON strings, missing values null or `-`. Raises Malformed."""
+    """One line without its newline. Numbers may be JSON strings, missing values left out, null or `-`. Raises Malformed."""
     try:
         return _decoder.decode(raw)
     except msgspec.ValidationError:
@@ -178,7 +210,7 @@ def decode(raw: bytes) -> Line:
 def from_tags(tags: Mapping[str, str]) -> Line:
     """A line from text values, as the gRPC access log brings them: objects are JSON texts. Raises Malformed."""
     values: dict[str, object] = dict(tags)
-    for name in ("usage", "translation"):
+    for name in ("edge", "translation"):
         if text := tags.get(name):
             try:
                 values[name] = _any_decoder.decode(text)

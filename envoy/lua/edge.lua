@@ -27,6 +27,7 @@ local MODEL_BYTES_MAX = 200
 local KEY_BYTES_MAX = 84 -- "stream_options" with every letter written as \u00xx; longer keys cannot be one of ours
 local CARRY_BYTES_MAX = 65536 -- an incomplete line of a stream, kept for the meter
 local HELD_BYTES_MAX = 16384 -- an incomplete event kept from the client; a usage-only chunk has under 2 KiB
+local ERROR_BYTES_MAX = 4096 -- a whole answer that may be an error
 local WHOLE_BYTES_MAX = 65536 -- of a whole answer that is longer than twice this, only the end is kept for the meter
 local SUGGESTIONS_PER_SECOND = 20 -- nearest names are worked out at most so often per worker
 
@@ -278,12 +279,9 @@ local function read_model(s, want)
   return a, b, from, till
 end
 
--- Tells the access journal about the request. Not needed where the metadata of the model's route says it.
-local function announce(h, dialect, operation, model)
-  local dynamic = h:streamInfo():dynamicMetadata()
-  dynamic:set(SPACE, "dialect", dialect)
-  dynamic:set(SPACE, "operation", operation)
-  dynamic:set(SPACE, "model", model)
+-- Tells the access journal, and ourselves on the response, about the request: one value, since each costs a microsecond.
+local function announce(h, request)
+  h:streamInfo():dynamicMetadata():set(SPACE, "request", request)
 end
 
 function envoy_on_request(h)
@@ -308,20 +306,17 @@ function envoy_on_request(h)
   if not meta:get("route") then -- envoy_on_response writes the answer: only there is the metadata of "*" to be had again
     headers:replace(MODEL_HEADER, "*")
     h:clearRouteCache()
-    announce(h, dialect, operation, model)
+    announce(h, { dialect = dialect, model = model })
     return
   end
-  if not meta:get("dialect") then announce(h, dialect, operation, model) end
 
+  local streamed = false
   local at, upto, text -- the edit that asks for usage
   if from.stream and sub(s, from.stream, till.stream) == "true" then
-    local dynamic = h:streamInfo():dynamicMetadata()
-    dynamic:set(SPACE, "stream", true)
-    if dialect == "openai-chat" then
-      at, upto, text = usage_edit(s, from, till)
-      if at then dynamic:set(SPACE, "usage_added", true) end
-    end
+    streamed = true
+    if dialect == "openai-chat" then at, upto, text = usage_edit(s, from, till) end
   end
+  announce(h, { dialect = dialect, model = model, stream = streamed, usage_added = at and true or nil })
   local rename = meta:get("rename")
   if rename == model then rename = nil end
   local shift = 0 -- how far that edit moves the model
@@ -354,14 +349,10 @@ end
 
 -- ------------------------------------------------------------------------------------------------ usage
 
--- Makes what is known so far visible to the access journal: usage, finish, complete, stream_error; complete is false
--- until the terminal event was seen, so that what ends without it counts as cut. In one value (key `meter`) where the
--- route says `meter: packed`: each value set costs a microsecond. Handles that a script gets from h do not outlive the
--- wait for the next chunk: ask for them each time.
-local function publish(h, known, packed)
-  local dynamic = h:streamInfo():dynamicMetadata()
-  if packed then return dynamic:set(SPACE, "meter", known) end
-  for key, value in pairs(known) do dynamic:set(SPACE, key, value) end
+-- What the meter knows so far, as one value. Handles that a script gets from h do not outlive the wait for the next chunk:
+-- ask for them each time.
+local function publish(h, known)
+  h:streamInfo():dynamicMetadata():set(SPACE, "meter", known)
 end
 
 local WANT_USAGE = {
@@ -406,6 +397,7 @@ local function add_usage(known, dialect, s, i)
     return true
   end
   local fresh, read, written, output
+  local thinking = count(s, '"thinking_tokens"', i, z)
   local list = find(s, "[", i, true)
   if list and list < z then -- `iterations` repeats the names
     local from, till = {}, {}
@@ -423,6 +415,7 @@ local function add_usage(known, dialect, s, i)
   if read and (read > 0 or not total.cached) then total.cached = read end
   if written and (written > 0 or not total.cache_write) then total.cache_write = written end
   if output and (output > 0 or not total.output) then total.output = output end
+  if thinking and (thinking > 0 or not total.reasoning) then total.reasoning = thinking end
   if was then total.input = was + (total.cached or 0) + (total.cache_write or 0) end
   return true
 end
@@ -490,7 +483,16 @@ local function finish_in(s)
   return c == 58 and string_value(s, (solid(s, i + 1))) or nil
 end
 
-local function meter_whole(h, dialect, packed)
+local WANT_ERROR = { type = true, code = true }
+local WANT_WHOLE_ERROR = { error = true }
+
+local function error_type(s, at)
+  local from, till = {}, {}
+  if byte(s, at) ~= 123 or not survey(s, at, WANT_ERROR, from, till, false) then return "error" end
+  return string_at(s, from, till, "type") or string_at(s, from, till, "code") or "error"
+end
+
+local function meter_whole(h, dialect)
   local s, size = nil, 0 -- what is kept, and how many bytes came since it was last cut to its end
   local parts, cut = nil, false
   for chunk in h:bodyChunks() do
@@ -520,13 +522,20 @@ local function meter_whole(h, dialect, packed)
   end
   local known = { complete = c == 125 }
   local usage = top_value(s, "usage", '"usage"', cut)
-  if usage and byte(s, usage) == 123 then add_usage(known, dialect, s, usage) end
+  if usage and byte(s, usage) == 123 then
+    add_usage(known, dialect, s, usage)
+  elseif last < ERROR_BYTES_MAX then -- an error inside a 200 counts no tokens and is short
+    local from, till = {}, {}
+    if survey(s, (solid(s, 1)), WANT_WHOLE_ERROR, from, till, false) and from.error and byte(s, from.error) ~= 110 then -- null
+      known.stream_error = error_type(s, from.error)
+    end
+  end
   if dialect == "anthropic-messages" then
     known.finish = string_value(s, top_value(s, "stop_reason", '"stop_reason"', cut))
   else
     known.finish = finish_in(s)
   end
-  publish(h, known, packed)
+  publish(h, known)
 end
 
 -- ------------------------------------------------------------------------------------------------ streams
@@ -541,13 +550,7 @@ local function data_line(s, p)
 end
 
 local WANT_CHUNK = { usage = true, choices = true, error = true, object = true, type = true }
-local WANT_ERROR = { type = true, code = true }
 
-local function error_type(s, at)
-  local from, till = {}, {}
-  if byte(s, at) ~= 123 or not survey(s, at, WANT_ERROR, from, till, false) then return "error" end
-  return string_at(s, from, till, "type") or string_at(s, from, till, "code") or "error"
-end
 
 -- Reads the complete lines of an OpenAI stream into `known`. Jumps to what matters: most chunks hold none of it. Returns
 -- whether there was any, and the first byte of the data of a usage-only chunk (`choices` empty).
@@ -663,9 +666,9 @@ local function after_last_line(s)
 end
 
 -- Watches a stream that is passed on untouched.
-local function meter_stream(h, read, packed)
+local function meter_stream(h, read)
   local known, carry, skipping = { complete = false }, nil, false
-  publish(h, known, packed)
+  publish(h, known)
   for chunk in h:bodyChunks() do
     local n = chunk:length()
     if n > 0 then
@@ -685,12 +688,12 @@ local function meter_stream(h, read, packed)
         s = sub(s, 1, cut - 1)
       end
       if s ~= "" and read(s, known) then
-        publish(h, known, packed)
+        publish(h, known)
         if known.complete then return end -- the rest goes past this script
       end
     end
   end
-  if carry and read(carry, known) then publish(h, known, packed) end
+  if carry and read(carry, known) then publish(h, known) end
 end
 
 -- Position after the last blank line in s (1 when there is none): what follows is an incomplete event.
@@ -724,9 +727,9 @@ end
 
 -- As meter_stream, and takes out the usage-only chunk, which the client did not ask for. An incomplete event is held
 -- back as long as it may be that chunk.
-local function meter_and_trim(h, packed)
+local function meter_and_trim(h)
   local known, last = { complete = false }, nil
-  publish(h, known, packed)
+  publish(h, known)
   local carry, held = "", false -- the incomplete event, and whether it is kept from the client
   for chunk in h:bodyChunks() do
     last = chunk
@@ -741,7 +744,7 @@ local function meter_and_trim(h, packed)
       local stop = held and cut - 1 or #s
       local news, data, first, till
       if cut > 1 then news, data = read_openai(sub(s, 1, cut - 1), known) end
-      if news then publish(h, known, packed) end
+      if news then publish(h, known) end
       if data then first, till = event_around(s, data) end
       if first and first > sent then
         chunk:setBytes(sub(s, sent + 1, first - 1) .. sub(s, till + 1, stop))
@@ -753,7 +756,7 @@ local function meter_and_trim(h, packed)
     end
   end
   if carry ~= "" then
-    if read_openai(carry, known) then publish(h, known, packed) end
+    if read_openai(carry, known) then publish(h, known) end
     if held then last:setBytes(last:getBytes(0, last:length()) .. carry) end
   end
 end
@@ -794,7 +797,7 @@ end
 -- Turns the answer of the default route into one that names the nearest models.
 local function answer_unknown(h, headers, meta, dialect)
   local known = h:streamInfo():dynamicMetadata():get(SPACE)
-  local model = known and known.model
+  local model = known and known.request and known.request.model
   if not model then return end
   local names = meta:get("models")
   names = type(names) == "table" and names or {}
@@ -828,25 +831,24 @@ function envoy_on_response(h)
   end
   if headers:get("x-headgate-lane") then
     headers:remove("x-headgate-lane")
-    local request = h:streamInfo():dynamicMetadata():get(SPACE)
-    if not (request and request.usage_added) or sub(headers:get("content-type") or "", 1, 17) ~= "text/event-stream" then
+    local known = h:streamInfo():dynamicMetadata():get(SPACE)
+    if not (known and known.request and known.request.usage_added) or sub(headers:get("content-type") or "", 1, 17) ~= "text/event-stream" then
       return -- the translator meters
     end
-    return meter_and_trim(h, meter == "packed") -- it was asked for a usage chunk that the client did not ask for
+    return meter_and_trim(h) -- it was asked for a usage chunk that the client did not ask for
   end
   if headers:get(":status") ~= "200" then return end
   local kind = headers:get("content-type")
   local coding = headers:get("content-encoding")
   if not kind or (coding and coding ~= "identity") then return end
-  local packed = meter == "packed"
-  local dialect = meta:get("dialect") or h:streamInfo():dynamicMetadata():get(SPACE).dialect
+  local dialect = meta:get("dialect")
   if sub(kind, 1, 17) == "text/event-stream" then
-    if dialect == "anthropic-messages" then return meter_stream(h, read_anthropic, packed) end
-    local request = h:streamInfo():dynamicMetadata():get(SPACE)
-    if not (request and request.usage_added) then return meter_stream(h, read_openai, packed) end
+    if dialect == "anthropic-messages" then return meter_stream(h, read_anthropic) end
+    local known = h:streamInfo():dynamicMetadata():get(SPACE)
+    if not (known and known.request and known.request.usage_added) then return meter_stream(h, read_openai) end
     headers:remove("content-length") -- what follows may get shorter
-    return meter_and_trim(h, packed)
+    return meter_and_trim(h)
   elseif find(kind, "json", 1, true) then
-    return meter_whole(h, dialect, packed)
+    return meter_whole(h, dialect)
   end
 end

@@ -128,7 +128,7 @@ def _scopes(parts: Parts) -> Config:
         "retry_policy": {**retry, "refresh_cluster_on_retry": True, "per_try_timeout": "60s"},
         "inline_cluster_specifier_plugin": plugin,
     }
-    lua: dict[str, Any] = {"route": MODEL, "dialect": "openai-chat", "operation": "chat", "meter": "packed" if parts.meter else False}
+    lua: dict[str, Any] = {"route": MODEL, "dialect": "openai-chat", "operation": "chat", "meter": parts.meter}
     if parts.rename == "edge":
         lua["rename"] = UPSTREAM_MODEL
     elif parts.rename == "target":
@@ -149,10 +149,10 @@ _REQUEST_LINE = {
     "id": "%REQ(X-REQUEST-ID)%",
     "start": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
     "route": "%METADATA(ROUTE:envoy.filters.http.lua:route)%",
-    "model": "%DYNAMIC_METADATA(headgate:model)%",
+    "model": "%DYNAMIC_METADATA(headgate:request:model)%",
     "dialect": "%METADATA(ROUTE:envoy.filters.http.lua:dialect)%",
     "operation": "%METADATA(ROUTE:envoy.filters.http.lua:operation)%",
-    "stream": "%DYNAMIC_METADATA(headgate:stream)%",
+    "stream": "%DYNAMIC_METADATA(headgate:request:stream)%",
     "status": "%RESPONSE_CODE%",
     "flags": "%RESPONSE_FLAGS%",
     "details": "%RESPONSE_CODE_DETAILS%",

@@ -18,7 +18,7 @@ from control_plane.pb.matcher_pb2 import StringMatcher
 from control_plane.pb.route_pb2 import HeaderMatcher, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost
 from control_plane.xds.resource import RDS, Resource
 from control_plane.xds.translate.errors import answer, json_answer
-from control_plane.xds.translate.names import DEFAULT_SCOPE, LUA_NAMESPACE
+from control_plane.xds.translate.names import DEFAULT_SCOPE, LUA_NAMESPACE, NAMESPACE
 
 CREATED: Final = 1_735_689_600
 """`created` of every listed model (2025-01-01): clients demand the field, and an alias has no birthday."""
@@ -50,6 +50,8 @@ def default_table(models: tuple[str, ...], max_request_bytes: int) -> Resource:
 
 def _operation(operation: Operation, models: tuple[str, ...]) -> list[Route]:
     facts = Struct()
+    logged = Struct()
+    logged["operation"] = operation.name
     names = ListValue()
     names.extend(models)
     facts.update({"dialect": operation.dialect, "operation": operation.name})
@@ -58,7 +60,7 @@ def _operation(operation: Operation, models: tuple[str, ...]) -> list[Route]:
     nowhere = RouteAction(cluster=NO_CLUSTER, cluster_not_found_response_code=RouteAction.NOT_FOUND)
     wrong = f"{operation.path} takes POST only"
     return [
-        Route(match=call, metadata=Metadata(filter_metadata={LUA_NAMESPACE: facts}), route=nowhere),
+        Route(match=call, metadata=Metadata(filter_metadata={LUA_NAMESPACE: facts, NAMESPACE: logged}), route=nowhere),
         answer(RouteMatch(path=operation.path), 405, operation.dialect, "method_not_allowed", wrong),
     ]
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Final
 
-from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog
+from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog, AccessLogFilter
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation, HeaderMutationRemoveOnMatch
 from envoy_data_plane.envoy.config.core.v3 import (
     Address,
@@ -43,7 +43,7 @@ from envoy_data_plane.google.protobuf import Any
 
 from control_plane.signals.formats import ATTEMPT_FORMAT, REQUEST_FORMAT
 from control_plane.xds.resource import LDS, SRDS, Resource
-from control_plane.xds.translate.access_log import file_journal, grpc_journal
+from control_plane.xds.translate.access_log import file_journal, grpc_journal, worth_a_line
 from control_plane.xds.translate.local_replies import local_replies
 from control_plane.xds.translate.names import DEFAULT_SCOPE, LISTENER, MODEL_HEADER, NO_MODEL
 from control_plane.xds.translate.settings import EdgeSettings
@@ -57,7 +57,9 @@ STREAM_IDLE: Final = timedelta(minutes=5)
 """Before a route is known; a route's own idle timer replaces it."""
 
 SEND_BUFFER_BYTES: Final = 1 << 28
-"""What a client may leave unread before Envoy stops reading from its vendor; answers of models are a thousandth of it.
+CONNECTION_BUFFER_BYTES: Final = 2**32 - 1
+"""What a client may leave unread, of a stream and of a connection, before Envoy stops reading from its vendors; answers of
+models are a thousandth of it, so the connection's limit is never met.
 
 Not smaller, because Envoy 1.40 crashes when a client's buffer crosses its limit between the end of a vendor's answer and
 the end of its translation: the router then pauses an upstream stream that is gone (upstream_request.cc,
@@ -76,7 +78,7 @@ def listener(settings: EdgeSettings) -> Resource:
         name=LISTENER,
         address=Address(socket_address=SocketAddress(address=host, port_value=port)),
         filter_chains=[chain],
-        per_connection_buffer_limit_bytes=SEND_BUFFER_BYTES,
+        per_connection_buffer_limit_bytes=CONNECTION_BUFFER_BYTES,
         stat_prefix=LISTENER,
     )
     return Resource(type_url=LDS, name=LISTENER, body=bytes(built), refs=frozenset({(SRDS, DEFAULT_SCOPE)}))
@@ -96,7 +98,7 @@ def _manager(settings: EdgeSettings) -> HttpConnectionManager:
             idle_timeout=timedelta(hours=1),
         ),
         http2_protocol_options=Http2ProtocolOptions(
-            max_concurrent_streams=1024, initial_stream_window_size=SEND_BUFFER_BYTES, initial_connection_window_size=1 << 20
+            max_concurrent_streams=100, initial_stream_window_size=SEND_BUFFER_BYTES, initial_connection_window_size=1 << 20
         ),
         use_remote_address=True,
         skip_xff_append=True,
@@ -144,11 +146,11 @@ def _edge_filter() -> HttpFilter:
 
 
 def _router(settings: EdgeSettings) -> HttpFilter:
-    router = Router(upstream_log=_journal(settings, ATTEMPT_FORMAT), suppress_envoy_headers=True)
+    router = Router(upstream_log=_journal(settings, ATTEMPT_FORMAT, worth_a_line()), suppress_envoy_headers=True)
     return HttpFilter(name="envoy.filters.http.router", typed_config=Any.pack(router))
 
 
-def _journal(settings: EdgeSettings, fields: dict[str, str]) -> list[AccessLog]:
+def _journal(settings: EdgeSettings, fields: dict[str, str], only: AccessLogFilter | None = None) -> list[AccessLog]:
     if settings.remote:
-        return [grpc_journal(fields)]
-    return [file_journal(settings.journal, fields)] if settings.journal else []
+        return [grpc_journal(fields, only)]
+    return [file_journal(settings.journal, fields, only)] if settings.journal else []

@@ -102,7 +102,7 @@ def _dialects() -> list[tuple[str, list[AccessLogFilter]]]:
 def _noted(dialect: str) -> AccessLogFilter:
     matcher = MetadataMatcher(
         filter=NAMESPACE,
-        path=[MetadataMatcherPathSegment(key="dialect")],
+        path=[MetadataMatcherPathSegment(key=key) for key in ("request", "dialect")],
         value=ValueMatcher(string_match=StringMatcher(exact=dialect)),
     )
     return AccessLogFilter(metadata_filter=MetadataFilter(matcher=matcher, match_if_key_not_found=False))

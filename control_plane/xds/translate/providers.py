@@ -63,7 +63,7 @@ def provider_clusters(provider: Provider, connect_ms: int) -> Resource:
                 CircuitBreakersThresholds(
                     max_connections=NO_LIMIT,
                     max_pending_requests=NO_LIMIT,
-                    max_requests=provider.concurrency or NO_LIMIT,
+                    max_requests=NO_LIMIT,
                     max_retries=NO_LIMIT,
                 )
             ]

@@ -18,6 +18,8 @@ from control_plane.app import probe
 from control_plane.demo.simulators import Fault, Simulator
 from control_plane.demo.simulators.http1 import HttpRequest
 from control_plane.demo.simulators.reply import Reply
+from control_plane.signals.classify import Outcome, outcome
+from control_plane.signals.lines import AttemptLine, Line, RequestLine, decode
 from tests.live.gateway import load
 from tests.live.gateway.rig import Rig, RigFactory, route
 
@@ -93,6 +95,11 @@ def rig(make_rig: RigFactory, bills: Bills) -> Rig:
     return rig
 
 
+@pytest.fixture(autouse=True)
+def healthy(rig: Rig) -> None:
+    rig.heal()
+
+
 MODELS = ("via-openai", "via-anthropic", "openai-first", "anthropic-first")
 LONG = "remember this. " * 700
 """Long enough for the vendors' prompt caches (1,024 tokens)."""
@@ -108,7 +115,7 @@ def made(i: int) -> tuple[str, bytes]:
     if not chat:
         body["max_tokens"] = 400
     if kind == 0 and not chat and model == "via-anthropic":
-        body |= {"max_tokens": 4000, "thinking": {"type": "enabled", "budget_tokens": 2000}}
+        body |= {"max_tokens": 4000, "thinking": {"type": "adaptive"}}
     if kind == 1:
         tool = {"name": "get_weather", "description": "d"}
         body["tools"] = [{"type": "function", "function": tool | {"parameters": schema}}] if chat else [tool | {"input_schema": schema}]
@@ -119,14 +126,35 @@ def made(i: int) -> tuple[str, bytes]:
     return "/v1/chat/completions" if chat else "/v1/messages", json.dumps(body).encode()
 
 
-def lines(rig: Rig) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in rig.gateway.places.journal.read_text().splitlines()]
+def lines(rig: Rig) -> list[Line]:
+    """The journal, as the product reads it."""
+    return [decode(line) for line in rig.gateway.places.journal.read_bytes().splitlines()]
 
 
-async def settled(rig: Rig, requests: int, after: int = 0) -> list[dict[str, Any]]:
+def requests_in(journal: list[Line]) -> list[RequestLine]:
+    return [line for line in journal if isinstance(line, RequestLine)]
+
+
+def attempts_in(journal: list[Line]) -> dict[str, list[str | None]]:
+    """Providers of the attempts, by request. A first attempt that went well has no line: its request's says all of it."""
+    found: dict[str, dict[int | None, str | None]] = {}
+    for line in journal:
+        if isinstance(line, AttemptLine):
+            numbers = found.setdefault(line.id, {})
+            assert line.n not in numbers, f"attempt {line.n} of {line.id} twice"
+            numbers[line.n] = line.provider
+    for request in requests_in(journal):
+        if request.attempts == 1:
+            found.setdefault(request.id, {}).setdefault(1, request.provider)
+    for numbers in found.values():
+        assert sorted(n or 0 for n in numbers) == list(range(1, len(numbers) + 1))
+    return {name: list(numbers.values()) for name, numbers in found.items()}
+
+
+async def settled(rig: Rig, requests: int, after: int = 0) -> list[Line]:
     """The journal's lines once so many request lines are there, and a little later."""
     deadline = time.monotonic() + 5
-    while sum(line["log"] == "request" for line in lines(rig)[after:]) < requests and time.monotonic() < deadline:
+    while len(requests_in(lines(rig)[after:])) < requests and time.monotonic() < deadline:
         await asyncio.sleep(0.02)
     await asyncio.sleep(0.2)
     return lines(rig)[after:]
@@ -156,10 +184,9 @@ def total(found: dict[tuple[str, tuple[tuple[str, str], ...]], float], name: str
     return sums
 
 
-def meter(line: dict[str, Any]) -> dict[str, Any]:
-    """The usage that counts: the translator's where it served."""
-    told = line["translation"] if line["lane"] == "translation" else line
-    return {k: int(v) for k, v in ((told or {}).get("usage") or {}).items() if v}
+def metered(line: RequestLine) -> Usage:
+    usage = line.meter().usage
+    return {kind: count for kind in KINDS if usage is not None and (count := getattr(usage, kind))}
 
 
 def test_tokens_attempts_and_metrics(rig: Rig, bills: Bills) -> None:
@@ -168,9 +195,9 @@ def test_tokens_attempts_and_metrics(rig: Rig, bills: Bills) -> None:
 
     before = len(lines(rig))
 
-    async def everything() -> tuple[list[load.Answer], list[dict[str, Any]], dict[str, dict[str, int]]]:
+    async def everything() -> tuple[list[load.Answer], list[Line], dict[str, Counter[str | None]]]:
         answers = await load.run(rig.url, 128, 8, made)
-        seen: dict[str, dict[str, int]] = {}
+        seen: dict[str, Counter[str | None]] = {}
         note(rig, seen)
         for broken, fault in (
             ("openai", Fault(mode="status", status=529)),
@@ -185,56 +212,75 @@ def test_tokens_attempts_and_metrics(rig: Rig, bills: Bills) -> None:
         return answers, await settled(rig, len(answers), before), seen
 
     answers, journal, seen = rig.loop.run(everything(), timeout=60)
-    requests = {line["id"]: line for line in journal if line["log"] == "request"}
-    attempts: dict[str, list[dict[str, Any]]] = {}
-    for line in journal:
-        if line["log"] == "attempt":
-            attempts.setdefault(line["id"], []).append(line)
-    print(Counter((a.status, a.body[:200] if a.status >= 400 else b"") for a in answers))
+    requests = {line.id: line for line in requests_in(journal)}
+    attempts = attempts_in(journal)
     assert len(answers) == 320
-    assert sum(line["log"] == "request" for line in journal) == len(requests) == len(answers), "one line each"
+    assert len(requests_in(journal)) == len(requests) == len(answers), "one line each"
     assert {a.headers["x-headgate-request-id"] for a in answers} == set(requests)
     wrong: list[tuple[Any, ...]] = []
     for answer in answers:
         line = requests[answer.headers["x-headgate-request-id"]]
-        tries = attempts.get(line["id"], [])
-        if (line["status"], line["attempts"]) != (answer.status, len(tries)):
+        tries = attempts.get(line.id, [])
+        if (line.status, line.attempts) != (answer.status, len(tries)):
             wrong.append(("status or attempts", answer.status, line))
-        if Counter(t["provider"] for t in tries) != Counter(seen.get(line["id"], {})):
-            wrong.append(("vendors", seen.get(line["id"]), tries))
-        if [t["n"] for t in tries] != list(range(1, len(tries) + 1)):
-            wrong.append(("numbers", 0, tries))
-        if answer.status == 200:
-            vendor, bill = bills.by_request[line["id"]][-1]
+        if Counter(tries) != seen[line.id]:
+            wrong.append(("vendors", seen[line.id], tries, line))
+        broken = b"event: error" in answer.body or b'data: {"error"' in answer.body
+        if answer.body.startswith(b'{"type":"error"') and answer.status == 200:
+            continue  # its own test below
+        told = line.meter()
+        if answer.status == 200 and (told.complete is broken or (told.stream_error is not None) is not broken):
+            wrong.append(("complete", broken, line))
+        if answer.status == 200 and not broken:
+            vendor, bill = bills.by_request[line.id][-1]
             billed = {k: v for k, v in bill.items() if v}
-            if b"overloaded_error" not in answer.body and (vendor != line["provider"] or meter(line) != billed):
+            if vendor != line.provider or metered(line) != billed:
                 wrong.append((vendor, billed, line))
-            told = line["translation"] if line["lane"] == "translation" else line
-            broken = b"overloaded_error" in answer.body
-            if bool(told["complete"]) is broken or bool(told["stream_error"]) is not broken:
-                wrong.append(("complete", broken, line))
-    assert not wrong, f"{len(wrong)}: {wrong[:3]}"
+    assert not wrong, f"{len(wrong)}: {[w for i, w in enumerate(wrong) if w[:2] not in [x[:2] for x in wrong[:i]]]}"
+    assert {a.status for a in answers} == {200, 429, 500, 529}
+    assert {kind for line in requests.values() for kind in metered(line)} == set(KINDS), "every kind of token was used"
     compare(rig, lines(rig))
 
 
-def note(rig: Rig, seen: dict[str, dict[str, int]]) -> None:
+def test_an_error_in_a_whole_200_is_no_success(rig: Rig) -> None:
+    for dialect, vendor in (("chat", "openai"), ("messages", "anthropic")):
+        rig.heal()
+        rig.break_vendor(vendor, mode="error_event")
+        before = len(lines(rig))
+        (answer,) = rig.loop.run(load.run(rig.url, 1, 1, lambda _, d=dialect, v=vendor: getattr(load, d)(f"via-{v}")))  # type: ignore[misc]
+        assert answer.status == 200
+        assert b'"error"' in answer.body
+        (line,) = requests_in(rig.loop.run(settled(rig, 1, before)))
+        assert line.meter().stream_error
+        assert outcome(line) is not Outcome.OK
+
+
+def note(rig: Rig, seen: dict[str, Counter[str | None]]) -> None:
     """Which vendor saw which request how often."""
     for vendor in rig.vendors.values():
         for record in vendor.requests:
-            counts = seen.setdefault(record._headers["x-request-id"], {})
-            counts[vendor.name] = counts.get(vendor.name, 0) + 1
+            seen.setdefault(record._headers["x-request-id"], Counter())[vendor.name] += 1
         vendor.clear()
 
 
-def compare(rig: Rig, journal: list[dict[str, Any]]) -> None:
+def compare(rig: Rig, journal: list[Line]) -> None:
     """/metrics says what the journal says."""
-    requests = [line for line in journal if line["log"] == "request"]
-    by_route = Counter((line["route"] or "other", line["target"] or "none", f"{line['status'] // 100}xx") for line in requests)
-    tries = Counter((line["route"], line["target"]) for line in journal if line["log"] == "attempt")
+    requests = requests_in(journal)
+    by_route = Counter(
+        (line.route or "other", line.target or "none", f"{line.status // 100}xx" if line.status else "none") for line in requests
+    )
+    tries: Counter[Any] = Counter()
+    for line in journal:
+        if isinstance(line, AttemptLine):
+            tries[line.route, line.target] += 1
+    logged = {line.id for line in journal if isinstance(line, AttemptLine)}
+    for request in requests:
+        if request.attempts == 1 and request.id not in logged:
+            tries[request.route, request.target] += 1
     tokens: Counter[Any] = Counter()
-    for line in requests:
-        for kind, count in meter(line).items():
-            tokens[line["route"], line["target"], kind] += count
+    for request in requests:
+        for kind, count in metered(request).items():
+            tokens[request.route, request.target, kind] += count
     deadline = time.monotonic() + 5
     while True:
         found = rig.loop.run(metrics(rig))
@@ -253,7 +299,7 @@ def compare(rig: Rig, journal: list[dict[str, Any]]) -> None:
 def test_clients_that_leave_are_counted_once(rig: Rig) -> None:
     incomplete = total(rig.loop.run(metrics(rig)), "headgate_incomplete_responses_total", "route")
 
-    async def leave() -> list[dict[str, Any]]:
+    async def leave() -> list[Line]:
         before = len(lines(rig))
         parts = urlsplit(rig.url)
 
@@ -270,10 +316,10 @@ def test_clients_that_leave_are_counted_once(rig: Rig) -> None:
         return await settled(rig, 40, before)
 
     journal = rig.loop.run(leave())
-    requests = [line for line in journal if line["log"] == "request"]
-    assert len(requests) == len({line["id"] for line in requests}) == 40
-    assert {line["flags"] for line in requests} == {"DC"}
-    assert sum(line["log"] == "attempt" for line in journal) == 40
+    requests = requests_in(journal)
+    assert len(requests) == len({line.id for line in requests}) == 40
+    assert {line.flags for line in requests} == {"DC"}
+    assert sum(map(len, attempts_in(journal).values())) == 40
     compare(rig, lines(rig))
     found = rig.loop.run(metrics(rig))
     assert total(found, "headgate_requests_total", "outcome")[("cancelled",)] == 40
@@ -282,16 +328,19 @@ def test_clients_that_leave_are_counted_once(rig: Rig) -> None:
 
 
 def test_refused_requests_have_a_line_too(rig: Rig) -> None:
-    async def ask() -> tuple[list[load.Answer], list[dict[str, Any]]]:
+    async def ask() -> tuple[list[load.Answer], list[Line]]:
         before = len(lines(rig))
         answers = await load.run(rig.url, 12, 4, lambda i: (load.chat if i % 2 else load.messages)(("nobody", "")[i // 2 % 2]))
         return answers, await settled(rig, 12, before)
 
     answers, journal = rig.loop.run(ask())
     assert {a.status for a in answers} == {400, 404}
-    assert Counter(line["status"] for line in journal) == Counter(a.status for a in answers)
-    assert not any(line["target"] or line["attempts"] for line in journal)
-    assert {line["model"] for line in journal if line["status"] == 404} == {"nobody"}
+    requests = requests_in(journal)
+    assert Counter(line.status for line in requests) == Counter(a.status for a in answers)
+    assert len(journal) == 12
+    assert not any(line.target or line.attempts for line in requests)
+    assert {line.model for line in requests if line.status == 404} == {"nobody"}
+    compare(rig, lines(rig))
 
 
 # last: the counters start at zero afterwards
@@ -304,7 +353,7 @@ def test_a_killed_control_plane_loses_and_doubles_nothing(rig: Rig) -> None:
         child = rig.gateway.children["control-plane"]
         old, work = child.pid, asyncio.create_task(load.run(rig.url, 400, 8, made))
         await asyncio.sleep(0.3)
-        at_kill = sum(line["log"] == "request" for line in lines(rig)[before:])
+        at_kill = len(requests_in(lines(rig)[before:]))
         assert old is not None
         os.kill(old, signal.SIGKILL)
         answers = await work
@@ -315,12 +364,11 @@ def test_a_killed_control_plane_loses_and_doubles_nothing(rig: Rig) -> None:
             await asyncio.sleep(0.025)
         raise AssertionError("the control plane did not come back")
 
-    rig.heal()
     before, at_kill, answers = rig.loop.run(under_load())
     assert 0 < at_kill < 400, "killed in the middle"
     assert {a.status for a in answers} == {200}
     journal = rig.loop.run(settled(rig, 400, before))
-    ids = [line["id"] for line in journal if line["log"] == "request"]
+    ids = [line.id for line in requests_in(journal)]
     assert Counter(ids) == Counter(a.headers["x-headgate-request-id"] for a in answers)
     # What had been counted before the kill and was not yet on disk is counted again: at most what came in SAVE_S.
     deadline = time.monotonic() + 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -139,13 +139,13 @@ def test_no_broken_stream_looks_complete(rig: Rig, dialect: str, vendor: str, fa
     assert got.status == 200
     assert got.text.startswith(f"{vendor}/")
     assert not got.terminal, got.raw[-300:]
-    told = line["translation"] if line["lane"] == "translation" else line
-    translated = (dialect == "chat") != (vendor == "openai")
-    assert line["lane"] == ("translation" if translated else "passthrough")
-    assert not (told or {}).get("complete")
-    assert (line["status"], line["attempts"]) == (200, 1)
     decoded = decode(json.dumps(line).encode())
     assert isinstance(decoded, RequestLine)
+    told = decoded.meter()
+    translated = (dialect == "chat") != (vendor == "openai")
+    assert line["lane"] == ("translation" if translated else "passthrough")
+    assert not told.complete
+    assert (line["status"], line["attempts"]) == (200, 1)
     assert outcome(decoded) is Outcome.CUT, "nothing broken counts as served"
     if fault in ("rst", "fin", "stall"):
         # Envoy ends the client's stream itself: no error event, on either lane, but a transfer that is visibly broken.
@@ -155,10 +155,10 @@ def test_no_broken_stream_looks_complete(rig: Rig, dialect: str, vendor: str, fa
         assert got.clean, "after an error event the transfer ends as it should"
         assert got.error is not None, got.raw[-300:]
         assert got.last.get("error") == got.error, "nothing follows the error"
-        assert told["stream_error"]
+        assert told.stream_error
     elif fault == "error event":
         assert got.error is not None
-        assert line["stream_error"]
+        assert told.stream_error
     else:
         assert got.clean, "what the vendor ends properly is passed on; the journal knows that it is not complete"
     if fault == "stall":
@@ -185,40 +185,36 @@ ANTHROPIC_RAISES: dict[str, tuple[Raised | None, Raised]] = {
 }
 
 
-def consume(rig: Rig, dialect: str, vendor: str) -> Callable[[], list[Any]]:
-    """Reads a whole stream with the official SDK."""
-
-    def with_openai() -> list[Any]:
-        with openai.OpenAI(base_url=f"{rig.url}/v1", api_key="k", max_retries=0) as client:
-            return list(
-                client.chat.completions.create(model=f"via-{vendor}", stream=True, messages=[{"role": "user", "content": "a b c d e"}])
-            )
-
-    def with_anthropic() -> list[Any]:
-        with anthropic.Anthropic(base_url=rig.url, api_key="k", max_retries=0) as client:
-            asked: Any = {"model": f"via-{vendor}", "max_tokens": 300, "messages": [{"role": "user", "content": "a b c d e"}]}
-            return list(client.messages.create(stream=True, **asked))
-
-    return with_openai if dialect == "chat" else with_anthropic
+@pytest.fixture(scope="module")
+def sdks(rig: Rig) -> Iterator[dict[str, Callable[[str], list[Any]]]]:
+    """Each reads a whole stream with the official SDK."""
+    with (
+        openai.OpenAI(base_url=f"{rig.url}/v1", api_key="k", max_retries=0) as openai_client,
+        anthropic.Anthropic(base_url=rig.url, api_key="k", max_retries=0) as anthropic_client,
+    ):
+        asked: Any = {"messages": [{"role": "user", "content": "a b c d e"}], "stream": True}
+        yield {
+            "chat": lambda model: list(openai_client.chat.completions.create(model=model, **asked)),
+            "messages": lambda model: list(anthropic_client.messages.create(model=model, max_tokens=300, **asked)),
+        }
 
 
 @pytest.mark.parametrize("fault", OPENAI_RAISES)
 @CASES
-def test_the_sdks_raise(rig: Rig, dialect: str, vendor: str, fault: str) -> None:
+def test_the_sdks_raise(rig: Rig, sdks: dict[str, Callable[[str], list[Any]]], dialect: str, vendor: str, fault: str) -> None:
     rig.heal()
     rig.break_vendor(vendor, **FAULTS[fault])
     translated = (dialect == "chat") != (vendor == "openai")
     expected = (OPENAI_RAISES if dialect == "chat" else ANTHROPIC_RAISES)[fault][translated]
-    read = consume(rig, dialect, vendor)
     if expected is None:
-        events = read()
+        events = sdks[dialect](f"via-{vendor}")
         assert events
         assert not any(getattr(e, "type", "") == "message_stop" for e in events)
         assert not any(c.finish_reason for e in events for c in getattr(e, "choices", ()))
         return
     with pytest.raises(expected) as caught:
-        read()
-    assert type(caught.value) is expected or issubclass(type(caught.value), anthropic.APIStatusError)
+        sdks[dialect](f"via-{vendor}")
+    assert type(caught.value) is expected or isinstance(caught.value, anthropic.APIStatusError)
 
 
 @CASES

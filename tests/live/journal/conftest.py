@@ -16,6 +16,8 @@ import pytest
 from control_plane.kit.envoy_binary import find_envoy
 from control_plane.signals.als import custom_tags
 from control_plane.signals.formats import ATTEMPT_FORMAT, REQUEST_FORMAT
+from control_plane.xds.translate.access_log import worth_a_line
+from tests.live.lua.edge_envoy import hold
 
 Json = dict[str, Any]
 Step = bytes | float | str
@@ -28,24 +30,30 @@ FLUSH_AT_ONCE = ("--file-flush-min-size-kb", "0")
 LISTENER_LUA = """
 function envoy_on_request(h)
   local m = h:streamInfo():dynamicMetadata()
-  m:set("headgate", "model", h:headers():get("x-test-model") or "chat"); m:set("headgate", "dialect", "openai-chat")
-  m:set("headgate", "operation", "chat"); m:set("headgate", "stream", true)
+  local model = h:headers():get("x-test-model") or "chat"
+  m:set("headgate", "request", {model = model, dialect = "openai-chat", stream = true})
+  if h:headers():get("x-test-whole") then h:body() end
 end
 function envoy_on_response(h)
   if h:headers():get(":status") ~= "200" then return end
   local m, tail = h:streamInfo():dynamicMetadata(), ""
-  m:set("headgate", "complete", false)
+  m:set("headgate", "meter", {complete = false})
   for chunk in h:bodyChunks() do
     tail = tail .. chunk:getBytes(0, chunk:length())
     if tail:find("[DONE]", 1, true) then
       m = h:streamInfo():dynamicMetadata()
-      m:set("headgate", "usage", {input = 1234567, cached = 1000000, cache_write = 0, output = 12})
-      m:set("headgate", "finish", "stop"); m:set("headgate", "complete", true)
+      local usage = {input = 1234567, cached = 1000000, cache_write = 0, output = 12}
+      m:set("headgate", "meter", {usage = usage, finish = "stop", complete = true})
     end
   end
 end"""
 TARGET_LUA = """
-function envoy_on_request(h) h:headers():replace("authorization", "Bearer sk-provider-canary-0123456789") end"""
+function envoy_on_request(h)
+  h:headers():replace("authorization", "Bearer sk-provider-canary-0123456789")
+  local answer = h:headers():get("x-test-answer")
+  if answer then h:respond({[":status"] = answer}, "") end
+end"""
+WORTH_A_LINE: Json = json.loads(worth_a_line().to_json())
 
 
 def extension(name: str, kind: str, **config: Any) -> Json:
@@ -67,13 +75,18 @@ def http_options(filters: Sequence[Json] | None = None, h2: bool = False) -> Jso
     return {"typed_extension_protocol_options": {PROTOCOL_OPTIONS: body}}
 
 
-def loggers(line_format: Mapping[str, str], journal: Path, als: Path | None) -> list[Json]:
-    file = extension(
+def file_logger(line_format: Mapping[str, str], path: Path) -> Json:
+    return extension(
         "envoy.access_loggers.file",
         "envoy.extensions.access_loggers.file.v3.FileAccessLog",
-        path=str(journal),
-        log_format={"json_format": dict(line_format), "omit_empty_values": False},
+        path=str(path),
+        log_format={"json_format": dict(line_format), "omit_empty_values": True},
     )
+
+
+def loggers(line_format: Mapping[str, str], journal: Path, als: Path | None, only: Json | None = None) -> list[Json]:
+    where = {} if only is None else {"filter": only}
+    file = {**file_logger(line_format, journal), **where}
     if als is None:
         return [file]
     common = {
@@ -84,7 +97,7 @@ def loggers(line_format: Mapping[str, str], journal: Path, als: Path | None) -> 
         "custom_tags": custom_tags(line_format),
     }
     kind = "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig"
-    return [file, extension("envoy.access_loggers.http_grpc", kind, common_config=common)]
+    return [file, {**extension("envoy.access_loggers.http_grpc", kind, common_config=common), **where}]
 
 
 def cluster(name: str, address: Json, **more: Any) -> Json:
@@ -93,8 +106,12 @@ def cluster(name: str, address: Json, **more: Any) -> Json:
     return {"name": name, "connect_timeout": "0.3s", "type": "STATIC", "load_assignment": load, **more}
 
 
-def configuration(folder: Path, providers: Mapping[str, int], als: Path | None, route: Json) -> Json:
-    """One route whose plan is `providers` (name -> port) in order, as the product lays it out."""
+def configuration(folder: Path, providers: Mapping[str, int], als: Path | None, held: bool, route: Json) -> Json:
+    """One route whose plan is `providers` (name -> port) in order, as the product lays it out.
+
+    Beside the journal, `attempts.log` has a line of every attempt, also of those that the journal leaves out. `held`: the targets hold
+    a response until its first event.
+    """
     journal = folder / "journal.log"
     clusters = []
     for name, port in providers.items():
@@ -110,7 +127,7 @@ def configuration(folder: Path, providers: Mapping[str, int], als: Path | None, 
                     "filter_metadata": {"headgate": {"target": f"{name}/m", "provider": name, "model": "m", "lane": "passthrough"}}
                 },
                 "circuit_breakers": {"thresholds": [{"max_retries": 10000}]},
-                **http_options([lua(TARGET_LUA)]),
+                **http_options([lua(TARGET_LUA), *([hold()] if held else [])]),
             }
         )
     if als is not None:
@@ -132,7 +149,7 @@ def configuration(folder: Path, providers: Mapping[str, int], als: Path | None, 
         "retry_policy": retry,
         **route,
     }
-    metadata = {"filter_metadata": {"headgate": {"route": "chat"}}}
+    metadata = {"filter_metadata": {"headgate": {"route": "chat", "operation": "chat"}}}
     host = {
         "name": "v",
         "domains": ["*"],
@@ -140,6 +157,7 @@ def configuration(folder: Path, providers: Mapping[str, int], als: Path | None, 
         "routes": [{"name": "r", "match": {"prefix": "/v1"}, "metadata": metadata, "route": action}],
     }
     router = "envoy.extensions.filters.http.router.v3.Router"
+    attempts = [*loggers(ATTEMPT_FORMAT, journal, als, WORTH_A_LINE), file_logger(ATTEMPT_FORMAT, folder / "attempts.log")]
     manager = extension(
         "envoy.filters.network.http_connection_manager",
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -149,7 +167,7 @@ def configuration(folder: Path, providers: Mapping[str, int], als: Path | None, 
         route_config={"virtual_hosts": [host]},
         http_filters=[
             lua(LISTENER_LUA),
-            extension("envoy.filters.http.router", router, upstream_log=loggers(ATTEMPT_FORMAT, journal, als)),
+            extension("envoy.filters.http.router", router, upstream_log=attempts),
         ],
     )
     address = {"socket_address": {"address": "127.0.0.1", "port_value": 0}}
@@ -169,15 +187,16 @@ class Edge:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.journal = folder / "journal.log"
+        self.every_attempt = folder / "attempts.log"
         self.admin = folder / "admin.sock"
         self.port = 0
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(
-        self, providers: Mapping[str, int], *, flags: Sequence[str] = FLUSH_AT_ONCE, als: Path | None = None, **route: Any
+        self, providers: Mapping[str, int], *, flags: Sequence[str] = FLUSH_AT_ONCE, als: Path | None = None, held: bool = False, **route: Any
     ) -> None:
         config = self.folder / "envoy.json"
-        config.write_text(json.dumps(configuration(self.folder, providers, als, route)))
+        config.write_text(json.dumps(configuration(self.folder, providers, als, held, route)))
         errors = (self.folder / "envoy.err").open("wb")
         self.process = await asyncio.create_subprocess_exec(
             str(find_envoy()), "-c", str(config), "--concurrency", "2", "-l", "warning", "--use-dynamic-base-id", *flags, stderr=errors
@@ -289,14 +308,25 @@ def chunk(data: bytes) -> bytes:
 
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 TOKEN = chunk(b'data: {"choices":[{"delta":{"content":"hi"}}]}\n\n')
-DONE = chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+END_MARK = chunk(b"data: [DONE]\n\n")
+END_OF_BODY = b"0\r\n\r\n"
+DONE = END_MARK + END_OF_BODY
 QUICK = STREAM_HEAD + TOKEN + DONE
 
 
 @pytest.fixture
 def script() -> dict[str, bytes]:
     """Pieces of a vendor's answer."""
-    return {"head": STREAM_HEAD, "token": TOKEN, "done": DONE, "quick": QUICK, "503": b"HTTP/1.1 503 X\r\ncontent-length: 0\r\n\r\n"}
+    return {
+        "head": STREAM_HEAD,
+        "token": TOKEN,
+        "error": chunk(b'data: {"error":{"message":"overloaded","type":"server_error"}}\n\n'),
+        "end mark": END_MARK,
+        "end of body": END_OF_BODY,
+        "done": DONE,
+        "quick": QUICK,
+        "503": b"HTTP/1.1 503 X\r\ncontent-length: 0\r\n\r\n",
+    }
 
 
 class Load:

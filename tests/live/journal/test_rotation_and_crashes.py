@@ -10,6 +10,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from control_plane.signals.journal import SAVE_S, JournalTail
 from control_plane.signals.lines import RequestLine
 from control_plane.signals.rotation import EnvoyAdmin, Rotation
@@ -44,8 +46,14 @@ def whole_journal(path: Path) -> list[str]:
     return [key for file in files for key in keys_in(file.read_text())]
 
 
-async def test_rotation_under_load_loses_and_doubles_nothing(edge: Any, vendors: Any, script: dict[str, bytes], load: Any) -> None:
-    await edge.start({"a": await vendors.play(script["quick"])})
+@pytest.mark.parametrize("failing", [False, True])
+async def test_rotation_under_load_loses_and_doubles_nothing(
+    edge: Any, vendors: Any, script: dict[str, bytes], load: Any, failing: bool
+) -> None:
+    """`failing`: each request fails over, so it has three lines; else it has its own only, which tells its attempt too."""
+    good = await vendors.play(script["quick"])
+    await edge.start({"bad": await vendors.play(script["503"]), "a": good} if failing else {"a": good})
+    each = 3 if failing else 1
     metrics, seen, ended = Metrics(), Counter[str](), Counter[str]()
     traffic = Traffic(metrics)
     tail = JournalTail(edge.journal, edge.folder / "state", metrics, idle_s=0.005)
@@ -72,7 +80,7 @@ async def test_rotation_under_load_loses_and_doubles_nothing(edge: Any, vendors:
     await clients.until(4000)
     answered = await clients.stop()
     async with asyncio.timeout(20):
-        while len(ended) < answered or sum(seen.values()) < 2 * answered:
+        while len(ended) < answered or sum(seen.values()) < each * answered:
             await asyncio.sleep(0.02)
     for task in tasks:
         task.cancel()
@@ -82,11 +90,14 @@ async def test_rotation_under_load_loses_and_doubles_nothing(edge: Any, vendors:
     assert answered >= 4000
     assert set(ended.values()) == set(seen.values()) == {1}
     assert len(ended) == answered
+    assert len(seen) == each * answered
     assert Counter(whole_journal(edge.journal)) == seen
     place = {"route": "chat", "provider": "a", "target": "a/m", "lane": "passthrough"}
     asked = {"dialect": "openai-chat", "operation": "chat", "status_class": "2xx", "outcome": "ok"}
     assert metrics.value("headgate_requests_total", **place, **asked) == answered
     assert metrics.value("headgate_attempts_total", **place, **{"class": "ok"}) == answered
+    refused = {**place, "provider": "bad", "target": "bad/m", "class": "transient"}
+    assert metrics.value("headgate_attempts_total", **refused) == (answered if failing else None)
     assert metrics.value("headgate_tokens_total", **place, dialect="openai-chat", type="output") == 12 * answered
     assert metrics.value("headgate_journal_skipped_lines_total", reason="duplicate") is None
 
@@ -106,7 +117,7 @@ async def test_the_kept_files_are_bounded_on_a_real_envoy(edge: Any, vendors: An
 
 
 async def test_a_reader_that_is_killed_goes_on_where_it_was(edge: Any, vendors: Any, script: dict[str, bytes], load: Any) -> None:
-    await edge.start({"a": await vendors.play(script["quick"])})
+    await edge.start({"bad": await vendors.play(script["503"]), "a": await vendors.play(script["quick"])})
     rotation = Rotation(edge.journal, EnvoyAdmin(edge.admin), Metrics(), max_bytes=256 * 1024, kept=100)
     out, state = edge.folder / "told", edge.folder / "state"
 
@@ -132,14 +143,14 @@ async def test_a_reader_that_is_killed_goes_on_where_it_was(edge: Any, vendors: 
     answered = await clients.stop()
     reader = await start()
     async with asyncio.timeout(30):
-        while len(set(out.read_text().splitlines())) < 2 * answered:
+        while len(set(out.read_text().splitlines())) < 3 * answered:
             await asyncio.sleep(0.05)
     reader.kill()
     await reader.wait()
     told = out.read_text().splitlines()
     # Nothing is missing, and what came twice came within one save interval before a kill: by its key a consumer counts it once.
     assert Counter(set(told)) == Counter(whole_journal(edge.journal))
-    assert len(set(told)) == 2 * answered
+    assert len(set(told)) == 3 * answered
     assert len(told) - len(set(told)) <= may_come_again
 
 

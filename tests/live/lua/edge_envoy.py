@@ -233,7 +233,7 @@ def plan(model: Model) -> Config:
     }
     action = {"timeout": "60s", "retry_policy": {**retry, **model.retry}, "inline_cluster_specifier_plugin": plugin}
     routes = [
-        {"match": {"path": p}, "route": action, "metadata": metadata(route=model.name, dialect=d, operation=o, meter="packed", **model.lua)}
+        {"match": {"path": p}, "route": action, "metadata": metadata(route=model.name, dialect=d, operation=o, meter=True, **model.lua)}
         for p, d, o in OPERATIONS
         if p in model.paths
     ]
@@ -256,7 +256,7 @@ def default_scope(names: Sequence[str]) -> Config:
 
 JOURNAL = {
     **{k: f"%METADATA(ROUTE:envoy.filters.http.lua:{k})%" for k in ("route", "dialect", "operation")},
-    **{k: f"%DYNAMIC_METADATA(headgate:{k})%" for k in ("model", "stream")},
+    **{k: f"%DYNAMIC_METADATA(headgate:request:{k})%" for k in ("model", "stream")},
     **{k: f"%DYNAMIC_METADATA(headgate:meter:{k})%" for k in ("usage", "finish", "complete", "stream_error")},
 }
 

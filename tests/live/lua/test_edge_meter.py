@@ -174,7 +174,7 @@ def test_whole_answers(gateway: Gateway, vendor_a: Vendor, size: int) -> None:
         steps: list[Step] = [head("application/json"), *(chunk(c) for c in cut(body, size)), END]
         got, line = ask(gateway, vendor_a, steps, path)
         assert got == body
-        assert (line["usage"], line["finish"], line["complete"], line.get("stream")) == (usage, finish, True, None)
+        assert (line["usage"], line["finish"], line["complete"], line["stream"]) == (usage, finish, True, False)
 
 
 def test_large_whole_answer(gateway: Gateway, vendor_a: Vendor) -> None:

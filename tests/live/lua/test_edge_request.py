@@ -211,7 +211,7 @@ def test_embeddings_and_count_tokens(gateway: Gateway, vendor_a: Vendor) -> None
         assert post(gateway, {"model": "alias", **extra}, path).status_code == 200
         assert json.loads(vendor_a.seen[-1].body) == {"model": "the-upstream-name", **extra}
         line = gateway.journal(lines)
-        assert (line["operation"], line["route"], line["stream"], line["complete"]) == (path.split("/")[-1], "alias", None, True)
+        assert (line["operation"], line["route"], line["stream"], line["complete"]) == (path.split("/")[-1], "alias", False, True)
 
 
 def test_no_script_errors(gateway: Gateway) -> None:

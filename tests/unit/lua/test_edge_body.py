@@ -25,7 +25,7 @@ def ask(edge: LuaFilter, body: bytes, name: str | None = None, **lua: Any) -> Ou
 
 def asked_model(out: Outcome) -> str | None:
     """The model that the filter read, whether there is a route for it or not."""
-    return None if out.status else str(out.dynamic["headgate"]["model"])
+    return None if out.status else str(out.dynamic["headgate"]["request"]["model"])
 
 
 Pairs = list[tuple[str, Any]]
@@ -242,8 +242,8 @@ def test_usage_is_asked_for(edge: LuaFilter, options: str, order: str, rename: s
     want["stream_options"] = {**(want.get("stream_options") or {}), "include_usage": True}
     want["model"] = rename or "m"
     assert json.loads(out.body) == want
-    assert out.dynamic["headgate"]["usage_added"] is True
-    assert out.dynamic["headgate"]["stream"] is True
+    assert out.dynamic["headgate"]["request"]["usage_added"] is True
+    assert out.dynamic["headgate"]["request"]["stream"] is True
     if not rename:
         a, b = (int(x) for x in out.dynamic["headgate.model"]["at"].split(","))
         assert (out.body[a - 2 : b + 1], b - a) == (b'"m"', 0)
@@ -264,14 +264,12 @@ def test_usage_is_left_alone(edge: LuaFilter, rest: str) -> None:
     body = f'{{"model":"m",{rest}}}'.encode()
     out = ask(edge, body, "m")
     assert (out.body, out.changed, out.status) == (body, False, None)
-    assert "usage_added" not in out.dynamic["headgate"]
+    assert "usage_added" not in out.dynamic["headgate"]["request"]
 
 
 def test_announcements(edge: LuaFilter) -> None:
     out = ask(edge, b'{"model":"m"}', "m")
-    assert out.dynamic["headgate"] == {"dialect": "openai-chat", "operation": "chat", "model": "m"}
-    out = ask(edge, b'{"model":"m"}', "m", dialect="openai-chat", operation="chat")
-    assert out.dynamic == {}
+    assert out.dynamic["headgate"] == {"request": {"dialect": "openai-chat", "model": "m", "stream": False}}
 
 
 def test_large_bodies_cost_little(edge: LuaFilter) -> None:

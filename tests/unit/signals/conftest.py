@@ -38,6 +38,7 @@ def request_line() -> RawLine:
             "provider": "openai",
             "route": "chat",
             "rx": 4,
+            "sent_us": 1065,
             "start": "2026-11-20T12:39:00.220473Z",
             "status": 200,
             "stream": True,
@@ -48,7 +49,9 @@ def request_line() -> RawLine:
             "tx": 18,
             "usage": {"input": 1204, "cached": 1000, "cache_write": 0, "output": 388, "reasoning": 64},
         }
-        return {**line, **change}
+        line.update(change)
+        line["edge"] = {name: line.pop(name) for name in ("usage", "finish", "complete", "stream_error")}
+        return line
 
     return make
 

@@ -76,9 +76,9 @@ async def test_a_broken_message_or_entry_costs_itself_only(service: Any, metrics
 
 async def test_bytes_that_are_no_text_hide_no_request(service: Any, request_line: RawLine) -> None:
     got, call = service
-    await call(iter([message(request_line(), raw={"model": b"a\xff\xfeb", "usage": b'{"input": \xff}'})]))
+    await call(iter([message(request_line(), raw={"model": b"a\xff\xfeb", "edge": b'{"finish": \xff}'})]))
     assert got[0].model == "a��b"
-    assert got[0].usage is None
+    assert got[0].edge is None
 
 
 def test_the_configuration_is_the_same_table_as_the_files() -> None:

@@ -49,6 +49,22 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
     "error inside a 200": ({}, {"stream_error": "overloaded_error", "complete": False}, "transient", "cut"),
     "quota inside a 200": ({}, {"stream_error": "insufficient_quota"}, "quota_spent", "cut"),
     "limit inside a 200": ({}, {"stream_error": "rate_limit_error"}, "rate_limited", "cut"),
+    "client left at the terminal event": (FAILED, {"flags": "DC"}, "ok", "cancelled"),
+    "client left a whole answer": ({}, {"flags": "DC"}, "ok", "cancelled"),
+    "client left an answer that ended early": ({}, {"flags": "DC", "complete": False}, "cancelled", "cancelled"),
+    "client left at the error inside a 200": (
+        FAILED,
+        {"flags": "DC", "stream_error": "overloaded_error", "complete": False},
+        "transient",
+        "cancelled",
+    ),
+    "reset after the error inside a 200": (
+        {**FAILED, "flags": "UPE"},
+        {"flags": "UPE", "stream_error": "overloaded_error", "complete": False},
+        "cut",
+        "cut",
+    ),
+    "idle after the terminal event": (FAILED, {"flags": "SI", "details": "stream_idle_timeout"}, "timeout", "cut"),
     "not metered": ({}, {"complete": None, "usage": None, "finish": None}, "ok", "ok"),
 }
 
@@ -60,6 +76,18 @@ def lines(
     assert isinstance(one, AttemptLine)
     assert isinstance(two, RequestLine)
     return one, two
+
+
+def has_no_line(attempt: dict[str, Any]) -> bool:
+    """As Envoy's filter decides for a first attempt."""
+    return 0 < int(attempt.get("status", 200)) < 400 and attempt.get("flags", "-") == "-"
+
+
+def same(told: AttemptLine, written: AttemptLine) -> bool:
+    """Whether two lines say the same of an attempt to whoever counts it; the duration is in whole milliseconds."""
+    names = ("id", "n", "route", "target", "provider", "lane", "status", "flag_set", "ttft_us")
+    same_time = told.duration_s == pytest.approx(written.duration_s, abs=0.0015)
+    return same_time and all(getattr(told, name) == getattr(written, name) for name in names)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -78,7 +106,59 @@ def test_either_order_of_the_two_lines_gives_the_same(attempt_line: RawLine, req
     join = AttemptJoin()
     early = [*join.request(two, 0.0)] if request_first else [*join.attempt(one, 0.0)]
     late = [*join.attempt(one, 0.0)] if request_first else [*join.request(two, 0.0)]
-    assert early + late == [(one, expected)]
+    ((told, word),) = [*early, *late, *join.overdue(1e9)]
+    assert word == expected
+    assert same(told, one)
+
+
+@pytest.mark.parametrize("case", [name for name, (attempt, *_) in CASES.items() if has_no_line(attempt)])
+def test_an_attempt_without_a_line_is_what_its_line_would_have_said(attempt_line: RawLine, request_line: RawLine, case: str) -> None:
+    attempt, request, expected, _ = CASES[case]
+    one, two = lines(attempt_line, request_line, attempt, request)
+    join = AttemptJoin()
+    ((told, word),) = join.request(two, 0.0)
+    assert word == expected == classify(one, two)
+    assert same(told, one)
+    assert list(join.overdue(1e9)) == []
+
+
+@pytest.mark.parametrize("status", [0, 503])
+def test_a_request_that_did_not_go_well_makes_up_no_attempt(request_line: RawLine, status: int) -> None:
+    """Its attempt has a line, and if none was made (no host, no connection to be had) there was no attempt."""
+    two = from_values(request_line(status=status, flags="UH"))
+    assert isinstance(two, RequestLine)
+    join = AttemptJoin()
+    assert [*join.request(two, 0.0), *join.overdue(1e9)] == []
+
+
+@pytest.mark.parametrize("request_first", [False, True])
+def test_a_second_attempt_is_never_made_up(attempt_line: RawLine, request_line: RawLine, request_first: bool) -> None:
+    failed, _ = lines(attempt_line, request_line, {"status": 503}, {})
+    good, request = lines(attempt_line, request_line, {"n": 2, "target": "b/m"}, {"attempts": 2, "target": "b/m"})
+    join, told = AttemptJoin(), []
+    if request_first:
+        told += join.request(request, 0.0)
+    told += join.attempt(failed, 0.0)
+    told += join.attempt(good, 0.0)
+    if not request_first:
+        told += join.request(request, 0.0)
+    assert [*told, *join.overdue(1e9)] == [(failed, "transient"), (good, "ok")]
+
+
+def test_an_attempt_told_without_its_request_is_not_told_again_with_it(attempt_line: RawLine, request_line: RawLine) -> None:
+    one, two = lines(attempt_line, request_line, {}, {})
+    join = AttemptJoin(max_wait_s=5)
+    assert [*join.attempt(one, 0.0), *join.overdue(6.0)] == [(one, AttemptClass.OK)]
+    assert [*join.request(two, 7.0), *join.attempt(one, 7.0), *join.overdue(1e9)] == []
+
+
+def test_what_is_remembered_of_told_attempts_is_bounded(request_line: RawLine) -> None:
+    join = AttemptJoin(max_waiting=10)
+    for n in range(100):
+        two = from_values(request_line(id=f"r{n}"))
+        assert isinstance(two, RequestLine)
+        assert len(list(join.request(two, 0.0))) == 1
+    assert list(join._told) == [f"r{n}" for n in range(90, 100)]
 
 
 def test_a_failed_attempt_is_told_before_its_request_ends(attempt_line: RawLine) -> None:
@@ -105,7 +185,8 @@ def test_waiting_is_bounded_and_nothing_is_told_twice_or_never(attempt_line: Raw
         told.extend(line.id for line, _ in ended)
 
     for n in range(100):
-        one, two = lines(attempt_line, request_line, {"id": f"a{n}"}, {"id": f"r{n}"})
+        # Each waits for the other's line, which never comes.
+        one, two = lines(attempt_line, request_line, {"id": f"a{n}"}, {"id": f"r{n}", "attempts": 2})
         tell(join.attempt(one, 0.0))
         tell(join.request(two, 0.0))
     assert len(told) == 90

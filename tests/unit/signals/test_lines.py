@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control_plane.signals.formats import ATTEMPT_FORMAT, REQUEST_FORMAT
-from control_plane.signals.lines import MAX_TOKENS, AttemptLine, Malformed, RequestLine, Usage, decode, from_tags, tokens
+from control_plane.signals.lines import MAX_TOKENS, AttemptLine, Malformed, Metered, RequestLine, Usage, decode, from_tags, tokens
 
 RawLine = Callable[..., dict[str, Any]]
 
@@ -23,8 +23,8 @@ def test_a_request_line_is_typed(request_line: RawLine) -> None:
     line = decode(json.dumps(request_line()).encode())
     assert isinstance(line, RequestLine)
     assert line.start == datetime.datetime(2026, 11, 20, 12, 39, 0, 220473, tzinfo=datetime.UTC)
-    assert (line.status, line.attempts, line.stream, line.complete) == (200, 1, True, True)
-    assert line.usage == Usage(input=1204, cached=1000, cache_write=0, output=388, reasoning=64)
+    assert (line.status, line.attempts, line.stream, line.meter().complete) == (200, 1, True, True)
+    assert line.meter().usage == Usage(input=1204, cached=1000, cache_write=0, output=388, reasoning=64)
     assert line.first_token_s == pytest.approx(0.252834)
 
 
@@ -52,7 +52,7 @@ def test_no_credential_header_is_ever_logged() -> None:
 def test_a_provider_that_reports_nonsense_does_not_hide_the_request(request_line: RawLine, usage: dict[str, Any]) -> None:
     line = decode(json.dumps(request_line(usage=usage)).encode())
     assert isinstance(line, RequestLine)
-    assert line.usage == Usage(output=7)
+    assert line.meter() == Metered(usage=Usage(output=7), finish="stop", complete=True)
     assert line.status == 200
 
 
@@ -60,7 +60,7 @@ def test_a_provider_that_reports_nonsense_does_not_hide_the_request(request_line
 def test_usage_that_is_no_object_is_no_usage(request_line: RawLine, usage: Any) -> None:
     line = decode(json.dumps(request_line(usage=usage)).encode())
     assert isinstance(line, RequestLine)
-    assert line.usage is None
+    assert line.meter() == Metered(finish="stop", complete=True)
     assert line.id == request_line()["id"]
 
 
@@ -118,6 +118,42 @@ def test_any_value_in_any_field_keeps_the_line(change: dict[str, Any]) -> None:
         change.pop(name, None)
     line = decode(json.dumps({"log": "request", "id": "x", "start": "2026-11-20T12:39:00Z", **change}).encode())
     assert line.id == "x"
+
+
+@pytest.mark.parametrize("edge", [5, "text", [1, 2], True, None, {}])
+def test_a_meter_that_says_nothing_usable_is_no_meter(request_line: RawLine, edge: Any) -> None:
+    line = decode(json.dumps({**request_line(), "edge": edge}).encode())
+    assert isinstance(line, RequestLine)
+    assert line.meter() == Metered()
+    assert line.status == 200
+
+
+def test_a_missing_value_may_be_null_or_left_out(request_line: RawLine, attempt_line: RawLine) -> None:
+    for raw in (request_line(translation=None, model=None, target=None, ttft_us=None), attempt_line(ttft_us=None, route=None)):
+        shorter = {name: value for name, value in raw.items() if value is not None}
+        assert len(shorter) < len(raw)
+        assert decode(json.dumps(shorter).encode()) == decode(json.dumps(raw).encode())
+
+
+def test_the_only_attempt_counts_from_when_the_provider_was_asked(request_line: RawLine) -> None:
+    """A client that takes 3 s to send its request makes no provider slow."""
+    slow = decode(json.dumps(request_line(sent_us=3_001_065, ttft_us=3_252_834, head_us=3_102_235, duration_ms=3453)).encode())
+    assert isinstance(slow, RequestLine)
+    only = slow.only_attempt()
+    assert (only.ttft_us, only.duration_us, only.duration_ms) == (251_769, 451_935, 452)
+    assert only.start == slow.start + datetime.timedelta(microseconds=3_001_065)
+    assert (only.n, only.status, only.flags, only.rx, only.tx) == (1, 200, "-", slow.tx, slow.rx)
+    assert slow.first_token_s == 3.252834
+
+
+@pytest.mark.parametrize("sent_us", [None, -5, 10**18])
+def test_an_odd_time_makes_no_odd_attempt(request_line: RawLine, sent_us: int | None) -> None:
+    line = decode(json.dumps(request_line(sent_us=sent_us)).encode())
+    assert isinstance(line, RequestLine)
+    only = line.only_attempt()
+    assert only.start >= line.start
+    assert only.duration_us is not None
+    assert 0 <= only.duration_us <= 453_000
 
 
 def test_the_translators_word_counts_only_where_it_translated_the_last_attempt(request_line: RawLine) -> None:

@@ -39,21 +39,30 @@ TRACES: Final = (
 """What vendors have no business to see; and compressed answers could not be metered. `x-request-id` and
 `x-envoy-attempt-count` stay, since the journal reads them from the same headers."""
 
+TARGET_HEADER: Final = "x-headgate-target"
+_OVERWRITE: Final = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+
 SECRET_WAIT_MS: Final = 2_000
 """How long a target may warm up for its key. Never 0 (= for ever): a plan that names a warming target is a 503."""
 
 
-@lru_cache(maxsize=4096)
-def credentials(provider: Provider) -> HttpFilter:
-    """The filter for one provider."""
+@lru_cache(maxsize=16_384)
+def credentials(provider: Provider, target: str) -> HttpFilter:
+    """The filter for one target of a provider; on the way back it names the target to the client."""
     mutations = [HeaderMutation(remove=name) for name in (*CREDENTIAL_HEADERS, *TRACES)]
     mutations += [_set(name, value.replace("%", "%%"), HeaderValueOption.ADD_IF_ABSENT) for name, value in provider.headers]
     formatters = []
     if provider.auth is not None:
-        mutations.append(_set(provider.auth.header, f"{provider.auth.prefix}%SECRET(key)%", HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD))
+        mutations.append(_set(provider.auth.header, f"{provider.auth.prefix}%SECRET(key)%", _OVERWRITE))
         source = GenericSecret(secret_configs={"key": _reference(provider.auth)})
         formatters.append(TypedExtensionConfig(name="envoy.formatter.generic_secret", typed_config=pack(source)))
-    config = HeaderMutationFilter(mutations=Mutations(request_mutations=mutations, formatters=formatters))
+    config = HeaderMutationFilter(
+        mutations=Mutations(
+            request_mutations=mutations,
+            response_mutations=[_set(TARGET_HEADER, target.replace("%", "%%"), _OVERWRITE)],
+            formatters=formatters,
+        )
+    )
     return HttpFilter(name="envoy.filters.http.header_mutation", typed_config=pack(config))
 
 
