@@ -29,7 +29,7 @@ demo: setup ## Run the gateway on simulated vendors: no key, no Docker, no netwo
 	$(BIN)/headgate demo
 
 test: setup lint ## Lint, then every test (unit, contract, conformance, live on the real Envoy)
-	$(BIN)/pytest -n $(JOBS) --dist loadgroup
+	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 lint: setup ## ruff, mypy --strict, import contract
 	$(BIN)/ruff check .
@@ -40,7 +40,7 @@ golden: setup ## Rewrite the expected outputs under tests/golden from what the c
 	HEADGATE_GOLDEN=write $(BIN)/pytest tests/golden
 
 live: setup ## Only the tests that run the real Envoy
-	$(BIN)/pytest -n $(JOBS) --dist loadgroup tests/live
+	$(BIN)/pytest -n $(JOBS) --dist loadfile tests/live
 
 bench: setup ## Measure CPU per request and per chunk side by side with plain Envoy (needs gcc)
 	$(BIN)/python tests/bench/run.py

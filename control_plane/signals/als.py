@@ -4,7 +4,8 @@ Prefer files: this costs Envoy several times more a request, and what Envoy cann
 logger's buffer, where a file waits.
 
 The Envoy configuration it expects: two loggers `envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig`, one as the `access_log`
-of the HTTP connection manager and one as the `upstream_log` of the router (which leaves out what the file leaves out), whose `common_config.custom_tags` are the entries of
+of the HTTP connection manager and one as the `upstream_log` of the router (with the filter that the file has), whose
+`common_config.custom_tags` are the entries of
 `formats.REQUEST_FORMAT` and `formats.ATTEMPT_FORMAT`: `{"tag": name, "value": format string}` (`custom_tags()` makes the list). So a tag
 holds what the file's field would hold, as text; Envoy leaves out tags without a value. The cluster that the loggers name speaks HTTP/2.
 Nothing else in an entry is read: no header, no path, no address.

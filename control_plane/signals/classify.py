@@ -2,7 +2,8 @@
 
 Envoy tells an ending in three places: the status (0 when no answer began), the response flags of the attempt, and, where the client's side
 of Envoy ended the exchange, only the flags of the *request*: then the attempt's own line, if it has one, says `-` and lacks `duration_us`,
-and may be written after the request's line. What the body said (an error event inside a 200, no terminal event) is on the request's line too.
+and may be written after the request's line. What the body said (an error event inside a 200, no terminal event) is on the request's line
+too.
 Flag names: Envoy's access log documentation, "%RESPONSE_FLAGS%". Each row below was seen on Envoy 1.40.
 """
 

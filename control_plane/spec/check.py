@@ -12,7 +12,11 @@ from control_plane.spec.nearest import did_you_mean, listed
 from control_plane.spec.presets import Preset, load_presets
 from control_plane.spec.quantities import format_duration
 
-UNENFORCED_LIMITS: Final = (("concurrency", "concurrency"), ("requests_per_minute", "requestsPerMinute"), ("tokens_per_minute", "tokensPerMinute"))
+UNENFORCED_LIMITS: Final = (
+    ("concurrency", "concurrency"),
+    ("requests_per_minute", "requestsPerMinute"),
+    ("tokens_per_minute", "tokensPerMinute"),
+)
 
 
 def check_document(document: AnyDocument) -> list[Finding]:

@@ -96,7 +96,9 @@ class Credential(Shape):
 class Limits(Shape):
     """What the vendor grants this account."""
 
-    concurrency: Annotated[int, Quantity(1, 1_000_000)] | None = Field(default=None, description="Requests in flight at once; recorded, not enforced yet")
+    concurrency: Annotated[int, Quantity(1, 1_000_000)] | None = Field(
+        default=None, description="Requests in flight at once; recorded, not enforced yet"
+    )
     requests_per_minute: Annotated[int, Quantity(1, 10**12)] | None = Field(
         default=None, description="Requests a minute; recorded, not enforced yet"
     )

@@ -19,8 +19,6 @@ from control_plane.cli.main import app
 from tests.docs.conftest import Shell
 from tests.docs.readme import README, ROOT, anchors, blocks, commands, expected, links, with_output
 
-pytestmark = pytest.mark.xdist_group("docs")
-
 TEXT = README.read_text(encoding="utf-8")
 RUN = list(with_output(TEXT, "run"))
 PAGES = sorted(

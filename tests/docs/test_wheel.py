@@ -17,8 +17,6 @@ import pytest
 
 from tests.docs.readme import ROOT
 
-pytestmark = pytest.mark.xdist_group("docs")
-
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 RUN_FROM_THE_WHEEL = """
 import asyncio, control_plane, sys

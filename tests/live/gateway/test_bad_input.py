@@ -12,7 +12,6 @@ import pytest
 
 from tests.live.gateway.rig import Rig, RigFactory, route
 
-pytestmark = pytest.mark.xdist_group("gateway-input")
 MESSAGES = [{"role": "user", "content": "hello"}]
 PATHS = ["/v1/chat/completions", "/v1/messages"]
 

@@ -17,7 +17,6 @@ ROUTES = (
     + route("anthropic-first", "anthropic", "openai", first_token="20s")
     + route("local-first", "local", "openai", first_token="20s")
 )
-pytestmark = pytest.mark.xdist_group("gateway-bodies")
 MB = 1 << 20
 
 

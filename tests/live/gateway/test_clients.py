@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,7 +24,6 @@ from control_plane.signals.lines import RequestLine, decode
 from tests.live.gateway import load
 from tests.live.gateway.rig import Rig, RigFactory, route
 
-pytestmark = pytest.mark.xdist_group("gateway-clients")
 SLOW = "hello [[sim tokens=600 delay_ms=20]]"
 LANES = pytest.mark.parametrize("model", ["via-openai", "via-anthropic"])
 CALLS = {"chat": load.chat, "messages": load.messages}
@@ -190,20 +190,21 @@ async def until(found: Callable[[], bool], within_s: float) -> float:
     return time.monotonic() - began
 
 
-def journal(rig: Rig) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in rig.gateway.places.journal.read_text().splitlines()]
+def now() -> str:
+    """The time as the journal writes it."""
+    return datetime.now(UTC).isoformat()
 
 
-async def request_line(rig: Rig, after: int) -> dict[str, Any]:
-    """The first request line after so many lines of the journal."""
-    found: list[dict[str, Any]] = []
+def requests_since(rig: Rig, began: str) -> list[dict[str, Any]]:
+    """Request lines of what began after that; lines come late, so their number tells nothing."""
+    file = rig.gateway.places.journal
+    lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return [line for line in lines if line["log"] == "request" and line["start"] >= began]
 
-    def look() -> bool:
-        found[:] = [line for line in journal(rig)[after:] if line["log"] == "request"]
-        return bool(found)
 
-    await until(look, 3)
-    return found[0]
+async def request_line(rig: Rig, began: str) -> dict[str, Any]:
+    await until(lambda: bool(requests_since(rig, began)), 3)
+    return requests_since(rig, began)[0]
 
 
 def seen(rig: Rig, *vendors: str) -> list[Recorded]:
@@ -333,7 +334,7 @@ def test_kept_connections_and_pipelining(rig: Rig) -> None:
 @pytest.mark.parametrize("version", ["http/1.1", "http/2"])
 def test_leaving_in_the_middle_cancels_the_vendors_stream(rig: Rig, model: str, dialect: str, version: str) -> None:
     async def leave() -> tuple[float, dict[str, Any]]:
-        before, asked = len(journal(rig)), CALLS[dialect](model, True, SLOW)
+        began, asked = now(), CALLS[dialect](model, True, SLOW)
         if version == "http/2":
             async with H2Client(rig.url) as client:
                 number, answer = await client.begin(*asked)
@@ -350,10 +351,10 @@ def test_leaving_in_the_middle_cancels_the_vendors_stream(rig: Rig, model: str, 
             took = await until(lambda: any(r.outcome == "cancelled" for r in seen(rig)), 1)
 
         def left() -> bool:
-            return any("DC" in line["flags"] or "DR" in line["flags"] for line in journal(rig)[before:] if line["log"] == "request")
+            return any(line["flags"] != "-" for line in requests_since(rig, began))
 
         await until(left, 3)
-        return took, next(line for line in journal(rig)[before:] if line["log"] == "request" and line["flags"] != "-")
+        return took, next(line for line in requests_since(rig, began) if line["flags"] != "-")
 
     took, line = rig.loop.run(leave())
     assert took < 1
@@ -384,12 +385,12 @@ def test_leaving_before_the_answer(rig: Rig, model: str, dialect: str, streamed:
     rig.break_vendor(model.removeprefix("via-"), mode="black_hole")
 
     async def leave() -> dict[str, Any]:
-        before = len(journal(rig))
+        began = now()
         _, writer = await raw(rig, request(*CALLS[dialect](model, streamed)))
         await until(lambda: len(seen(rig)) == 1, 2)
         writer.close()
         await until(lambda: seen(rig)[0].outcome == "cancelled", 1)
-        return await request_line(rig, before)
+        return await request_line(rig, began)
 
     line = rig.loop.run(leave())
     assert (line["flags"], line["status"], line["attempts"]) == ("DC", 0, 1)
@@ -398,11 +399,11 @@ def test_leaving_before_the_answer(rig: Rig, model: str, dialect: str, streamed:
 
 def test_leaving_while_the_body_is_sent_reaches_no_vendor(rig: Rig) -> None:
     async def leave() -> dict[str, Any]:
-        before = len(journal(rig))
+        began = now()
         _, writer = await raw(rig, request(*load.chat("via-openai"))[:-10])
         await asyncio.sleep(0.1)
         writer.close()
-        return await request_line(rig, before)
+        return await request_line(rig, began)
 
     line = rig.loop.run(leave())
     assert "DC" in line["flags"]

@@ -15,7 +15,6 @@ ROUTES = (
     + route("anthropic-first", "anthropic", "openai", first_token="1s", hold=True)
     + route("local-second", "openai", "local", first_token="1s", hold=True)
 )
-pytestmark = pytest.mark.xdist_group("gateway-failover")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ from tests.live.gateway.rig import Rig, RigFactory, route
 EDITS = int(os.environ.get("HEADGATE_EDITS", "40"))
 """The promise is about 200; `HEADGATE_EDITS=200` runs all of them (a minute)."""
 
-pytestmark = pytest.mark.xdist_group("gateway-changes")
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,6 @@ from control_plane.kit.envoy_binary import find_envoy
 from tests.live.gateway import load
 from tests.live.gateway.rig import KEYS, SPECS, Loop, route
 
-pytestmark = pytest.mark.xdist_group("gateway-fleet")
 HEADGATE = [sys.executable, "-m", "control_plane"]
 
 

@@ -13,8 +13,6 @@ from control_plane.app import probe
 from tests.live.gateway import load
 from tests.live.gateway.rig import Rig, RigFactory, route
 
-pytestmark = pytest.mark.xdist_group("gateway-restarts")
-
 
 @pytest.fixture(scope="module")
 def rig(make_rig: RigFactory) -> Rig:

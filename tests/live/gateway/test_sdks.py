@@ -19,7 +19,6 @@ TOOL = {
     "additionalProperties": False,
 }
 ROUTES = route("via-openai", "openai") + route("via-anthropic", "anthropic")
-pytestmark = pytest.mark.xdist_group("gateway-sdks")
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from control_plane.demo.simulators.record import Recorded
 from tests.live.gateway import load
 from tests.live.gateway.rig import Rig, RigFactory, route
 
-pytestmark = pytest.mark.xdist_group("gateway-smuggling")
 QUIET_S = 0.35
 """A connection on which nothing comes for so long has said what it has to say."""
 

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,7 +21,6 @@ from control_plane.signals.lines import RequestLine, decode
 from tests.live.gateway import load
 from tests.live.gateway.rig import MODELS, Rig, RigFactory
 
-pytestmark = pytest.mark.xdist_group("gateway-streams")
 IDLE_S = 1.0
 
 ROUTE = """
@@ -115,19 +115,21 @@ async def stream(rig: Rig, dialect: str, vendor: str) -> Stream:
     return Stream(status, clean, events, text, raw, time.monotonic() - began)
 
 
-async def request_line(rig: Rig, after: int) -> dict[str, Any]:
+async def request_line(rig: Rig, began: str) -> dict[str, Any]:
+    """The journal's line of the first request that began after that (ISO time, UTC)."""
     for _ in range(300):
-        for line in rig.gateway.places.journal.read_text().splitlines()[after:]:
-            if (found := json.loads(line))["log"] == "request":
+        file = rig.gateway.places.journal
+        for line in file.read_text().splitlines() if file.exists() else []:
+            if (found := json.loads(line))["log"] == "request" and found["start"] >= began:
                 return dict(found)
         await asyncio.sleep(0.01)
     raise AssertionError("no journal line")
 
 
 async def broken(rig: Rig, dialect: str, vendor: str) -> tuple[Stream, dict[str, Any]]:
-    before = len(rig.gateway.places.journal.read_text().splitlines()) if rig.gateway.places.journal.exists() else 0
+    began = datetime.now(UTC).isoformat()
     got = await stream(rig, dialect, vendor)
-    return got, await request_line(rig, before)
+    return got, await request_line(rig, began)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -6,13 +6,9 @@ import ssl
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from control_plane.app.supervisor import GatewayProcess, Options
 from control_plane.demo.simulators import Simulator
 from tests.live.gateway import load
-
-pytestmark = pytest.mark.xdist_group("gateway-tls")
 
 PROVIDER = """---
 apiVersion: headgate.dev/v1alpha1

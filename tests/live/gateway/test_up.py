@@ -15,8 +15,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("gateway-up")
-
 SPECS = """
 apiVersion: headgate.dev/v1alpha1
 kind: Provider

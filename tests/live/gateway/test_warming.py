@@ -15,7 +15,6 @@ from control_plane.demo.simulators import Simulator
 from tests.live.gateway import load
 from tests.live.gateway.rig import Rig, RigFactory, route
 
-pytestmark = pytest.mark.xdist_group("gateway-warming")
 ROUNDS = 4
 
 LATECOMER = """

@@ -193,7 +193,13 @@ class Edge:
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(
-        self, providers: Mapping[str, int], *, flags: Sequence[str] = FLUSH_AT_ONCE, als: Path | None = None, held: bool = False, **route: Any
+        self,
+        providers: Mapping[str, int],
+        *,
+        flags: Sequence[str] = FLUSH_AT_ONCE,
+        als: Path | None = None,
+        held: bool = False,
+        **route: Any,
     ) -> None:
         config = self.folder / "envoy.json"
         config.write_text(json.dumps(configuration(self.folder, providers, als, held, route)))

@@ -106,7 +106,7 @@ def test_either_order_of_the_two_lines_gives_the_same(attempt_line: RawLine, req
     join = AttemptJoin()
     early = [*join.request(two, 0.0)] if request_first else [*join.attempt(one, 0.0)]
     late = [*join.attempt(one, 0.0)] if request_first else [*join.request(two, 0.0)]
-    ((told, word),) = [*early, *late, *join.overdue(1e9)]
+    ((told, word),) = early + late + list(join.overdue(1e9))
     assert word == expected
     assert same(told, one)
 
@@ -135,7 +135,8 @@ def test_a_request_that_did_not_go_well_makes_up_no_attempt(request_line: RawLin
 def test_a_second_attempt_is_never_made_up(attempt_line: RawLine, request_line: RawLine, request_first: bool) -> None:
     failed, _ = lines(attempt_line, request_line, {"status": 503}, {})
     good, request = lines(attempt_line, request_line, {"n": 2, "target": "b/m"}, {"attempts": 2, "target": "b/m"})
-    join, told = AttemptJoin(), []
+    join = AttemptJoin()
+    told: list[tuple[AttemptLine, AttemptClass]] = []
     if request_first:
         told += join.request(request, 0.0)
     told += join.attempt(failed, 0.0)
