@@ -290,7 +290,10 @@ def test_target_renames_at_the_place_it_is_told(target: LuaFilter) -> None:
     body = b'{"x":1,"model":"alias","t":"\xc3\xa9"}'
     place = {"headgate.model": {"at": "17,21", "query": "?a=b"}}
     out = target.request(
-        body, {"model": "upstream", "path": "/v2/x"}, headers={":path": "/what/another/attempt/left", "x-headgate-model": "*"}, dynamic=place
+        body,
+        {"model": "upstream", "path": "/v2/x"},
+        headers={":path": "/what/another/attempt/left", "x-headgate-model": "*"},
+        dynamic=place,
     )
     assert (out.body, out.headers[":path"], out.headers["content-length"]) == (
         body.replace(b"alias", b"upstream"),
