@@ -21,7 +21,7 @@ from control_plane.signals.lines import RequestLine, decode
 from tests.live.gateway import load
 from tests.live.gateway.rig import MODELS, Rig, RigFactory
 
-IDLE_S = 1.0
+IDLE_S = 0.7
 
 ROUTE = """
 ---
@@ -32,7 +32,7 @@ spec:
   models: [{name}]
   plan: [{{targets: [{{provider: {provider}, model: {model}}}]}}]
   retry: {{attempts: 1}}
-  timeouts: {{connect: 100ms, firstToken: 500ms, idle: 1s, total: 8s}}
+  timeouts: {{connect: 100ms, firstToken: 300ms, idle: 700ms, total: 8s}}
 """
 
 
@@ -239,7 +239,7 @@ def test_heartbeats_are_no_content(rig: Rig, dialect: str, vendor: str) -> None:
     """A vendor that keeps the connection alive before its first content: passed on as it comes on the passthrough lane; the
     translator holds the answer, so the first-token timer sees it."""
     rig.heal()
-    rig.break_vendor(vendor, mode="slow_first_token", delay_ms=1500, heartbeat_ms=200)
+    rig.break_vendor(vendor, mode="slow_first_token", delay_ms=1000, heartbeat_ms=200)
     got = rig.loop.run(stream(rig, dialect, vendor))
     if (dialect == "chat") == (vendor == "openai"):
         assert (got.status, got.clean, got.terminal) == (200, True, True), got.raw[-300:]
