@@ -18,6 +18,7 @@ from control_plane.pb.matcher_pb2 import StringMatcher
 from control_plane.pb.route_pb2 import HeaderMatcher, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost
 from control_plane.xds.resource import RDS, Resource
 from control_plane.xds.translate.errors import answer, json_answer
+from control_plane.xds.translate.filters.body_limit import body_limit_of
 from control_plane.xds.translate.names import DEFAULT_SCOPE, LUA_NAMESPACE, NAMESPACE
 
 CREATED: Final = 1_735_689_600
@@ -31,7 +32,7 @@ along while the edge filter reads the body. The edge filter writes the text of t
 @lru_cache(maxsize=8)
 def default_table(models: tuple[str, ...], max_request_bytes: int) -> Resource:
     """The route configuration of the default scope."""
-    routes = [r for operation in OPERATIONS for r in _operation(operation, models)]
+    routes = [r for operation in OPERATIONS for r in _operation(operation, models, max_request_bytes)]
     routes += _model_lists(models)
     routes += [
         _unknown_path("/v1/messages", "anthropic-messages"),
@@ -48,7 +49,7 @@ def default_table(models: tuple[str, ...], max_request_bytes: int) -> Resource:
     return Resource(type_url=RDS, name=DEFAULT_SCOPE, body=table.SerializeToString(deterministic=True))
 
 
-def _operation(operation: Operation, models: tuple[str, ...]) -> list[Route]:
+def _operation(operation: Operation, models: tuple[str, ...], max_request_bytes: int) -> list[Route]:
     facts = Struct()
     logged = Struct()
     logged["operation"] = operation.name
@@ -60,7 +61,12 @@ def _operation(operation: Operation, models: tuple[str, ...]) -> list[Route]:
     nowhere = RouteAction(cluster=NO_CLUSTER, cluster_not_found_response_code=RouteAction.NOT_FOUND)
     wrong = f"{operation.path} takes POST only"
     return [
-        Route(match=call, metadata=Metadata(filter_metadata={LUA_NAMESPACE: facts, NAMESPACE: logged}), route=nowhere),
+        Route(
+            match=call,
+            metadata=Metadata(filter_metadata={LUA_NAMESPACE: facts, NAMESPACE: logged}),
+            route=nowhere,
+            typed_per_filter_config=body_limit_of(max_request_bytes),
+        ),
         answer(RouteMatch(path=operation.path), 405, operation.dialect, "method_not_allowed", wrong),
     ]
 

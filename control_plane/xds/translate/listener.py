@@ -44,6 +44,7 @@ from envoy_data_plane.google.protobuf import Any
 from control_plane.signals.formats import ATTEMPT_FORMAT, REQUEST_FORMAT
 from control_plane.xds.resource import LDS, SRDS, Resource
 from control_plane.xds.translate.access_log import file_journal, grpc_journal, worth_a_line
+from control_plane.xds.translate.filters.body_limit import body_limit
 from control_plane.xds.translate.local_replies import local_replies
 from control_plane.xds.translate.names import DEFAULT_SCOPE, LISTENER, MODEL_HEADER, NO_MODEL
 from control_plane.xds.translate.settings import EdgeSettings
@@ -89,7 +90,7 @@ def _manager(settings: EdgeSettings) -> HttpConnectionManager:
         stat_prefix=LISTENER,
         server_name="headgate",
         scoped_routes=_scoped_routes(),
-        http_filters=[_edge_filter(), _router(settings)],
+        http_filters=[body_limit(), _edge_filter(), _router(settings)],
         access_log=_journal(settings, REQUEST_FORMAT),
         local_reply_config=local_replies(),
         early_header_mutation_extensions=[_forget_internal_headers()],
