@@ -21,7 +21,7 @@ def bootstrap(
         str, typer.Option(help="Where Envoy serves its own admin API: a socket path or HOST:PORT.")
     ] = "/tmp/headgate-envoy-admin.sock",
 ) -> None:
-    """Print an Envoy bootstrap (JSON): start it with `envoy -c FILE --file-flush-min-size-kb 0`."""
+    """Print an Envoy bootstrap (JSON): start it with `envoy -c FILE --file-flush-min-size-kb 1`."""
     from control_plane.app.settings import host_port
     from control_plane.xds.bootstrap import bootstrap as render
 

@@ -24,7 +24,7 @@ Step = bytes | float | str
 
 TYPE = "type.googleapis.com/"
 PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-FLUSH_AT_ONCE = ("--file-flush-min-size-kb", "0")
+FLUSH_AT_ONCE = ("--file-flush-min-size-kb", "1", "--file-flush-interval-msec", "100")
 
 # What the product's Lua filter leaves behind, reduced to what the journal reads.
 LISTENER_LUA = """

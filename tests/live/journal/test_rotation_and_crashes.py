@@ -154,10 +154,15 @@ async def test_a_reader_that_is_killed_goes_on_where_it_was(edge: Any, vendors: 
     assert len(told) - len(set(told)) <= may_come_again
 
 
-async def test_envoy_killed_under_load_leaves_every_answered_request_in_the_journal(
+LOST_PER_KILL = 16
+"""Lines: 1 KB that waits for its fellows, and what the writing thread holds at that moment."""
+
+
+async def test_envoy_killed_under_load_loses_a_few_lines_at_most(
     edge: Any, vendors: Any, script: dict[str, bytes], load: Any
 ) -> None:
-    """With `--file-flush-min-size-kb 0` each line is written when it is made, and none is torn. A new Envoy appends to the same file."""
+    """Lines are written once there is 1 KB of them, so a killed Envoy takes at most the last few with it, and tears none.
+    A new Envoy appends to the same file."""
     port = await vendors.play(script["quick"])
     await edge.start({"a": port})
     tail = JournalTail(edge.journal, edge.folder / "state", metrics := Metrics(), idle_s=0.005)
@@ -175,14 +180,15 @@ async def test_envoy_killed_under_load_leaves_every_answered_request_in_the_jour
         await edge.stop(signal.SIGKILL)
         answered += await clients.stop()
         await edge.start({"a": port})
-    async with asyncio.timeout(10):
-        while len(ended) < answered:
-            await asyncio.sleep(0.02)
+    seen = -1
+    while len(ended) != seen:
+        seen = len(ended)
+        await asyncio.sleep(0.5)
     consuming.cancel()
     await asyncio.wait([consuming])
     await tail.close()
     assert answered >= 2400
     # A request may be in the journal whose answer its client did not get any more: at most one a client and kill.
-    assert answered <= len(ended) <= answered + 3 * 8
+    assert answered - 3 * LOST_PER_KILL <= len(ended) <= answered + 3 * 8
     assert set(ended.values()) == {1}
     assert metrics.value("headgate_journal_skipped_lines_total", reason="malformed_json") is None

@@ -168,7 +168,7 @@ async def stuck_stream(writer: asyncio.StreamWriter) -> None:
 async def test_x12_a_reconnect_storm_is_let_in_over_time(folder: Path) -> None:
     """500 clients at once: the bucket admits its burst, tells the others to back off, and serves all of them in the end."""
     before = limits.getrusage(limits.RUSAGE_SELF).ru_maxrss
-    async with serving(folder, new_streams_per_s=400.0, new_streams_burst=50) as server:
+    async with serving(folder, new_streams_per_s=100.0, new_streams_burst=50) as server:
         server.feed.set(snap(*edge(), *(res(CDS, f"c{i}", "x" * 1000) for i in range(100))))
         channels = [server.channel() for _ in range(8)]
         refused = 0
