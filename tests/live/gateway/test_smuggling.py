@@ -17,7 +17,7 @@ from control_plane.demo.simulators.record import Recorded
 from tests.live.gateway import load
 from tests.live.gateway.rig import Rig, RigFactory, route
 
-QUIET_S = 0.35
+QUIET_S = 1.2
 """A connection on which nothing comes for so long has said what it has to say."""
 
 CHAT = "/v1/chat/completions"
@@ -236,7 +236,7 @@ async def talk(rig: Rig, data: bytes) -> Told:
     writer.write(data)
     got, closed = b"", False
     try:
-        while more := await asyncio.wait_for(reader.read(65536), QUIET_S if got else 2 * QUIET_S):
+        while more := await asyncio.wait_for(reader.read(65536), QUIET_S if got else 4 * QUIET_S):
             got += more
         closed = True
     except TimeoutError:
