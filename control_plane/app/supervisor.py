@@ -115,8 +115,7 @@ class GatewayProcess:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-        if self._places is not None:
-            shutil.rmtree(self._places.sockets, ignore_errors=True)
+            shutil.rmtree(self.places.sockets, ignore_errors=True)
 
     def _take_lock(self) -> None:
         """One gateway per state directory: two would share a journal and its offset."""

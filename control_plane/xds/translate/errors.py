@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from control_plane.pb.core_pb2 import DataSource, HeaderValue, HeaderValueOption, Metadata
+from control_plane.pb.core_pb2 import DataSource, HeaderValue, HeaderValueOption
 from control_plane.pb.route_pb2 import DirectResponseAction, Route, RouteMatch
 
 ANTHROPIC_TYPES: Final = {
@@ -34,15 +34,15 @@ def error_object(dialect: str, status: int, code: str, message: str) -> dict[str
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
 
-def json_answer(match: RouteMatch, status: int, body: object, *, name: str = "", metadata: Metadata | None = None) -> Route:
+def json_answer(match: RouteMatch, status: int, body: object) -> Route:
     """A route that answers `body` as JSON by itself."""
     content_type = HeaderValueOption(
         header=HeaderValue(key="content-type", value="application/json"), append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
     )
     action = DirectResponseAction(status=status, body=DataSource(inline_bytes=msgspec.json.encode(body)))
-    return Route(name=name, match=match, metadata=metadata, direct_response=action, response_headers_to_add=[content_type])
+    return Route(match=match, direct_response=action, response_headers_to_add=[content_type])
 
 
-def answer(match: RouteMatch, status: int, dialect: str, code: str, message: str, *, metadata: Metadata | None = None) -> Route:
+def answer(match: RouteMatch, status: int, dialect: str, code: str, message: str) -> Route:
     """A route that answers an error by itself."""
-    return json_answer(match, status, error_object(dialect, status, code, message), metadata=metadata)
+    return json_answer(match, status, error_object(dialect, status, code, message))

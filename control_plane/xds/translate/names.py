@@ -13,7 +13,6 @@ NO_MODEL: Final = "*"
 """Value of the model header before the edge filter has read the body. Specs refuse it as a model name."""
 
 MODEL_HEADER: Final = "x-headgate-model"
-LANE_HEADER: Final = "x-headgate-lane"
 NAMESPACE: Final = "headgate"
 """Namespace of our metadata on clusters, and of what the edge filter learns about a request."""
 
