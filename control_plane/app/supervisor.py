@@ -149,10 +149,10 @@ class GatewayProcess:
         return command
 
     def _envoy(self, binary: Path) -> list[str]:
-        """Flush flags: the journal is written as soon as 1 KB is there, at the latest after 0.1 s, so that a killed Envoy takes
-        next to nothing with it. Writing each line at once (0) costs 40 µs a request."""
+        """Flush flag: the journal is written when 64 KB are there (Envoy's default), at the latest after 0.1 s: what a killed Envoy takes with
+        it is bounded by both. Flushing every 1 KB costs 10 µs a request more, every 16 KB 2 µs."""
         command = [str(binary), "-c", str(self.places.bootstrap), "--use-dynamic-base-id", "-l", "warning"]
-        command += ["--drain-time-s", str(int(self.options.drain_s)), "--file-flush-min-size-kb", "1", "--file-flush-interval-msec", "100"]
+        command += ["--drain-time-s", str(int(self.options.drain_s)), "--file-flush-interval-msec", "100"]
         if self.options.concurrency:
             command += ["--concurrency", str(self.options.concurrency)]
         return command

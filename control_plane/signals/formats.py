@@ -6,11 +6,12 @@ Every string was verified on Envoy 1.40 by `tests/live/journal`. What is not obv
 
 - `id`: Envoy's own request id. It is unique only if clients cannot choose it: the listener must regenerate it
   (`use_remote_address: true`, no `preserve_external_request_id`).
-- On an attempt line the status, flags, details, bytes and times are the attempt's own; on a request line `target`, `provider`
-  and `lane` are those of the last attempt.
+- Related values share a text, since each value costs up to half a microsecond a request: `call` is "operation route" (route absent for
+  a model that none has), `asked` is "dialect how model" (how: whole, stream, or trim, a stream whose usage the edge asked for), `at`
+  is "lane provider/model", `edge` is what the edge's meter says: "complete;input,cached,cache_write,output,reasoning;finish;stream_error".
+- On an attempt line the status, flags, details, bytes and times are the attempt's own; on a request line `at` is the last attempt's.
 - `n` needs `include_request_attempt_count` on the virtual host; Envoy's own attempt counter is 0 in an attempt's log.
-- `edge` is what the edge's meter says, in one value because each value costs a microsecond: usage, finish, complete,
-  stream_error. `translation` is what the translator says.
+- `translation` is what the translator says, as an object.
 - `head_us` is the first byte of the response (its headers) sent to the client, `ttft_us` the first byte of the body that came from
   the provider; the reader takes the later of the two, because a response may be held back until its first event is judged.
 - `sent_us` is the first byte of the (last) attempt's request sent: what came before it, such as a client's slow upload, is no
@@ -29,24 +30,17 @@ REQUEST_FORMAT: Final[dict[str, str]] = {
     "log": "request",
     "id": "%REQ(X-REQUEST-ID)%",
     "start": START,
-    "route": "%METADATA(ROUTE:headgate:route)%",
-    "model": "%DYNAMIC_METADATA(headgate:request:model)%",
-    "dialect": "%DYNAMIC_METADATA(headgate:request:dialect)%",
-    "operation": "%METADATA(ROUTE:headgate:operation)%",
-    "stream": "%DYNAMIC_METADATA(headgate:request:stream)%",
+    "call": "%METADATA(ROUTE:headgate:call)%",
+    "asked": "%DYNAMIC_METADATA(headgate:asked)%",
     "status": "%RESPONSE_CODE%",
     "flags": "%RESPONSE_FLAGS%",
     "details": "%RESPONSE_CODE_DETAILS%",
     "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
-    "target": "%METADATA(CLUSTER:headgate:target)%",
-    "provider": "%METADATA(CLUSTER:headgate:provider)%",
-    "lane": "%METADATA(CLUSTER:headgate:lane)%",
+    "at": "%METADATA(CLUSTER:headgate:at)%",
     "sent_us": "%COMMON_DURATION(DS_RX_BEG:US_TX_BEG:us)%",
     "head_us": "%COMMON_DURATION(DS_RX_BEG:DS_TX_BEG:us)%",
     "ttft_us": "%COMMON_DURATION(DS_RX_BEG:US_RX_BODY_BEG:us)%",
     "duration_ms": "%DURATION%",
-    "rx": "%BYTES_RECEIVED%",
-    "tx": "%BYTES_SENT%",
     "edge": "%DYNAMIC_METADATA(headgate:meter)%",
     "translation": "%DYNAMIC_METADATA(headgate.translation)%",
 }
@@ -57,18 +51,14 @@ ATTEMPT_FORMAT: Final[dict[str, str]] = {
     "id": "%REQ(X-REQUEST-ID)%",
     "start": START,
     "n": "%REQ(X-ENVOY-ATTEMPT-COUNT)%",
-    "route": "%METADATA(ROUTE:headgate:route)%",
-    "target": "%METADATA(CLUSTER:headgate:target)%",
-    "provider": "%METADATA(CLUSTER:headgate:provider)%",
-    "lane": "%METADATA(CLUSTER:headgate:lane)%",
+    "call": "%METADATA(ROUTE:headgate:call)%",
+    "at": "%METADATA(CLUSTER:headgate:at)%",
     "status": "%RESPONSE_CODE%",
     "flags": "%RESPONSE_FLAGS%",
     "details": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
     "ttft_us": "%COMMON_DURATION(US_TX_BEG:US_RX_BODY_BEG:us)%",
     "duration_us": "%COMMON_DURATION(US_TX_BEG:US_RX_END:us)%",
     "duration_ms": "%DURATION%",
-    "rx": "%BYTES_RECEIVED%",
-    "tx": "%BYTES_SENT%",
 }
 """The attempt line: the `upstream_log` of the router filter, when an attempt ends. A first attempt that went well has none:
 the request line says it all, and a line costs about 10 µs (`attempts.py` makes up for it)."""

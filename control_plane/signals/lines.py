@@ -47,27 +47,53 @@ class Metered(msgspec.Struct, frozen=True, gc=False):
     dropped: tuple[str, ...] | None = None
 
 
-class AttemptLine(msgspec.Struct, frozen=True, gc=False, tag_field="log", tag="attempt"):
-    """One attempt that ended. `n` counts from 1; `rx` is bytes from the provider, `tx` bytes to it.
+class _Placed(msgspec.Struct, frozen=True, gc=False):
+    """What both kinds of line say: `call` is "operation route", `at` is "lane provider/model"; see `formats.py`."""
+
+    id: str
+    start: datetime.datetime
+    call: str = ""
+    at: str = ""
+
+    @property
+    def operation(self) -> str | None:
+        """chat, embeddings, ...; None where no route of a model call was met."""
+        return self.call.partition(" ")[0] or None
+
+    @property
+    def route(self) -> str | None:
+        """The ModelRoute, None for a model that none has."""
+        return self.call.partition(" ")[2] or None
+
+    @property
+    def lane(self) -> str | None:
+        """passthrough or translation; None, like target and provider, when no target was asked."""
+        return self.at.partition(" ")[0] or None
+
+    @property
+    def target(self) -> str | None:
+        """provider/model."""
+        return self.at.partition(" ")[2] or None
+
+    @property
+    def provider(self) -> str | None:
+        """The target's provider."""
+        return self.at.partition(" ")[2].partition("/")[0] or None
+
+
+class AttemptLine(_Placed, frozen=True, gc=False, tag_field="log", tag="attempt"):
+    """One attempt that ended. `n` counts from 1.
 
     `status` is 0 when no answer began. `duration_us` is None unless the provider's answer ended cleanly; `duration_ms` is always there.
     """
 
-    id: str
-    start: datetime.datetime
     n: int | None = None
-    route: str | None = None
-    target: str | None = None
-    provider: str | None = None
-    lane: str | None = None
     status: int | None = None
     flags: str | None = None
     details: str | None = None
     ttft_us: int | None = None
     duration_us: int | None = None
     duration_ms: int | None = None
-    rx: int | None = None
-    tx: int | None = None
 
     @property
     def key(self) -> tuple[str, object]:
@@ -87,34 +113,39 @@ class AttemptLine(msgspec.Struct, frozen=True, gc=False, tag_field="log", tag="a
         return None if self.duration_ms is None else self.duration_ms / 1e3
 
 
-class RequestLine(msgspec.Struct, frozen=True, gc=False, tag_field="log", tag="request"):
-    """One request that ended. `target`, `provider` and `lane` are the last attempt's; `rx` is bytes from the client, `tx` bytes to it.
+class RequestLine(_Placed, frozen=True, gc=False, tag_field="log", tag="request"):
+    """One request that ended. `at` is the last attempt's.
 
-    `model` is the name the client asked for, as it was sent: never a metric label.
+    `asked` is "dialect how model", `edge` what the edge's meter says; see `formats.py`.
     """
 
-    id: str
-    start: datetime.datetime
-    route: str | None = None
-    model: str | None = None
-    dialect: str | None = None
-    operation: str | None = None
-    stream: bool | None = None
+    asked: str = ""
     status: int | None = None
     flags: str | None = None
     details: str | None = None
     attempts: int | None = None
-    target: str | None = None
-    provider: str | None = None
-    lane: str | None = None
     sent_us: int | None = None
     head_us: int | None = None
     ttft_us: int | None = None
     duration_ms: int | None = None
-    rx: int | None = None
-    tx: int | None = None
-    edge: Metered | None = None
+    edge: str = ""
     translation: Metered | None = None
+
+    @property
+    def dialect(self) -> str | None:
+        """The client's dialect; None, like the rest of `asked`, when the request's body was not understood."""
+        return self.asked.partition(" ")[0] or None
+
+    @property
+    def stream(self) -> bool | None:
+        """Whether the client asked for a stream."""
+        how = self.asked.partition(" ")[2].partition(" ")[0]
+        return how != "whole" if how else None
+
+    @property
+    def model(self) -> str | None:
+        """The name the client asked for, as it was sent: never a metric label."""
+        return self.asked.partition(" ")[2].partition(" ")[2] or None
 
     @property
     def key(self) -> tuple[str, object]:
@@ -144,17 +175,13 @@ class RequestLine(msgspec.Struct, frozen=True, gc=False, tag_field="log", tag="r
             id=self.id,
             start=self.start + datetime.timedelta(microseconds=sent_us),
             n=1,
-            route=self.route,
-            target=self.target,
-            provider=self.provider,
-            lane=self.lane,
+            call=self.call,
+            at=self.at,
             status=self.status,
             flags=",".join(sorted(self.flag_set & _OF_THE_ATTEMPT)) or "-",
             ttft_us=None if self.ttft_us is None else self.ttft_us - sent_us,
             duration_us=None if self.flag_set else took_us,
             duration_ms=None if took_us is None else round(took_us / 1000),
-            rx=self.tx,
-            tx=self.rx,
         )
 
     def meter(self) -> Metered:
@@ -164,8 +191,23 @@ class RequestLine(msgspec.Struct, frozen=True, gc=False, tag_field="log", tag="r
         """
         if self.translation is not None and self.lane == "translation":
             return self.translation
-        return self.edge if self.edge is not None else _NOTHING
+        return metered(self.edge) if self.edge else _NOTHING
 
+
+def metered(text: str) -> Metered:
+    """What envoy/lua/edge.lua published: "complete;input,cached,cache_write,output,reasoning;finish;stream_error"."""
+    complete, usage, finish, error = (*text.split(";", 3), "", "", "")[:4]
+    counts = [int(n) if n.isascii() and n.isdigit() and len(n) < _DIGITS else None for n in usage.split(",")] if usage else []
+    return Metered(
+        usage=Usage(*counts[:5]) if counts else None,
+        finish=finish or None,
+        complete={"1": True, "0": False}.get(complete),
+        stream_error=error or None,
+    )
+
+
+_DIGITS: Final = 16
+"""Of a number that the meter found: more are nonsense, and enough of them take long to read."""
 
 _NOTHING: Final = Metered()
 _OF_THE_ATTEMPT: Final = frozenset(("LR", "UC", "UF", "UPE", "UR"))
@@ -183,7 +225,7 @@ _any_decoder: Final = msgspec.json.Decoder(dict[str, object])
 _types: Final[dict[type[msgspec.Struct], dict[str, object]]] = {
     kind: {field.name: field.type for field in msgspec.structs.fields(kind)} for kind in (RequestLine, AttemptLine, Metered, Usage)
 }
-_nested: Final[dict[str, type[msgspec.Struct]]] = {"usage": Usage, "edge": Metered, "translation": Metered}
+_nested: Final[dict[str, type[msgspec.Struct]]] = {"usage": Usage, "translation": Metered}
 
 
 def decode(raw: bytes) -> Line:
@@ -210,12 +252,11 @@ def decode(raw: bytes) -> Line:
 def from_tags(tags: Mapping[str, str]) -> Line:
     """A line from text values, as the gRPC access log brings them: objects are JSON texts. Raises Malformed."""
     values: dict[str, object] = dict(tags)
-    for name in ("edge", "translation"):
-        if text := tags.get(name):
-            try:
-                values[name] = _any_decoder.decode(text)
-            except (msgspec.DecodeError, UnicodeError):
-                values[name] = None
+    if text := tags.get("translation"):
+        try:
+            values["translation"] = _any_decoder.decode(text)
+        except (msgspec.DecodeError, UnicodeError):
+            values["translation"] = None
     return from_values(values)
 
 

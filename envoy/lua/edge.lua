@@ -11,19 +11,33 @@
 --
 -- An error in this script would let the request go on unchanged: in the scope "*", which has no provider behind it.
 
-local byte, find, sub, match, gsub = string.byte, string.find, string.sub, string.match, string.gsub
+local byte, find, sub, match, gmatch, gsub = string.byte, string.find, string.sub, string.match, string.gmatch, string.gsub
 local lower, char, format, concat, tonumber = string.lower, string.char, string.format, table.concat, tonumber
+local ffi = require("ffi")
+local cast, octets, text_at = ffi.cast, ffi.typeof("const uint8_t *"), ffi.string
+local buffer = require("string.buffer")
+local clear = require("table.clear")
 
--- The live heap of this script is small and most of what a request allocates is its body. So collect rarely (a cycle costs
--- more than a small request), and at once after a body that is large.
-collectgarbage("setpause", 1000) -- start a cycle when the heap is ten times what the last one left
-local COLLECT_BYTES = 1048576
+-- Most of what a request allocates is its body, and the live heap of this script is small: a cycle over it takes 20 µs. So cycles
+-- are run at once and often: what they free is then still in the processor's cache.
+collectgarbage("setstepmul", 1000000) -- a cycle is one step
+collectgarbage("setpause", 150) -- start one when the heap is half as large again as the last one left it
+local COLLECT_BYTES = 1048576 -- after a body that is larger, at once
+
+-- LuaJIT asks the system for each string of 128 KiB and more, page by page, unless its heap has room; that costs more than all the
+-- rest. So make room once: what is given back below 2 MiB stays in the heap.
+do
+  local room = {}
+  for k = 1, 16 do room[k] = string.rep(char(k), 100000) end
+end
+collectgarbage()
 
 local MODEL_HEADER = "x-headgate-model"
 local SPACE = "headgate" -- dynamic metadata namespace
 
 local DEPTH_MAX = 64 -- nested arrays and objects; deeper bodies are attacks on parsers
 local MODEL_BYTES_MAX = 200
+local WORD_BYTES_MAX = 64 -- a finish reason or the type of an error
 local KEY_BYTES_MAX = 84 -- "stream_options" with every letter written as \u00xx; longer keys cannot be one of ours
 local CARRY_BYTES_MAX = 65536 -- an incomplete line of a stream, kept for the meter
 local HELD_BYTES_MAX = 16384 -- an incomplete event kept from the client; a usage-only chunk has under 2 KiB
@@ -42,6 +56,28 @@ for c = 0, 255 do SCALAR[c] = KIND[c] == 1 and c > 32 and c ~= 44 and c ~= 58 en
 
 -- ------------------------------------------------------------------------------------------------ reading JSON
 
+-- A long body is read through a window, as a long string would cost fresh memory from the system, page by page. The window is
+-- the string s that the functions below are given; where it ends and the body goes on, they slide it and return the new one.
+local WINDOW_BYTES = 32768 -- even, see past_string
+local window -- the current one; nil when a text is read that is no window
+local window_before = 0 -- bytes of the body before it
+local window_body, window_size -- the body behind it
+local whole, whole_size = buffer.new(), 0 -- all of the body that was seen
+
+local function look(before)
+  local n = window_size - before
+  window_before, window = before, window_body:getBytes(before, n < WINDOW_BYTES and n or WINDOW_BYTES)
+  whole:put(before < whole_size and sub(window, whole_size - before + 1) or window)
+  whole_size = before + #window
+  return window
+end
+
+-- The window that begins at position i of s; nil when s is no window or has all the rest of the body.
+local function slide(s, i)
+  if s ~= window or window_before + #s >= window_size then return nil end
+  return look(window_before + i - 1)
+end
+
 -- Position and byte of the first byte at or after i that is not blank (byte nil at the end).
 local function solid(s, i)
   local c = byte(s, i)
@@ -52,19 +88,39 @@ local function solid(s, i)
   return i, c
 end
 
--- Position after the string whose opening quote is at i; nil when it does not end.
+-- As solid; also returns the window.
+local function solid_on(s, i)
+  local c
+  i, c = solid(s, i)
+  while not c do
+    local slid = slide(s, i)
+    if not slid then return i, nil, s end
+    s = slid
+    i, c = solid(s, 1)
+  end
+  return i, c, s
+end
+
+-- Position after the string whose opening quote is at i, and the window; nil when it does not end.
 local function past_string(s, i)
   local quote, before = i, nil
   repeat
     quote = find(s, '"', quote + 1, true)
-    if not quote then return nil end
+    while not quote do
+      -- Go on behind the window, or from the backslashes that it ends with. If it is nothing else, they are pairs.
+      local last = #s
+      while byte(s, last) == 92 do last = last - 1 end
+      s = slide(s, (last == 0 and #s or last) + 1)
+      if not s then return nil end
+      quote = find(s, '"', 1, true)
+    end
     before = quote - 1
     while byte(s, before) == 92 do before = before - 1 end
   until (quote - before) % 2 == 1
-  return quote + 1
+  return quote + 1, s
 end
 
--- Position after the array or object that opens at i; nil and why when it does not end, or is not one.
+-- Position after the array or object that opens at i, and the window; nil and why when it does not end, or is not one.
 local opened = {}
 local function past_nested(s, i)
   local depth = 1
@@ -76,7 +132,7 @@ local function past_nested(s, i)
     if kind == 1 then
       i = i + 1
     elseif kind == 2 then
-      i = past_string(s, i)
+      i, s = past_string(s, i)
       if not i then return nil, "json" end
     elseif kind == 3 then
       depth = depth + 1
@@ -87,10 +143,12 @@ local function past_nested(s, i)
       depth = depth - 1
       i = i + 1
     else
-      return nil, "json"
+      s = not c and slide(s, i)
+      if not s then return nil, "json" end
+      i = 1
     end
   until depth == 0
-  return i
+  return i, s
 end
 
 local function code_point(hex)
@@ -99,60 +157,84 @@ local function code_point(hex)
   return c < 128 and char(c) or "?"
 end
 
--- The name in `want` that the key s[a..b] spells, and whether it is spelled plainly. Other spellings are escapes and,
--- as Go's JSON decoder matches keys without regard to case, capitals and the letters that fold to s and k.
-local function wanted(s, a, b, want)
-  if b - a >= KEY_BYTES_MAX then return nil end
+-- What a key spells, and whether plainly. Other spellings are escapes and, as Go's JSON decoder matches keys without regard to
+-- case, capitals and the letters that fold to s and k.
+local function spelling(key)
   local plain = true
-  for k = a, b do
-    local c = byte(s, k)
+  for k = 1, #key do
+    local c = byte(key, k)
     if c == 92 or c > 122 or (c < 91 and c > 64) then plain = false end
   end
-  local name = sub(s, a, b)
-  if plain then return want[name] and name, true end
-  name = gsub(name, "\\u(%x%x%x%x)", code_point)
-  name = lower((gsub(gsub(name, "\197\191", "s"), "\226\132\170", "k")))
-  return want[name] and name, false
+  if plain then return key, true end
+  key = gsub(key, "\\u(%x%x%x%x)", code_point)
+  return lower((gsub(gsub(key, "\197\191", "s"), "\226\132\170", "k"))), false
+end
+
+-- Keys that were found plain; requests repeat them.
+local PLAIN_KEPT_MAX = 1024
+local plain_kept, plain_count = {}, 0
+
+-- The name in `want` that the key s[a..b] spells, and whether it is spelled plainly.
+local function wanted(s, a, b, want)
+  if b - a >= KEY_BYTES_MAX then return nil end
+  local key = sub(s, a, b)
+  if plain_kept[key] then return want[key] and key, true end
+  local name, plain = spelling(key)
+  if plain then
+    if plain_count == PLAIN_KEPT_MAX then plain_kept, plain_count = {}, 0 end
+    plain_kept[key], plain_count = true, plain_count + 1
+  end
+  return want[name] and name, plain
 end
 
 -- Reads the top level of the object that opens at i: first and last byte of the value of each wanted key go into
--- `from` and `till`. Returns the position after the object, or nil, what is wrong and the key concerned.
+-- `from` and `till`; in the body, where s is a window. Returns the position after the object and the window, or nil, what is
+-- wrong and the key concerned.
 -- strict: one spelling, once. Otherwise the last one counts, as most parsers have it.
 local function survey(s, i, want, from, till, strict)
   local c, problem
-  i, c = solid(s, i + 1)
-  if c == 125 then return i + 1 end
+  i, c, s = solid_on(s, i + 1)
+  if c == 125 then return i + 1, s end
   while true do
     if c ~= 34 then return nil, "json" end
-    local key = i + 1
-    i = past_string(s, i)
+    if #s - i < KEY_BYTES_MAX + 2 then -- a key that matters must be in one piece
+      local slid = slide(s, i)
+      if slid then s, i = slid, 1 end
+    end
+    local key, held = i + 1, s
+    i, s = past_string(s, i)
     if not i then return nil, "json" end
-    local name, plain = wanted(s, key, i - 2, want)
-    i, c = solid(s, i)
+    local name, plain
+    if s == held then name, plain = wanted(s, key, i - 2, want) end
+    i, c, s = solid_on(s, i)
     if c ~= 58 then return nil, "json" end
-    i, c = solid(s, i + 1)
-    local value = i
+    i, c, s = solid_on(s, i + 1)
+    local value = (s == window and window_before or 0) + i
     if c == 34 then
-      i = past_string(s, i)
+      i, s = past_string(s, i)
+      if not i then return nil, "json" end
     elseif c == 123 or c == 91 then
       i, problem = past_nested(s, i)
+      if not i then return nil, problem end
+      s = problem
     else
+      if not SCALAR[c] then return nil, "json" end
       while SCALAR[c] do
         i = i + 1
         c = byte(s, i)
+        local slid = not c and slide(s, i)
+        if slid then s, i, c = slid, 1, byte(slid) end
       end
-      if i == value then return nil, "json" end
     end
-    if not i then return nil, problem or "json" end
     if name and (plain or strict) then
       if strict and not plain then return nil, "spelling", name end
       if strict and from[name] then return nil, "duplicate", name end
-      from[name], till[name] = value, i - 1
+      from[name], till[name] = value, (s == window and window_before or 0) + i - 1
     end
-    i, c = solid(s, i)
-    if c == 125 then return i + 1 end
+    i, c, s = solid_on(s, i)
+    if c == 125 then return i + 1, s end
     if c ~= 44 then return nil, "json" end
-    i, c = solid(s, i + 1)
+    i, c, s = solid_on(s, i + 1)
   end
 end
 
@@ -191,7 +273,11 @@ local MESSAGES = {
   escaped = { "invalid_model", "'model' holds escapes or control characters; write the name as plain text.", "model" },
 }
 
+-- `key` is the key concerned, or the limit that a large body has met.
 local function refuse_body(h, dialect, problem, key)
+  if problem == "large" then
+    return refuse(h, dialect, "413", "request_too_large", "The request body has more than " .. key .. " bytes, the most that this model takes; send less.")
+  end
   local entry = MESSAGES[problem]
   if problem == "duplicate" then
     entry = { "duplicate_key", "The key '" .. key .. "' occurs more than once; providers disagree on which one counts, send it once.", key }
@@ -199,6 +285,26 @@ local function refuse_body(h, dialect, problem, key)
     entry = { "ambiguous_key", "A key reads as '" .. key .. "' but is spelled with capitals or escapes; write it as '" .. key .. "'.", key }
   end
   refuse(h, dialect, "400", entry[1], entry[2], entry[3])
+end
+
+-- ------------------------------------------------------------------------------------------------ facts
+
+local FACTS_KEPT_MAX = 8192 -- texts; a gateway has a few for each route
+local facts_kept, facts_count = {}, 0
+
+-- What the route that is chosen now says about the request: the text `facts` of its metadata, "key=value" a line, read once.
+-- nil when it says nothing.
+local function facts_of(h)
+  local text = h:metadata():get("facts")
+  if not text then return nil end
+  local facts = facts_kept[text]
+  if facts then return facts end
+  facts = {}
+  for key, value in gmatch(text, "([^=\n]+)=([^\n]*)") do facts[key] = value end
+  facts.max_bytes = tonumber(facts.max_bytes)
+  if facts_count == FACTS_KEPT_MAX then facts_kept, facts_count = {}, 0 end
+  facts_kept[text], facts_count = facts, facts_count + 1
+  return facts
 end
 
 -- ------------------------------------------------------------------------------------------------ request
@@ -229,130 +335,192 @@ local function unfit_headers(headers)
   end
 end
 
+-- A part of the body at p, as text.
+local function part(p, a, b)
+  return text_at(p + (a - 1), b - a + 1)
+end
+
 -- The edit that makes a streamed openai-chat request report its usage: first and last byte to replace and the new
 -- text. nil when the client asks for usage itself, or the field is nothing we understand (the provider will say so).
-local function usage_edit(s, from, till)
+local function usage_edit(p, from, till)
   local at = from.stream_options
   if not at then
     return till.stream + 1, till.stream, ',"stream_options":{"include_usage":true}'
   end
-  local text = sub(s, at, at)
-  if text == "n" and sub(s, at, till.stream_options) == "null" then
+  local options = part(p, at, till.stream_options)
+  if options == "null" then
     return at, till.stream_options, '{"include_usage":true}'
-  elseif text ~= "{" then
+  elseif byte(options) ~= 123 then
     return nil
   end
   local inner_from, inner_till = {}, {}
-  if not survey(s, at, WANT_INCLUDE, inner_from, inner_till, false) then return nil end
+  if not survey(options, 1, WANT_INCLUDE, inner_from, inner_till, false) then return nil end
   local value = inner_from.include_usage
   if not value then
-    local _, c = solid(s, at + 1)
+    local _, c = solid(options, 2)
     return at + 1, at, c == 125 and '"include_usage":true' or '"include_usage":true,'
   end
-  local text_was = sub(s, value, inner_till.include_usage)
-  if text_was == "false" or text_was == "null" then return value, inner_till.include_usage, "true" end
+  local was = sub(options, value, inner_till.include_usage)
+  if was == "false" or was == "null" then return at + value - 1, at + inner_till.include_usage - 1, "true" end
   return nil
 end
 
--- Reads the model out of the body. Returns its first and last byte, and the tables of survey; or nil, problem, key.
-local function read_model(s, want)
-  local from, till = {}, {}
-  local i, c = solid(s, 1)
-  if c ~= 123 then return nil, find(s, "^\239\187\191") and "bom" or "json" end
+-- Reads the top level of a body, of which s is all or the first window. Returns nothing, or what is wrong and the key concerned.
+local function read_top(s, want, from, till)
+  local i, c
+  i, c, s = solid_on(s, 1)
+  if c ~= 123 then return find(s, "^\239\187\191") and "bom" or "json" end
   local past, problem, key = survey(s, i, want, from, till, true)
-  if not past then return nil, problem, key end
-  if past <= #s then
-    i, c = solid(s, past)
-    if c then return nil, "json" end
+  if not past then return problem, key end
+  s = problem
+  i, c = solid_on(s, past)
+  if c then return "json" end
+end
+
+local top_from, top_till = {}, {} -- of read_model; nothing waits between it and the last use of them
+local top_text -- keeps what read_model returns alive
+
+-- Reads the model out of the body. Returns where the body is in memory, first and last byte of the model in it, and the
+-- tables of survey, all until the next call; or nil, problem, key.
+local function read_model(body, size, want)
+  local from, till = top_from, top_till
+  clear(from)
+  clear(till)
+  whole:reset()
+  whole_size = 0
+  local problem, key, p
+  if size > WINDOW_BYTES then
+    window_body, window_size = body, size
+    problem, key = read_top(look(0), want, from, till)
+    window, window_body = nil, nil
+    p = cast(octets, (whole:ref()))
+  else
+    window = nil
+    top_text = body:getBytes(0, size)
+    problem, key = read_top(top_text, want, from, till)
+    p = cast(octets, top_text)
   end
+  if problem then return nil, problem, key end
   local a = from.model
   if not a then return nil, "missing" end
-  if byte(s, a) ~= 34 then return nil, "kind" end
+  if p[a - 1] ~= 34 then return nil, "kind" end
   local b = till.model - 1
   a = a + 1
   if b < a then return nil, "blank" end
   if b - a >= MODEL_BYTES_MAX then return nil, "long" end
-  for k = a, b do
-    c = byte(s, k)
+  for k = a - 1, b - 1 do
+    local c = p[k]
     if c < 32 or c == 92 or c == 127 then return nil, "escaped" end
   end
-  return a, b, from, till
+  return p, a, b, from, till
 end
 
--- Tells the access journal, and ourselves on the response, about the request: one value, since each costs a microsecond.
-local function announce(h, request)
-  h:streamInfo():dynamicMetadata():set(SPACE, "request", request)
+-- Tells the access journal, and ourselves on the response, about the request. `how` is "whole", "stream", or "trim": a stream
+-- whose usage chunk the client did not ask for. One text, since a table of them costs a microsecond a value.
+local function announce(h, dialect, how, model)
+  h:streamInfo():dynamicMetadata():set(SPACE, "asked", dialect .. " " .. how .. " " .. model)
+end
+
+local spliced = buffer.new()
+
+-- Replaces the body at p: its bytes a..b become text, and, where c is given, c..d further back become other.
+local function splice(body, p, size, a, b, text, c, d, other)
+  spliced:reset():putcdata(p, a - 1):put(text)
+  if c then
+    spliced:putcdata(p + b, c - 1 - b):put(other)
+    b = d
+  end
+  body:setBytes(spliced:putcdata(p + b, size - b):tostring())
 end
 
 function envoy_on_request(h)
-  local meta = h:metadata()
-  local dialect = meta:get("dialect")
-  if not dialect then return end -- not a model call: the route answers by itself
-  local operation = meta:get("operation")
-  local body = h:body() -- also before a refusal, so that a client that is still sending reads it; metadata() is new after it
+  local facts = facts_of(h)
+  if not facts then return end -- not a model call: the route answers by itself
+  local dialect = facts.dialect
+  local body = h:body() -- also before a refusal, so that a client that is still sending reads it; handles are new after it
   local headers = h:headers()
   local code, why = unfit_headers(headers)
   if code then return refuse(h, dialect, "415", code, why) end
   local size = body and body:length() or 0
   if size == 0 then return refuse_body(h, dialect, "empty") end
-  local s = body:getBytes(0, size)
-  local a, b, from, till = read_model(s, operation == "chat" and WANT_CHAT[dialect] or WANT_MODEL)
-  if not a then return refuse_body(h, dialect, b, from) end
-  local model = sub(s, a, b)
+  local p, a, b, from, till = read_model(body, size, facts.operation == "chat" and WANT_CHAT[dialect] or WANT_MODEL)
+  if not p then return refuse_body(h, dialect, a, b) end
+  local model = part(p, a, b)
 
   headers:replace(MODEL_HEADER, model)
   h:clearRouteCache()
-  meta = h:metadata()
-  if not meta:get("route") then -- envoy_on_response writes the answer: only there is the metadata of "*" to be had again
+  facts = facts_of(h)
+  if not facts then -- no such model; envoy_on_response writes the answer: only there is the metadata of "*" to be had again
     headers:replace(MODEL_HEADER, "*")
     h:clearRouteCache()
-    announce(h, { dialect = dialect, model = model })
+    announce(h, dialect, "whole", model)
     return
   end
+  if facts.max_bytes and size > facts.max_bytes then return refuse_body(h, dialect, "large", facts.max_bytes) end
 
-  local streamed = false
+  local how = "whole"
   local at, upto, text -- the edit that asks for usage
-  if from.stream and sub(s, from.stream, till.stream) == "true" then
-    streamed = true
-    if dialect == "openai-chat" then at, upto, text = usage_edit(s, from, till) end
+  if from.stream and part(p, from.stream, till.stream) == "true" then
+    how = "stream"
+    if dialect == "openai-chat" then
+      at, upto, text = usage_edit(p, from, till)
+      if at then how = "trim" end
+    end
   end
-  announce(h, { dialect = dialect, model = model, stream = streamed, usage_added = at and true or nil })
-  local rename = meta:get("rename")
+  announce(h, dialect, how, model)
+  local rename = facts.rename
   if rename == model then rename = nil end
   local shift = 0 -- how far that edit moves the model
   if at then
     if at < a then shift = #text - (upto - at + 1) end
     if not rename then
-      body:setBytes(sub(s, 1, at - 1) .. text .. sub(s, upto + 1))
+      splice(body, p, size, at, upto, text)
     elseif at < a then
-      body:setBytes(sub(s, 1, at - 1) .. text .. sub(s, upto + 1, a - 1) .. rename .. sub(s, b + 1))
+      splice(body, p, size, at, upto, text, a, b, rename)
     else
-      body:setBytes(sub(s, 1, a - 1) .. rename .. sub(s, b + 1, at - 1) .. text .. sub(s, upto + 1))
+      splice(body, p, size, a, b, rename, at, upto, text)
     end
   elseif rename then
-    body:setBytes(sub(s, 1, a - 1) .. rename .. sub(s, b + 1))
+    splice(body, p, size, a, b, rename)
   end
-  if meta:get("mark") then
+  if facts.mark then
     -- Not a header: what one attempt removes from the headers is gone for the next.
     h:streamInfo():dynamicMetadata():set("headgate.model", "at", format("%d,%d", a + shift, b + shift))
   end
-  if meta:get("restore") then -- a target sets the path again after another attempt has changed it
+  if facts.restore then -- a target sets the path again after another attempt has changed it
     local path = headers:get(":path")
     local query = find(path, "?", 1, true)
     if query then h:streamInfo():dynamicMetadata():set("headgate.model", "query", sub(path, query)) end
   end
   if size > COLLECT_BYTES then
-    s = nil
+    top_text = nil
+    whole:free()
+    spliced:free()
     collectgarbage()
   end
 end
 
 -- ------------------------------------------------------------------------------------------------ usage
 
--- What the meter knows so far, as one value. Handles that a script gets from h do not outlive the wait for the next chunk:
--- ask for them each time.
+-- A word of a provider, bounded, without what would end it in the text of `publish`.
+local function word(text)
+  if not text then return "" end
+  if #text > WORD_BYTES_MAX then text = sub(text, 1, WORD_BYTES_MAX) end
+  if find(text, ";", 1, true) then text = gsub(text, ";", ",") end
+  return text
+end
+
+-- What the meter knows so far, as one text: "complete;input,cached,cache_write,output,reasoning;finish;stream_error", with nothing
+-- where nothing is known. A text, because a table costs a microsecond a value. Handles that a script gets from h do not
+-- outlive the wait for the next chunk: ask for them each time.
 local function publish(h, known)
-  h:streamInfo():dynamicMetadata():set(SPACE, "meter", known)
+  local u, usage = known.usage, ""
+  if u then
+    usage = (u.input or "") .. "," .. (u.cached or "") .. "," .. (u.cache_write or "") .. "," .. (u.output or "") .. ","
+      .. (u.reasoning or "")
+  end
+  local text = (known.complete and "1;" or "0;") .. usage .. ";" .. word(known.finish) .. ";" .. word(known.stream_error)
+  h:streamInfo():dynamicMetadata():set(SPACE, "meter", text)
 end
 
 local WANT_USAGE = {
@@ -492,7 +660,12 @@ local function error_type(s, at)
   return string_at(s, from, till, "type") or string_at(s, from, till, "code") or "error"
 end
 
-local function meter_whole(h, dialect)
+-- The whole answer, or of a long one its end. `length` is what its headers say.
+local function whole_answer(h, length)
+  if length and length <= WHOLE_BYTES_MAX then -- waiting for all of it at once is cheaper
+    local body = h:body()
+    return body and body:getBytes(0, body:length()), false
+  end
   local s, size = nil, 0 -- what is kept, and how many bytes came since it was last cut to its end
   local parts, cut = nil, false
   for chunk in h:bodyChunks() do
@@ -512,18 +685,28 @@ local function meter_whole(h, dialect)
       end
     end
   end
-  if not s then return end
-  if parts then s = concat(parts) end
+  return parts and concat(parts) or s, cut
+end
+
+local whole_known, whole_usage = {}, {} -- used again by each whole answer: nothing waits between clearing and publishing
+
+local function meter_whole(h, dialect, length)
+  local s, cut = whole_answer(h, length)
+  if not s or s == "" then return end
   local last = #s
   local c = byte(s, last)
   while c == 10 or c == 32 or c == 13 or c == 9 do
     last = last - 1
     c = byte(s, last)
   end
-  local known = { complete = c == 125 }
+  local known = whole_known
+  clear(known)
+  known.complete = c == 125
   local usage = top_value(s, "usage", '"usage"', cut)
   if usage and byte(s, usage) == 123 then
-    add_usage(known, dialect, s, usage)
+    clear(whole_usage)
+    known.usage = whole_usage
+    if not add_usage(known, dialect, s, usage) then known.usage = nil end
   elseif last < ERROR_BYTES_MAX then -- an error inside a 200 counts no tokens and is short
     local from, till = {}, {}
     if survey(s, (solid(s, 1)), WANT_WHOLE_ERROR, from, till, false) and from.error and byte(s, from.error) ~= 110 then -- null
@@ -794,12 +977,17 @@ local function nearest(names, asked)
   return best
 end
 
--- Turns the answer of the default route into one that names the nearest models.
-local function answer_unknown(h, headers, meta, dialect)
+-- How the request was asked ("whole", "stream" or "trim") and for which model, nil when its body was not understood.
+local function asked(h)
   local known = h:streamInfo():dynamicMetadata():get(SPACE)
-  local model = known and known.request and known.request.model
+  return match(known and known.asked or "", "^%S+ (%S+) (.*)$")
+end
+
+-- Turns the answer of the default route into one that names the nearest models.
+local function answer_unknown(h, headers, dialect)
+  local _, model = asked(h)
   if not model then return end
-  local names = meta:get("models")
+  local names = h:metadata():get("models")
   names = type(names) == "table" and names or {}
   local text, offers = nil, {}
   for _, name in ipairs(names) do
@@ -821,34 +1009,31 @@ end
 -- ------------------------------------------------------------------------------------------------ response
 
 function envoy_on_response(h)
-  local meta = h:metadata()
+  local facts = facts_of(h)
+  if not facts then return end
   local headers = h:headers()
-  local meter = meta:get("meter")
-  if not meter then
-    local dialect = meta:get("dialect")
-    if dialect and not meta:get("route") and headers:get(":status") == "404" then answer_unknown(h, headers, meta, dialect) end
+  local dialect = facts.dialect
+  if not facts.route then
+    if headers:get(":status") == "404" then answer_unknown(h, headers, dialect) end
     return
   end
   if headers:get("x-headgate-lane") then
     headers:remove("x-headgate-lane")
-    local known = h:streamInfo():dynamicMetadata():get(SPACE)
-    if not (known and known.request and known.request.usage_added) or sub(headers:get("content-type") or "", 1, 17) ~= "text/event-stream" then
-      return -- the translator meters
-    end
-    return meter_and_trim(h) -- it was asked for a usage chunk that the client did not ask for
+    -- The translator meters. But it was asked for a usage chunk that the client did not ask for.
+    if sub(headers:get("content-type") or "", 1, 17) == "text/event-stream" and asked(h) == "trim" then return meter_and_trim(h) end
+    return
   end
   if headers:get(":status") ~= "200" then return end
   local kind = headers:get("content-type")
   local coding = headers:get("content-encoding")
   if not kind or (coding and coding ~= "identity") then return end
-  local dialect = meta:get("dialect")
   if sub(kind, 1, 17) == "text/event-stream" then
     if dialect == "anthropic-messages" then return meter_stream(h, read_anthropic) end
-    local known = h:streamInfo():dynamicMetadata():get(SPACE)
-    if not (known and known.request and known.request.usage_added) then return meter_stream(h, read_openai) end
+    if asked(h) ~= "trim" then return meter_stream(h, read_openai) end
     headers:remove("content-length") -- what follows may get shorter
     return meter_and_trim(h)
   elseif find(kind, "json", 1, true) then
-    return meter_whole(h, dialect)
+    local length = headers:get("content-length")
+    return meter_whole(h, dialect, length and tonumber(length))
   end
 end

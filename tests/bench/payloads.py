@@ -33,7 +33,8 @@ def _tools(count: int) -> list[dict[str, Any]]:
 def chat_body(model: str, size_bytes: int, *, stream: bool, ask_usage: bool = True, tools: bool = True) -> bytes:
     """A chat completion request of about `size_bytes`: system prompt, tools from 32 KB on, alternating turns of code."""
     rng = random.Random(size_bytes)
-    messages: list[dict[str, str]] = [{"role": "system", "content": "You are a coding agent. Answer with a patch."}]
+    # The driver counts in the place of the zeros: no two requests are equal, as in real traffic.
+    messages: list[dict[str, str]] = [{"role": "system", "content": "You are a coding agent. Answer with a patch. #0000000000#"}]
     request: dict[str, Any] = {"model": model, "messages": messages, "temperature": 0.2, "max_tokens": 1024}
     if stream:
         request["stream"] = True

@@ -9,17 +9,16 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-from google.protobuf.struct_pb2 import ListValue, Struct
 from google.protobuf.wrappers_pb2 import UInt32Value, UInt64Value
 
 from control_plane.ir.operations import OPERATIONS, Operation
-from control_plane.pb.core_pb2 import Metadata
 from control_plane.pb.matcher_pb2 import StringMatcher
 from control_plane.pb.route_pb2 import HeaderMatcher, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost
 from control_plane.xds.resource import RDS, Resource
 from control_plane.xds.translate.errors import answer, json_answer
+from control_plane.xds.translate.facts import route_metadata
 from control_plane.xds.translate.filters.body_limit import body_limit_of
-from control_plane.xds.translate.names import DEFAULT_SCOPE, LUA_NAMESPACE, NAMESPACE
+from control_plane.xds.translate.names import DEFAULT_SCOPE
 
 CREATED: Final = 1_735_689_600
 """`created` of every listed model (2025-01-01): clients demand the field, and an alias has no birthday."""
@@ -50,20 +49,14 @@ def default_table(models: tuple[str, ...], max_request_bytes: int) -> Resource:
 
 
 def _operation(operation: Operation, models: tuple[str, ...], max_request_bytes: int) -> list[Route]:
-    facts = Struct()
-    logged = Struct()
-    logged["operation"] = operation.name
-    names = ListValue()
-    names.extend(models)
-    facts.update({"dialect": operation.dialect, "operation": operation.name})
-    facts["models"] = names
+    facts = {"dialect": operation.dialect, "operation": operation.name}
     call = RouteMatch(path=operation.path, headers=[_method("POST")])
     nowhere = RouteAction(cluster=NO_CLUSTER, cluster_not_found_response_code=RouteAction.NOT_FOUND)
     wrong = f"{operation.path} takes POST only"
     return [
         Route(
             match=call,
-            metadata=Metadata(filter_metadata={LUA_NAMESPACE: facts, NAMESPACE: logged}),
+            metadata=route_metadata(facts, operation.name, models),
             route=nowhere,
             typed_per_filter_config=body_limit_of(max_request_bytes),
         ),

@@ -102,8 +102,8 @@ def _dialects() -> list[tuple[str, list[AccessLogFilter]]]:
 def _noted(dialect: str) -> AccessLogFilter:
     matcher = MetadataMatcher(
         filter=NAMESPACE,
-        path=[MetadataMatcherPathSegment(key=key) for key in ("request", "dialect")],
-        value=ValueMatcher(string_match=StringMatcher(exact=dialect)),
+        path=[MetadataMatcherPathSegment(key="asked")],
+        value=ValueMatcher(string_match=StringMatcher(prefix=f"{dialect} ")),
     )
     return AccessLogFilter(metadata_filter=MetadataFilter(matcher=matcher, match_if_key_not_found=False))
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value, UInt64Value
 
 from control_plane.ir.model import Entry, Route
@@ -28,7 +27,8 @@ from control_plane.pb.route_pb2 import (
 )
 from control_plane.pb.route_pb2 import Route as EnvoyRoute
 from control_plane.xds.resource import CDS, RDS, SRDS, Resource
-from control_plane.xds.translate.names import LUA_NAMESPACE, NAMESPACE, route_table, scope, target_cluster
+from control_plane.xds.translate.facts import route_metadata
+from control_plane.xds.translate.names import route_table, scope, target_cluster
 from control_plane.xds.translate.packing import duration, pack
 
 RETRY_CONDITIONS: Final = {
@@ -112,17 +112,14 @@ def scope_of(model: str, table: str, name: str | None = None) -> Resource:
 
 def _facts(node: Route, entry: Entry) -> Metadata:
     """What the edge filter must know about the route of a model, and what the journal says."""
-    facts = Struct()
-    facts.update({"route": node.name, "meter": True, "dialect": entry.dialect})
+    facts = {"route": node.name, "dialect": entry.dialect, "max_bytes": str(node.max_request_bytes)}
     if entry.rename is not None:
         facts["rename"] = entry.rename
     if any(c.use.rename for group in entry.groups for c in group):
-        facts["mark"] = True
+        facts["mark"] = "1"
     if any(c.use.restore for group in entry.groups for c in group):
-        facts["restore"] = True
-    logged = Struct()
-    logged.update({"route": node.name, "operation": entry.operation})
-    return Metadata(filter_metadata={LUA_NAMESPACE: facts, NAMESPACE: logged})
+        facts["restore"] = "1"
+    return route_metadata(facts, f"{entry.operation} {node.name}")
 
 
 def _action(node: Route, entry: Entry) -> RouteAction:

@@ -12,21 +12,20 @@ from typing import Final
 from envoy_data_plane.envoy.extensions.clusters.aggregate.v3 import ClusterConfig
 from envoy_data_plane.envoy.extensions.filters.http.upstream_codec.v3 import UpstreamCodec
 from google.protobuf.any_pb2 import Any
-from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from control_plane.ir.model import Lane, Provider, TargetUse
 from control_plane.pb.cluster_pb2 import CircuitBreakers, Cluster
 from control_plane.pb.config_source_pb2 import Http1ProtocolOptions
-from control_plane.pb.core_pb2 import Metadata
 from control_plane.pb.http_filter_pb2 import HttpFilter
 from control_plane.pb.upstream_http_pb2 import HttpProtocolOptions
 from control_plane.xds.resource import CDS, SDS, Resource
+from control_plane.xds.translate.facts import target_metadata
 from control_plane.xds.translate.filters.credentials import credentials
 from control_plane.xds.translate.filters.ext_proc import ext_proc
 from control_plane.xds.translate.filters.hold import hold
 from control_plane.xds.translate.filters.target_lua import target_lua
-from control_plane.xds.translate.names import NAMESPACE, TRANSLATOR_CLUSTER, provider_cluster, target_cluster
+from control_plane.xds.translate.names import TRANSLATOR_CLUSTER, provider_cluster, target_cluster
 from control_plane.xds.translate.packing import duration, pack, pack_foreign
 
 HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -58,8 +57,6 @@ def target(use: TargetUse, provider: Provider) -> Resource:
 
 
 def _cluster(use: TargetUse, provider: Provider, below: str) -> bytes:
-    facts = Struct()
-    facts.update({"target": use.target, "provider": use.provider, "model": use.model, "lane": use.lane.value})
     options = HttpProtocolOptions(
         explicit_http_config=HttpProtocolOptions.ExplicitHttpConfig(http_protocol_options=Http1ProtocolOptions()),
         http_filters=_filters(use, provider),
@@ -71,7 +68,7 @@ def _cluster(use: TargetUse, provider: Provider, below: str) -> bytes:
         cluster_type=Cluster.CustomClusterType(name="envoy.clusters.aggregate", typed_config=_aggregate(below)),
         circuit_breakers=CircuitBreakers(thresholds=[CircuitBreakers.Thresholds(max_retries=UInt32Value(value=MAX_RETRIES))]),
         typed_extension_protocol_options={HTTP_OPTIONS: pack(options)},
-        metadata=Metadata(filter_metadata={NAMESPACE: facts}),
+        metadata=target_metadata(use),
     )
     return cluster.SerializeToString(deterministic=True)
 

@@ -1,4 +1,4 @@
-"""The filters, loaded once per module: with and without the JIT compiler, which must not matter."""
+"""The filters, loaded once per module: with and without the JIT compiler, and reading bodies in small pieces, which must not matter."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import pytest
 from tests.unit.lua.lua_filter import LuaFilter
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["jit", "no-jit"])
+@pytest.fixture(scope="module", params=[{}, {"jit": False}, {"window": 96}], ids=["jit", "no-jit", "windows"])
 def edge(request: pytest.FixtureRequest) -> LuaFilter:
-    return LuaFilter("edge.lua", jit=request.param)
+    return LuaFilter("edge.lua", **request.param)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ body(); respond() ends the script; chunks die with the next one; a missing value
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,6 +117,12 @@ end
 """
 
 
+def facts(models: Sequence[str] | None = None, **values: str) -> dict[str, Any]:
+    """Route metadata as the control plane writes it (see control_plane/xds/translate/facts.py)."""
+    told: dict[str, Any] = {"facts": "\n".join(f"{key}={value}" for key, value in values.items())}
+    return told if models is None else {**told, "models": models}
+
+
 def plain(value: Any) -> Any:
     """A Lua value as Python's: tables become dicts with text keys, bytes become text."""
     if isinstance(value, bytes):
@@ -140,11 +147,16 @@ class Outcome:
 class LuaFilter:
     """One LuaJIT with one of the filters; keeps its state over calls, as a worker of Envoy does."""
 
-    def __init__(self, file: str, jit: bool = True) -> None:
+    def __init__(self, file: str, jit: bool = True, window: int | None = None) -> None:
+        """`window`: bytes of a body that are looked at at a time, instead of what the filter has."""
         self._lua = lupa.LuaRuntime(encoding=None)
         if not jit:
             self._lua.execute(b"jit.off()")
-        self._lua.execute((LUA / file).read_bytes())
+        source = (LUA / file).read_bytes()
+        if window:
+            source, found = re.subn(rb"(local WINDOW_BYTES =) \d+", rb"\1 %d" % window, source)
+            assert found == 1
+        self._lua.execute(source)
         self._lua.execute(STAND_IN)
 
     def _table(self, value: Any) -> Any:

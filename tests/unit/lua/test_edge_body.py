@@ -11,21 +11,26 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.lua.lua_filter import LuaFilter, Outcome
+from tests.unit.lua.lua_filter import LuaFilter, Outcome, facts
 
-STAR = {"dialect": "openai-chat", "operation": "chat", "models": []}
+STAR = facts([], dialect="openai-chat", operation="chat")
 SETTINGS = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 WATCHED = ("model", "stream", "stream_options")
 
 
-def ask(edge: LuaFilter, body: bytes, name: str | None = None, **lua: Any) -> Outcome:
-    routes = {} if name is None else {name: {"route": name, "meter": True, **lua}}
+def ask(edge: LuaFilter, body: bytes, name: str | None = None, **told: str) -> Outcome:
+    routes = {} if name is None else {name: facts(route=name, dialect="openai-chat", **told)}
     return edge.request(body, STAR, routes)
 
 
 def asked_model(out: Outcome) -> str | None:
     """The model that the filter read, whether there is a route for it or not."""
-    return None if out.status else str(out.dynamic["headgate"]["request"]["model"])
+    return None if out.status else asked(out)[2]
+
+
+def asked(out: Outcome) -> list[str]:
+    """What the filter announced: dialect, how, model."""
+    return str(out.dynamic["headgate"]["asked"]).split(" ", 2)
 
 
 Pairs = list[tuple[str, Any]]
@@ -210,7 +215,7 @@ def test_damaged_bodies(edge: LuaFilter, body: bytes, edits: list[tuple[int, int
 def test_honest_bodies_are_accepted_and_renamed(edge: LuaFilter, before: Pairs, after: Pairs, seed: int) -> None:
     rng = random.Random(seed)
     body = spell(rng, Members([*before, ("model", "the-model"), *after]), 0.0).encode()
-    out = ask(edge, body, "the-model", rename="up/stream-model", mark=True)
+    out = ask(edge, body, "the-model", rename="up/stream-model", mark="1")
     assert out.status is None
     assert out.body is not None
     a, b = (int(x) for x in out.dynamic["headgate.model"]["at"].split(","))
@@ -236,14 +241,13 @@ OPTIONS = [
 def test_usage_is_asked_for(edge: LuaFilter, options: str, order: str, rename: str | None) -> None:
     parts = ['"model" : "m"', '"messages":["stream"]', '"stream":true' + options]
     body = ("{" + ",".join(parts if order == "model first" else reversed(parts)) + ',"x":{"stream":1}}').encode()
-    out = ask(edge, body, "m", mark=True, **({"rename": rename} if rename else {}))
+    out = ask(edge, body, "m", mark="1", **({"rename": rename} if rename else {}))
     assert out.body is not None
     want = json.loads(body)
     want["stream_options"] = {**(want.get("stream_options") or {}), "include_usage": True}
     want["model"] = rename or "m"
     assert json.loads(out.body) == want
-    assert out.dynamic["headgate"]["request"]["usage_added"] is True
-    assert out.dynamic["headgate"]["request"]["stream"] is True
+    assert asked(out) == ["openai-chat", "trim", "m"]
     if not rename:
         a, b = (int(x) for x in out.dynamic["headgate.model"]["at"].split(","))
         assert (out.body[a - 2 : b + 1], b - a) == (b'"m"', 0)
@@ -264,12 +268,41 @@ def test_usage_is_left_alone(edge: LuaFilter, rest: str) -> None:
     body = f'{{"model":"m",{rest}}}'.encode()
     out = ask(edge, body, "m")
     assert (out.body, out.changed, out.status) == (body, False, None)
-    assert "usage_added" not in out.dynamic["headgate"]["request"]
+    assert asked(out)[1] == ("stream" if rest.startswith('"stream":true') else "whole")
 
 
 def test_announcements(edge: LuaFilter) -> None:
     out = ask(edge, b'{"model":"m"}', "m")
-    assert out.dynamic["headgate"] == {"request": {"dialect": "openai-chat", "model": "m", "stream": False}}
+    assert out.dynamic["headgate"] == {"asked": "openai-chat whole m"}
+    out = ask(edge, b'{"model":"any name","stream":true,"stream_options":{"include_usage":true}}', "any name")
+    assert out.dynamic["headgate"] == {"asked": "openai-chat stream any name"}
+
+
+def test_a_route_may_take_less_than_others(edge: LuaFilter) -> None:
+    body = b'{"model":"m","x":"' + b"y" * 1000 + b'"}'
+    out = ask(edge, body, "m", max_bytes="1000")
+    assert (out.status, out.error["error"]["code"]) == (413, "request_too_large")
+    assert "1000 bytes" in out.error["error"]["message"]
+    assert ask(edge, body, "m", max_bytes=str(len(body))).status is None
+
+
+def test_windows_cut_anywhere() -> None:
+    """A body of every length and with every kind of text at a window's end reads as it does in one piece."""
+    edge, rng = LuaFilter("edge.lua", window=96), random.Random(7)
+    for pad in range(200):
+        filler = "".join(rng.choice(['\\"', "\\\\", "x", "}", "\\u006d"]) for _ in range(pad))
+        body = f'{{"pad":"{filler}","n":-12.5e3 , "list":[[],{{"a":"b"}} ,1],"model" : "m" ,"stream":true}}  '.encode()
+        out = ask(edge, body, "m", rename="other")
+        assert out.body == body.replace(b'"m"', b'"other"').replace(b"true", b'true,"stream_options":{"include_usage":true}')
+    for count in (94, 95, 96, 97, 191, 192, 193):
+        pairs, odd = b"\\" * (2 * count), b"\\" * (2 * count + 1)
+        assert asked_model(ask(edge, b'{"x":"' + pairs + b'","model":"m"}')) == "m"
+        assert ask(edge, b'{"x":"' + odd + b'","model":"m"}').status == 400
+    assert ask(edge, b'{"model":"m","x":12' + b" " * 200 + b"34}").status == 400
+    assert ask(edge, b'{"model":"m"}' + b" " * 200 + b"{}").status == 400
+    assert asked_model(ask(edge, b'{"model":"m"}' + b" " * 200)) == "m"
+    assert ask(edge, b'{"model":"' + b"m" * 200 + b'"}').status is None
+    assert ask(edge, b'{"model":"' + b"m" * 201 + b'"}').status == 400
 
 
 def test_large_bodies_cost_little(edge: LuaFilter) -> None:

@@ -6,11 +6,13 @@ import itertools
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.lua.lua_filter import LuaFilter
+from control_plane.signals.lines import metered
+from tests.unit.lua.lua_filter import LuaFilter, facts
 
 SETTINGS = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 STREAM = {"content-type": "text/event-stream; charset=utf-8"}
@@ -21,10 +23,17 @@ def meter(
     edge: LuaFilter, chunks: list[bytes], headers: dict[str, str], dialect: str = "openai-chat", added: bool = False
 ) -> tuple[bytes, dict[str, Any]]:
     """The body that the client gets and what the journal gets."""
-    route = {"route": "m", "meter": True, "dialect": dialect}
-    out = edge.response(chunks, route, headers, {"headgate": {"request": {"usage_added": True}}} if added else {})
+    route = facts(route="m", dialect=dialect)
+    out = edge.response(chunks, route, headers, {"headgate": {"asked": f"{dialect} trim m"}} if added else {})
     assert out.body is not None
-    return out.body, out.dynamic.get("headgate", {}).get("meter", {})
+    text = out.dynamic.get("headgate", {}).get("meter")
+    return out.body, known_of(metered(text)) if text else {}
+
+
+def known_of(value: msgspec.Struct) -> dict[str, Any]:
+    """What is known, without what is not."""
+    values = ((name, getattr(value, name)) for name in value.__struct_fields__)
+    return {name: known_of(v) if isinstance(v, msgspec.Struct) else v for name, v in values if v is not None}
 
 
 def split(data: bytes, cuts: list[int]) -> list[bytes]:
@@ -165,6 +174,12 @@ def test_junk_passes_unharmed(edge: LuaFilter, junk: list[bytes], cuts: list[int
         assert got == data or (b'"usage":' in data and b'"choices":[]' in data)
 
 
+def test_words_of_a_provider_are_bounded_and_stay_apart(edge: LuaFilter) -> None:
+    body = json.dumps({"choices": [{"finish_reason": "a;b" + "x" * 100}], "usage": {"prompt_tokens": 3}}).encode()
+    _, known = meter(edge, [body], WHOLE)
+    assert known == {"complete": True, "usage": {"input": 3}, "finish": "a,b" + "x" * 61}
+
+
 @pytest.mark.parametrize("added", [True, False])
 def test_what_is_kept_of_a_stream_is_bounded(edge: LuaFilter, added: bool) -> None:
     """A line that never ends is not kept, and what follows it is metered again."""
@@ -190,12 +205,13 @@ ANSWERS = st.fixed_dictionaries(
 
 
 @SETTINGS
-@given(answer=ANSWERS, order=st.randoms(use_true_random=False), cuts=CUTS, indent=st.sampled_from([None, 2]))
-def test_whole_answers(edge: LuaFilter, answer: dict[str, Any], order: Any, cuts: list[int], indent: int | None) -> None:
+@given(answer=ANSWERS, order=st.randoms(use_true_random=False), cuts=CUTS, indent=st.sampled_from([None, 2]), told=st.booleans())
+def test_whole_answers(edge: LuaFilter, answer: dict[str, Any], order: Any, cuts: list[int], indent: int | None, told: bool) -> None:
     keys = list(answer)
     order.shuffle(keys)
     body = json.dumps({k: answer[k] for k in keys}, indent=indent).encode()
-    got, known = meter(edge, split(body, cuts), WHOLE)
+    headers = {**WHOLE, "content-length": str(len(body))} if told else WHOLE
+    got, known = meter(edge, split(body, cuts), headers)
     assert got == body
     assert known["complete"] is True
     usage = answer.get("usage")
@@ -205,23 +221,23 @@ def test_whole_answers(edge: LuaFilter, answer: dict[str, Any], order: Any, cuts
 @pytest.mark.parametrize(
     ("metadata", "headers"),
     [
-        ({"route": "m"}, WHOLE),
-        ({"route": "m", "meter": True}, {**WHOLE, ":status": "429"}),
-        ({"route": "m", "meter": True}, {**WHOLE, "content-encoding": "gzip"}),
-        ({"route": "m", "meter": True}, {**WHOLE, "x-headgate-lane": "translation"}),
-        ({"route": "m", "meter": True}, {"content-type": "text/plain"}),
-        ({"dialect": "openai-chat", "models": ["m"]}, {**WHOLE, ":status": "400"}),
+        ({}, WHOLE),
+        (facts(route="m", dialect="openai-chat"), {**WHOLE, ":status": "429"}),
+        (facts(route="m", dialect="openai-chat"), {**WHOLE, "content-encoding": "gzip"}),
+        (facts(route="m", dialect="openai-chat"), {**WHOLE, "x-headgate-lane": "translation"}),
+        (facts(route="m", dialect="openai-chat"), {"content-type": "text/plain"}),
+        (facts(["m"], dialect="openai-chat"), {**WHOLE, ":status": "400"}),
     ],
 )
 def test_not_metered(edge: LuaFilter, metadata: dict[str, Any], headers: dict[str, str]) -> None:
-    out = edge.response([b'{"usage":{"prompt_tokens":3}}'], {"dialect": "openai-chat", **metadata}, headers)
+    out = edge.response([b'{"usage":{"prompt_tokens":3}}'], metadata, headers)
     assert (out.body, out.dynamic) == (b'{"usage":{"prompt_tokens":3}}', {})
     assert "x-headgate-lane" not in out.headers
 
 
 def unknown(edge: LuaFilter, model: str, names: list[str], dialect: str = "openai-chat") -> str:
-    star = {"dialect": dialect, "operation": "chat", "models": names}
-    out = edge.response([b""], star, {":status": "404"}, {"headgate": {"request": {"model": model}}})
+    star = facts(names, dialect=dialect, operation="chat")
+    out = edge.response([b""], star, {":status": "404"}, {"headgate": {"asked": f"{dialect} whole {model}"}})
     assert out.body is not None
     assert out.body.isascii()
     error = json.loads(out.body)["error"]
