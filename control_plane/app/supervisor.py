@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Final, Self
 
 from control_plane.admin.server import access_for, read_token
-from control_plane.app import probe
 from control_plane.app.child import Child
 from control_plane.app.memory import heap_bytes
 from control_plane.app.ports import claim
 from control_plane.app.settings import Places, places
+from control_plane.kit import probe
 from control_plane.kit.atomic_file import write_atomic
 from control_plane.kit.envoy_binary import find_envoy
 from control_plane.kit.errors import GatewayError, SpecError

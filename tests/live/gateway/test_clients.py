@@ -18,8 +18,8 @@ import h2.events
 import h2.settings
 import pytest
 
-from control_plane.app import probe
 from control_plane.demo.simulators.record import Recorded
+from control_plane.kit import probe
 from control_plane.signals.lines import RequestLine, decode
 from tests.live.gateway import load
 from tests.live.gateway.rig import Rig, RigFactory, route

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from control_plane.app import probe
 from control_plane.app.memory import _limits, heap_bytes
+from control_plane.kit import probe
 from control_plane.kit.errors import SpecError
 from tests.live.gateway import load
 from tests.live.gateway.rig import Rig, RigFactory, route

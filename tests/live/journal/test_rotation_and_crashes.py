@@ -14,7 +14,7 @@ import pytest
 
 from control_plane.signals.journal import SAVE_S, JournalTail
 from control_plane.signals.lines import RequestLine
-from control_plane.signals.rotation import EnvoyAdmin, Rotation
+from control_plane.signals.rotation import Rotation
 from control_plane.signals.traffic import Traffic
 from control_plane.telemetry.metrics import Metrics
 from tests.live.journal.conftest import FLUSH_AS_THE_PRODUCT, FLUSH_AT_ONCE
@@ -59,9 +59,7 @@ async def test_rotation_under_load_loses_and_doubles_nothing(
     traffic = Traffic(metrics)
     tail = JournalTail(edge.journal, edge.folder / "state", metrics, idle_s=0.005)
     # No file is deleted in this test, so that the journal itself can be compared with what was read.
-    rotation = Rotation(
-        edge.journal, EnvoyAdmin(edge.admin), metrics, max_bytes=64 * 1024, kept=200, reading=lambda: tail.reading(edge.journal)
-    )
+    rotation = Rotation(edge.journal, str(edge.admin), metrics, max_bytes=64 * 1024, kept=200, reading=lambda: tail.reading(edge.journal))
     rotated = 0
 
     async def rotate() -> None:
@@ -105,7 +103,7 @@ async def test_rotation_under_load_loses_and_doubles_nothing(
 
 async def test_the_kept_files_are_bounded_on_a_real_envoy(edge: Any, vendors: Any, script: dict[str, bytes], load: Any) -> None:
     await edge.start({"a": await vendors.play(script["quick"])})
-    rotation = Rotation(edge.journal, EnvoyAdmin(edge.admin), Metrics(), max_bytes=32 * 1024, kept=2)
+    rotation = Rotation(edge.journal, str(edge.admin), Metrics(), max_bytes=32 * 1024, kept=2)
     clients = load(edge.port, 4)
     rotated = 0
     async with asyncio.timeout(30):
@@ -119,7 +117,7 @@ async def test_the_kept_files_are_bounded_on_a_real_envoy(edge: Any, vendors: An
 
 async def test_a_reader_that_is_killed_goes_on_where_it_was(edge: Any, vendors: Any, script: dict[str, bytes], load: Any) -> None:
     await edge.start({"bad": await vendors.play(script["503"]), "a": await vendors.play(script["quick"])})
-    rotation = Rotation(edge.journal, EnvoyAdmin(edge.admin), Metrics(), max_bytes=256 * 1024, kept=100)
+    rotation = Rotation(edge.journal, str(edge.admin), Metrics(), max_bytes=256 * 1024, kept=100)
     out, state = edge.folder / "told", edge.folder / "state"
 
     async def start() -> asyncio.subprocess.Process:
