@@ -19,7 +19,7 @@ NAME = "last-good-specs.yaml"
 
 def save(state: Path, specs: SpecSet) -> None:
     """Keep `specs`: one JSON document per YAML document, paths made absolute. Raises OSError."""
-    documents = [json.dumps(_absolute(document)) for document in (*specs.providers, *specs.routes)]
+    documents = [json.dumps(_absolute(document)) for document in specs.documents()]
     write_atomic(state / NAME, "\n---\n".join(documents).encode() + b"\n")
 
 

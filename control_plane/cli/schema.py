@@ -13,7 +13,7 @@ def register(app: typer.Typer) -> None:
     app.command(name="schema")(schema)
 
 
-def schema(kind: Annotated[str | None, typer.Argument(help="provider or modelroute; both without it")] = None) -> None:
+def schema(kind: Annotated[str | None, typer.Argument(help="provider, modelroute or preset; all without it")] = None) -> None:
     """Print the JSON Schema (draft 2020-12) of the specs."""
     from control_plane.spec.models import KINDS
     from control_plane.spec.nearest import did_you_mean, listed

@@ -53,7 +53,9 @@ def counts(findings: tuple[Finding, ...]) -> tuple[int, int]:
 def summary(loaded: Loaded) -> str:
     """One line: "ok: 2 providers, 1 route, 0 errors, 1 warning"."""
     errors, warnings = counts(loaded.findings)
+    presets = len(loaded.specs.presets)
     parts = (
+        *(((presets, "preset"),) if presets else ()),
         (len(loaded.specs.providers), "provider"),
         (len(loaded.specs.routes), "route"),
         (errors, "error"),
@@ -68,6 +70,7 @@ def _as_json(loaded: Loaded) -> str:
     return json.dumps(
         {
             "ok": loaded.ok,
+            "presets": len(loaded.specs.presets),
             "providers": len(loaded.specs.providers),
             "routes": len(loaded.specs.routes),
             "errors": errors,

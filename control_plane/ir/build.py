@@ -9,7 +9,7 @@ from control_plane.ir.draft import Draft
 from control_plane.ir.model import Gateway
 from control_plane.ir.passes import expand_entries, leave_out_unready_targets, resolve_plans, resolve_providers, settle_timers
 from control_plane.spec.models import SpecSet
-from control_plane.spec.presets import load_presets
+from control_plane.spec.presets import PresetSpec, load_presets
 
 PASSES: Final = (resolve_providers, resolve_plans, leave_out_unready_targets, settle_timers, expand_entries)
 
@@ -19,7 +19,8 @@ def build(specs: SpecSet, unready: Mapping[str, str] | None = None) -> Gateway:
 
     The specs must have loaded without errors; nothing is checked again here.
     """
-    draft = Draft(specs=specs, presets=load_presets(), unready=unready or {})
+    presets: dict[str, PresetSpec] = {**load_presets(), **{document.name: document.spec for document in specs.presets}}
+    draft = Draft(specs=specs, presets=presets, unready=unready or {})
     for step in PASSES:
         step(draft)
     return draft.freeze()

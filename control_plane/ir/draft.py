@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from control_plane.ir.model import Entry, Gateway, Provider, Route, Timers
 from control_plane.spec.models import ModelRoute, SpecSet
-from control_plane.spec.presets import Preset
+from control_plane.spec.presets import PresetSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Draft:
     """All that passes read and write. `unready` names providers that have no usable key, with the reason."""
 
     specs: SpecSet
-    presets: Mapping[str, Preset]
+    presets: Mapping[str, PresetSpec]
     unready: Mapping[str, str]
     providers: dict[str, Provider] = field(default_factory=dict)
     routes: dict[str, DraftRoute] = field(default_factory=dict)

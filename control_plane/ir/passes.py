@@ -11,7 +11,7 @@ from control_plane.ir.draft import Draft, DraftRoute, PlannedTarget
 from control_plane.ir.model import Auth, Choice, Entry, Lane, Provider, Speaks, TargetUse, Timers
 from control_plane.ir.operations import Operation, operations_of
 from control_plane.spec import models as spec
-from control_plane.spec.presets import Preset
+from control_plane.spec.presets import PresetSpec
 
 
 def resolve_providers(draft: Draft) -> None:
@@ -21,7 +21,7 @@ def resolve_providers(draft: Draft) -> None:
         draft.providers[document.metadata.name] = _provider(document, preset)
 
 
-def _provider(document: spec.Provider, preset: Preset) -> Provider:
+def _provider(document: spec.Provider, preset: PresetSpec) -> Provider:
     name, body = document.metadata.name, document.spec
     base = body.base_url or preset.base_url
     assert base is not None, "the loader refuses a provider without a base URL"
@@ -30,7 +30,7 @@ def _provider(document: spec.Provider, preset: Preset) -> Provider:
     tls = url.scheme == "https"
     root = url.path.rstrip("/")
     speaks = []
-    for dialect, offered in sorted(preset.dialects.items()):
+    for dialect, offered in preset.dialects.items():  # in their order: the first is the one that other dialects are translated to
         speaks.append(Speaks(dialect, "chat", root + offered.path))
         speaks += [Speaks(dialect, operation, root + path) for operation, path in sorted(offered.operations.items())]
     auth = Auth(header=preset.auth.header, prefix=preset.auth.prefix, secret=f"provider/{name}") if body.credentials else None

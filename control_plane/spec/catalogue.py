@@ -113,7 +113,7 @@ _CODES: Final = (
         title="Unknown kind",
         cause="The document is of a kind that Headgate does not know.",
         example="kind: Route",
-        fix="Write Provider or ModelRoute.",
+        fix="Write Provider, ModelRoute or Preset.",
     ),
     Code(
         code="HG1014",
@@ -142,6 +142,13 @@ _CODES: Final = (
         cause="The header carries a credential, belongs to HTTP, or is set by the gateway itself.",
         example="headers: {authorization: Bearer …}",
         fix="Put keys into spec.credentials as references; leave the other headers to the gateway.",
+    ),
+    Code(
+        code="HG1019",
+        title="Unknown option",
+        cause="spec.options names an option that no dialect of the preset knows, so that nothing would ever read it.",
+        example="options: {max_token_field: max_tokens}",
+        fix="Use the name that the finding suggests; `headgate explain preset.spec.options` lists the options.",
     ),
     # HG2: what fields and documents say together
     Code(
@@ -175,9 +182,9 @@ _CODES: Final = (
     Code(
         code="HG2005",
         title="Unknown preset",
-        cause="spec.preset names no preset of this Headgate.",
+        cause="spec.preset names no preset that ships with this Headgate, and no Preset document.",
         example="preset: opanai",
-        fix="Use one of the presets that the finding lists.",
+        fix="Use one of those that `headgate presets` lists, or add a Preset document of that name.",
     ),
     Code(
         code="HG2006",
@@ -230,6 +237,13 @@ _CODES: Final = (
         cause="A group names the same provider and model twice.",
         example="targets: [{provider: a, model: m, weight: 1}, {provider: a, model: m, weight: 2}]",
         fix="Keep one, with the sum of the weights.",
+    ),
+    Code(
+        code="HG2014",
+        title="Name of a shipped preset",
+        cause="A Preset document has the name of a preset that ships with Headgate; providers elsewhere would change their meaning.",
+        example="kind: Preset\nmetadata: {name: groq}",
+        fix="Choose another name, and name that one in the providers. `headgate presets` lists the names that are taken.",
     ),
     # HG3: warnings
     Code(
@@ -328,6 +342,13 @@ _CODES: Final = (
         cause="spec.tls is set, but spec.baseUrl is plain http.",
         example="tls: {caFile: ca.pem}",
         fix="Use https, or remove spec.tls.",
+    ),
+    Code(
+        code="HG3014",
+        title="Preset not used",
+        cause="No provider names the Preset document.",
+        example="kind: Preset   # and no provider mentions it",
+        fix="Name it in a Provider, or remove it.",
     ),
 )
 

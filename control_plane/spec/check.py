@@ -7,9 +7,9 @@ from typing import Final
 
 from control_plane.spec.base_url import parse_base_url, why_internal
 from control_plane.spec.findings import Finding
-from control_plane.spec.models import BACKOFF_MS, AnyDocument, ModelRoute, Provider
+from control_plane.spec.models import BACKOFF_MS, AnyDocument, ModelRoute, PresetDocument, Provider
 from control_plane.spec.nearest import did_you_mean, listed
-from control_plane.spec.presets import Preset, load_presets
+from control_plane.spec.presets import PresetSpec, bad_options, load_presets
 from control_plane.spec.quantities import format_duration
 
 UNENFORCED_LIMITS: Final = (
@@ -21,7 +21,9 @@ UNENFORCED_LIMITS: Final = (
 
 def check_document(document: AnyDocument) -> list[Finding]:
     """Findings about one document that is valid field by field, whatever else is in the set."""
-    return list(_check_provider(document, load_presets()) if isinstance(document, Provider) else _check_route(document))
+    if isinstance(document, Provider):
+        return list(_check_provider(document))
+    return list(_check_preset(document) if isinstance(document, PresetDocument) else _check_route(document))
 
 
 def check_set(documents: Sequence[AnyDocument], *, broken: frozenset[str] = frozenset(), opaque: bool = False) -> list[Finding]:
@@ -32,7 +34,7 @@ def check_set(documents: Sequence[AnyDocument], *, broken: frozenset[str] = froz
     """
     providers = {doc.name: doc for doc in documents if isinstance(doc, Provider)}
     routes = [doc for doc in documents if isinstance(doc, ModelRoute)]
-    findings = [*_duplicate_names(documents), *_shared_models(routes)]
+    findings = [*_duplicate_names(documents), *_shared_models(routes), *_check_presets_of(documents, broken=broken, opaque=opaque)]
     used = {target.provider for route in routes for group in route.spec.plan for target in group.targets}
     unknown = used - providers.keys() - broken
     if unknown and not opaque:
@@ -81,20 +83,57 @@ def _dangling(route: ModelRoute, providers: Mapping[str, Provider], unknown: set
                 yield route.finding("HG2001", path, f'no Provider is named "{target.provider}"', fix)
 
 
-def _check_provider(provider: Provider, presets: Mapping[str, Preset]) -> Iterator[Finding]:
+def _check_presets_of(documents: Sequence[AnyDocument], *, broken: frozenset[str], opaque: bool) -> Iterator[Finding]:
+    """What Provider and Preset documents say together: names that lead nowhere, presets that nobody names."""
+    own = {doc.name: doc for doc in documents if isinstance(doc, PresetDocument)}
+    presets: dict[str, PresetSpec] = {**{name: doc.spec for name, doc in own.items()}, **load_presets()}
+    providers = [doc for doc in documents if isinstance(doc, Provider)]
+    dangling = False
+    for provider in providers:
+        name = provider.spec.preset
+        preset = presets.get(name)
+        if preset is not None:
+            yield from _check_provider_with(provider, preset)
+        elif name not in broken and not opaque:
+            dangling = True
+            fix = did_you_mean(name, presets) or f"the presets are {listed(presets)}; headgate presets shows them all"
+            yield provider.finding("HG2005", ("spec", "preset"), f'no preset is named "{name}"', fix)
+    if not dangling and not broken and not opaque:
+        used = {provider.spec.preset for provider in providers}
+        for document in own.values():
+            if document.name not in used and document.name not in load_presets():
+                message, fix = f'no provider uses preset "{document.name}"', "name it in a Provider, or remove it"
+                yield document.finding("HG3014", ("metadata", "name"), message, fix)
+
+
+def _check_provider_with(provider: Provider, preset: PresetSpec) -> Iterator[Finding]:
+    """Findings about a provider that depend on its preset."""
     spec = provider.spec
-    preset = presets.get(spec.preset)
-    if preset is None:
-        fix = did_you_mean(spec.preset, presets) or f"the presets are {listed(presets)}"
-        yield provider.finding("HG2005", ("spec", "preset"), f'no preset is named "{spec.preset}"', fix)
-    elif spec.base_url is None and preset.base_url is None:
-        fix = "add baseUrl, for example https://models.example.com/v1"
-        yield provider.finding("HG2010", ("spec",), f'preset "{spec.preset}" has no base URL of its own', fix)
-    if spec.base_url is not None:
-        yield from _check_address(provider, spec.base_url)
-    if preset is not None and preset.auth.required and not spec.credentials:
+    if spec.base_url is None:
+        if preset.base_url is None:
+            fix = "add baseUrl, for example https://models.example.com/v1"
+            yield provider.finding("HG2010", ("spec",), f'preset "{spec.preset}" has no base URL of its own', fix)
+        else:
+            yield from _check_address(provider, preset.base_url)
+    if preset.auth.required and not spec.credentials:
         fix = "add credentials: [{secretRef: {env: NAME}}]"
         yield provider.finding("HG3008", ("spec",), f"no credentials, but {preset.title} asks for a key", fix)
+
+
+def _check_preset(document: PresetDocument) -> Iterator[Finding]:
+    """A preset must not change what specs elsewhere mean by a shipped name, and its options must be ones that somebody reads."""
+    if document.name in load_presets():
+        message = f'Headgate ships a preset "{document.name}"'
+        fix = f"choose another name, for example my-{document.name}, and name that in the providers"
+        yield document.finding("HG2014", ("metadata", "name"), message, fix)
+    for bad in bad_options(document.spec):
+        yield document.finding(bad.code, ("spec", "options", bad.name), bad.message, bad.fix, key=bad.code == "HG1019")
+
+
+def _check_provider(provider: Provider) -> Iterator[Finding]:
+    spec = provider.spec
+    if spec.base_url is not None:
+        yield from _check_address(provider, spec.base_url)
     if len(spec.credentials) > 1:
         message = f"{len(spec.credentials)} keys are given; only the first is used in this version"
         yield provider.finding("HG3002", ("spec", "credentials", 1), message, "remove the others, or define one provider for each key")
@@ -105,21 +144,25 @@ def _check_provider(provider: Provider, presets: Mapping[str, Preset]) -> Iterat
 
 
 def _check_address(provider: Provider, base_url: str) -> Iterator[Finding]:
-    spec, path = provider.spec, ("spec", "baseUrl")
+    """`base_url` is the provider's own or its preset's. It is the Provider that must allow an address: its keys go there."""
+    spec = provider.spec
+    own = spec.base_url is not None
+    path = ("spec", "baseUrl" if own else "preset")
+    whose = "" if own else f'preset "{spec.preset}", {base_url}: '
     url = parse_base_url(base_url)
     internal = why_internal(url)
     if url.scheme == "http":
         if not spec.allow_insecure:
-            message = "plain http would send prompts and keys in the clear"
+            message = f"{whose}plain http would send prompts and keys in the clear"
             yield provider.finding("HG2008", path, message, "use https, or set allowInsecure: true")
         if spec.tls.ca_file is not None or spec.tls.server_name is not None:
             message = "has no effect with a plain http baseUrl"
             yield provider.finding("HG3013", ("spec", "tls"), message, "use https, or remove it", key=True)
     if internal is not None and not spec.allow_insecure:
         fix = "use a public host, or set allowInsecure: true if this is meant"
-        yield provider.finding("HG2009", path, f"the host {internal}", fix)
+        yield provider.finding("HG2009", path, f"{whose}the host {internal}", fix)
     elif not url.is_canonical:
-        message = "the host is an IPv4 address in another notation, which Envoy would look up as a name"
+        message = f"{whose}the host is an IPv4 address in another notation, which Envoy would look up as a name"
         yield provider.finding("HG2006", path, message, f"write {url.address}")
 
 

@@ -58,6 +58,8 @@ def _find(kind: str, steps: list[str], asked: str) -> FieldDoc | UnknownField:
     schema = schema_of(kind)
     node, required, path = schema, True, kind.lower()
     for step in steps:
+        if step in node.get("propertyNames", {}).get("enum", ()):
+            continue  # the key of a mapping, such as a dialect, is ignored as the positions of lists are
         owner = _object_in(node, schema)
         fields = owner.get("properties", {}) if owner else {}
         name = step if step in fields else None
@@ -70,7 +72,7 @@ def _find(kind: str, steps: list[str], asked: str) -> FieldDoc | UnknownField:
 
 
 def _object_in(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any] | None:
-    """The object that a field is, or a list of which it is, with references followed."""
+    """The object that a field is, or a list or mapping of which it is, with references followed."""
     if "$ref" in node:
         return _object_in(schema["$defs"][node["$ref"].rsplit("/", 1)[-1]], schema)
     for inner in (*node.get("anyOf", ()), *node.get("allOf", ())):
@@ -79,6 +81,8 @@ def _object_in(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any] |
             return found
     if node.get("type") == "array":
         return _object_in(node.get("items", {}), schema)
+    if isinstance(node.get("additionalProperties"), dict):
+        return _object_in(node["additionalProperties"], schema)
     return node if "properties" in node else None
 
 

@@ -17,6 +17,7 @@ _TOKEN: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 field name, 
 CREDENTIAL_HEADERS: Final = frozenset(
     {"authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "x-amz-security-token", "cookie", "set-cookie"}
 )
+KEY_HEADERS: Final = ("api-key", "authorization", "x-api-key", "x-goog-api-key")  # those that carry a provider's key
 HOP_BY_HOP_HEADERS: Final = frozenset(
     {"connection", "keep-alive", "proxy-connection", "proxy-authenticate", "te", "trailer", "transfer-encoding", "upgrade"}
 )
@@ -89,6 +90,18 @@ def check_headers(headers: dict[str, str]) -> dict[str, str]:
             raise PydanticCustomError("HG1007", "not a header value", {"fix": fix, "at": written})
         checked[name] = value
     return checked
+
+
+def check_key_header(value: str) -> str:
+    """The header of a preset that carries the key. Raises HG1015 for any that is not wiped before an attempt.
+
+    Header changes of one attempt persist into the next, so a key in another header would reach the vendor of the next group.
+    """
+    name = value.lower()
+    if name not in KEY_HEADERS:
+        fix = f"write one of {', '.join(KEY_HEADERS)}; no other header may carry a key"
+        raise PydanticCustomError("HG1015", "not a header for keys", {"fix": fix, "shown": True})
+    return name
 
 
 def distinct(items: tuple[_Item, ...]) -> tuple[_Item, ...]:

@@ -1,4 +1,4 @@
-"""What operators write: `Provider` and `ModelRoute` documents, version headgate.dev/v1alpha1.
+"""What operators write: `Provider`, `ModelRoute` and `Preset` documents, version headgate.dev/v1alpha1.
 
 The YAML names are camelCase, the Python names snake_case with the unit last. Models are strict (no "5" for 5) and refuse
 unknown fields. Equality compares what a document says, not where it was written (`origin`).
@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, StringConstraints, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PrivateAttr, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from control_plane.spec.base_url import MAX_URL
+from control_plane.spec.dialect_names import DIALECT_NAMES, DialectName
 from control_plane.spec.fields import check_base_url, check_headers, check_model, check_path, check_upstream_model, check_weight, distinct
 from control_plane.spec.findings import Finding, severity_of
 from control_plane.spec.origin import Origin
-from control_plane.spec.presets import DIALECT_NAMES, DialectName
+from control_plane.spec.presets import PresetSpec
 from control_plane.spec.quantities import Duration, Quantity
+from control_plane.spec.shape import Shape
 
 API_VERSION: Final = "headgate.dev/v1alpha1"
 
@@ -46,20 +47,6 @@ LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9
 AnnotationValue = Annotated[str, StringConstraints(max_length=262_144)]  # Kubernetes' own bound for all annotations together
 HeaderName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 HeaderValue = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
-
-
-class Shape(BaseModel):
-    """Base of everything in a spec."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        alias_generator=to_camel,
-        validate_by_name=True,
-        validate_by_alias=True,
-        hide_input_in_errors=True,  # the input may hold a key that was pasted into the wrong place
-    )
 
 
 class Metadata(Shape):
@@ -122,7 +109,7 @@ class ProviderSpec(Shape):
     """An account at a vendor, or a self-hosted server."""
 
     preset: Annotated[str, StringConstraints(min_length=1, max_length=63)] = Field(
-        description="Kind of provider: sets dialect, paths, how the key is sent, and the base URL"
+        description="Kind of provider, shipped or a Preset document: sets dialects, paths, how the key is sent, and the base URL"
     )
     base_url: Annotated[str, StringConstraints(min_length=1, max_length=MAX_URL), AfterValidator(check_base_url)] | None = Field(
         default=None, description="http(s) URL before the preset's paths, for example https://api.example.com/v1; overrides the preset's"
@@ -301,8 +288,19 @@ class ModelRoute(Document):
     spec: ModelRouteSpec = Field(description="Names, plan and timers")
 
 
-AnyDocument = Provider | ModelRoute
-KINDS: Final[dict[str, type[Provider] | type[ModelRoute]]] = {"Provider": Provider, "ModelRoute": ModelRoute}
+class PresetDocument(Document):
+    """A kind of provider beside those that ship with Headgate: a vendor on a known dialect, as data."""
+
+    kind: Literal["Preset"] = Field(default="Preset", description="Preset")
+    spec: PresetSpec = Field(description="What the vendor is")
+
+
+AnyDocument = Provider | ModelRoute | PresetDocument
+KINDS: Final[dict[str, type[Provider] | type[ModelRoute] | type[PresetDocument]]] = {
+    "Provider": Provider,
+    "ModelRoute": ModelRoute,
+    "Preset": PresetDocument,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,14 +309,20 @@ class SpecSet:
 
     providers: tuple[Provider, ...] = ()
     routes: tuple[ModelRoute, ...] = ()
+    presets: tuple[PresetDocument, ...] = ()
 
     @classmethod
     def of(cls, documents: Sequence[AnyDocument]) -> SpecSet:
         """Sorted by kind and name. Names are expected to be unique within a kind (`check.check_set` reports the others)."""
         providers = tuple(sorted((doc for doc in documents if isinstance(doc, Provider)), key=lambda doc: doc.name))
         routes = tuple(sorted((doc for doc in documents if isinstance(doc, ModelRoute)), key=lambda doc: doc.name))
-        return cls(providers, routes)
+        presets = tuple(sorted((doc for doc in documents if isinstance(doc, PresetDocument)), key=lambda doc: doc.name))
+        return cls(providers, routes, presets)
+
+    def documents(self) -> tuple[AnyDocument, ...]:
+        """Every document: presets, then the providers that use them, then the routes."""
+        return (*self.presets, *self.providers, *self.routes)
 
     def as_dicts(self) -> list[dict[str, Any]]:
         """Every document as it would be written, with defaults, in the order of this set."""
-        return [doc.model_dump(mode="json", by_alias=True, exclude_none=True) for doc in (*self.providers, *self.routes)]
+        return [doc.model_dump(mode="json", by_alias=True, exclude_none=True) for doc in self.documents()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, get_args
+from typing import Any, Final, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -14,7 +14,7 @@ from control_plane.spec.origin import Origin
 
 MAX_FINDINGS: Final = 100  # of one document; more help nobody
 
-PRIVATE: Final = ("credentials", "headers", "baseUrl")  # values below these fields are never quoted: they may hold a pasted key
+PRIVATE: Final = ("credentials", "headers", "baseUrl", "prefix")  # values below these fields are never quoted: they may hold a pasted key
 
 EXPECTED: Final[Mapping[str, str]] = {
     "string_type": "a text", "int_type": "a whole number", "int_from_float": "a whole number", "bool_type": "true or false",
@@ -27,6 +27,10 @@ PATTERNS: Final[Mapping[str, str]] = {
     "provider": "lower-case letters, digits and inner dashes",
     "env": "the NAME of an environment variable (letters, digits, underscores), not the key itself",
     "serverName": "a host name",
+    "path": "a path such as /chat/completions",
+    "operations": "a path such as /embeddings",
+    "title": "one line of text",
+    "prefix": "printable ASCII",
     "labels": "letters, digits, dots, dashes and underscores",
     "annotations": "letters, digits, dots, dashes, underscores and a slash in the key",
 }
@@ -99,11 +103,16 @@ def _translate(
 def fields_at(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
     """The YAML names of the fields of the model at `path` inside `model`; empty when there is none."""
     current: type[BaseModel] | None = model
+    keyed = False  # the next step is a key of a mapping, not a field
     for step in path:
         if isinstance(step, int):
             continue
+        if keyed:
+            keyed = False
+            continue
         field = next((f for f in current.model_fields.values() if f.alias == step), None) if current else None
         current = model_in(field.annotation) if field is not None else None
+        keyed = field is not None and get_origin(field.annotation) is dict
     return [str(field.alias) for field in current.model_fields.values()] if current else []
 
 

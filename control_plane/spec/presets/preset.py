@@ -2,65 +2,114 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from types import MappingProxyType
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, Field, StringConstraints
 
-DialectName = Literal["openai-chat", "anthropic-messages"]
-OperationName = Literal["chat", "embeddings", "count_tokens", "models"]
-DIALECT_NAMES: Final[tuple[DialectName, ...]] = ("openai-chat", "anthropic-messages")
+from control_plane.dialects.options import options_of, problem_of, schema_of_options
+from control_plane.spec.base_url import MAX_URL
+from control_plane.spec.dialect_names import DialectName, OperationName
+from control_plane.spec.fields import check_base_url, check_headers, check_key_header
+from control_plane.spec.nearest import did_you_mean, listed
+from control_plane.spec.shape import Shape
+
+MAX_HEADERS: Final = 32  # fixed headers of a preset
+_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # thirty files at every start
 
 VendorPath = Annotated[str, StringConstraints(pattern=r"^(/[a-z0-9_.-]+)+$", max_length=200)]
-HeaderName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$", max_length=64)]
+Title = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", min_length=1, max_length=100)]
+KeyPrefix = Annotated[str, StringConstraints(pattern=r"^[!-~ ]*$", max_length=32)]
+HeaderName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+HeaderValue = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 
 
-class _Data(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, validate_by_name=True, validate_by_alias=True)
-
-
-class PresetDialect(_Data):
+class PresetDialect(Shape):
     """Paths of one dialect, relative to the base URL."""
 
-    path: VendorPath = Field(description="Path of a chat request")
-    operations: dict[OperationName, VendorPath] = Field(default_factory=dict, description="Paths of the other operations that exist")
+    path: VendorPath = Field(description="Path of a chat request, behind the base URL, for example /chat/completions")
+    operations: dict[OperationName, VendorPath] = Field(
+        default_factory=dict, description="Paths of the other operations that exist: embeddings, models, count_tokens"
+    )
 
     def path_of(self, operation: str) -> str | None:
         """Path of an operation relative to the base URL, or None where the vendor has no such operation."""
         return self.path if operation == "chat" else {str(key): path for key, path in self.operations.items()}.get(operation)
 
 
-class PresetAuth(_Data):
+class PresetAuth(Shape):
     """How the key is sent: header `header` with the value `prefix` + key."""
 
-    header: HeaderName
-    prefix: Annotated[str, StringConstraints(max_length=32)] = ""
-    required: bool = True
+    header: Annotated[str, StringConstraints(max_length=64), AfterValidator(check_key_header)] = Field(
+        description="Header that carries the key: authorization, x-api-key, api-key or x-goog-api-key"
+    )
+    prefix: KeyPrefix = Field(default="", description='What stands before the key, for example "Bearer " with the space')
+    required: bool = Field(default=True, description="Whether the vendor asks for a key; without one a Provider gets a warning")
 
 
-class Preset(_Data):
-    """A kind of provider."""
+class PresetSpec(Shape):
+    """A kind of provider: the same fields in the presets that ship with Headgate and in those that operators write."""
+
+    title: Title = Field(description="The vendor's name for people")
+    base_url: Annotated[str, StringConstraints(min_length=1, max_length=MAX_URL), AfterValidator(check_base_url)] | None = Field(
+        default=None, description="http(s) URL before all paths; without it every Provider must have a baseUrl of its own"
+    )
+    dialects: dict[DialectName, PresetDialect] = Field(
+        min_length=1, description="Dialects that the vendor speaks, each with its paths; clients of the others are translated"
+    )
+    auth: PresetAuth = Field(description="How the key is sent")
+    headers: Annotated[dict[HeaderName, HeaderValue], AfterValidator(check_headers)] = Field(
+        default_factory=dict, max_length=MAX_HEADERS, description="Fixed request headers, literal values; not for keys"
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="What the translator must know of the vendor's habits; which options there are depends on the dialects",
+        json_schema_extra=lambda schema: schema.update(schema_of_options()),
+    )
+
+
+class Preset(PresetSpec):
+    """A preset that ships with Headgate. One that an operator writes has its name in the document's metadata."""
 
     name: str
-    title: str
-    base_url: str | None = None
-    dialects: dict[DialectName, PresetDialect]
-    auth: PresetAuth
-    headers: dict[HeaderName, str] = Field(default_factory=dict)
-    options: dict[str, str | int | bool] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class BadOption:
+    """An option that no dialect of the preset knows, or that has a bad value: a finding without its place."""
+
+    name: str
+    code: str
+    message: str
+    fix: str
+
+
+def bad_options(preset: PresetSpec) -> Iterator[BadOption]:
+    """Everything that is wrong with the options of a preset."""
+    known = options_of(preset.dialects)
+    for name, value in preset.options.items():
+        if name not in known:
+            spoken = " and ".join(preset.dialects)
+            fix = did_you_mean(name, known) or f"remove it; the options of {spoken} are {listed(known, 20)}"
+            yield BadOption(name, "HG1019", f"unknown option of {spoken}", fix)
+        elif (problem := problem_of(known[name], value)) is not None:
+            yield BadOption(name, "HG1004" if problem.fault == "type" else "HG1015", problem.message, problem.fix)
 
 
 @cache
 def load_presets() -> Mapping[str, Preset]:
-    """The presets that ship with Headgate, by name. A broken one is a broken build: pydantic.ValidationError."""
+    """The presets that ship with Headgate, by name. A broken one is a broken build: pydantic.ValidationError or ValueError."""
     folder = resources.files("control_plane.spec.presets")
     found: dict[str, Preset] = {}
     for file in sorted((entry for entry in folder.iterdir() if entry.name.endswith(".yaml")), key=lambda entry: entry.name):
-        preset = Preset.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
+        preset = Preset.model_validate(yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER))
+        for bad in bad_options(preset):
+            raise ValueError(f"{file.name}: options.{bad.name}: {bad.message}; {bad.fix}")
         found[preset.name] = preset
     return MappingProxyType(found)
+
