@@ -19,7 +19,7 @@ MAX_COUNT: Final = 10_000_000  # tokens; no model answers at such length
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # options travel to the translator in a header, so ASCII only
 
 Kind = Literal["flag", "choice", "name", "count", "names", "renames"]
-Fault = Literal["type", "value"]
+Fault = Literal["type", "value", "bounds", "form"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class BadValue:
-    """Why a value cannot be used (of another type, or none of those that there are) and what to write instead."""
+    """Why a value cannot be used and what to write instead."""
 
     fault: Fault
     message: str
@@ -90,7 +90,7 @@ def problem_of(option: Option, value: object) -> BadValue | None:
     if option.kind == "count":
         if type(value) is not int:
             return BadValue("type", "must be a whole number", "write a number such as 4096")
-        return None if 0 < value <= MAX_COUNT else BadValue("value", "out of bounds", f"write a number from 1 to {MAX_COUNT}")
+        return None if 0 < value <= MAX_COUNT else BadValue("bounds", "out of bounds", f"write a number from 1 to {MAX_COUNT}")
     if option.kind == "choice":
         ways = " or ".join(option.values)
         if not isinstance(value, str):
@@ -99,7 +99,7 @@ def problem_of(option: Option, value: object) -> BadValue | None:
     if option.kind == "name":
         if not isinstance(value, str):
             return BadValue("type", "must be a text", "write the name of a field")
-        return None if _NAME.fullmatch(value) else BadValue("value", "not the name of a field", "write letters, digits and underscores")
+        return None if _NAME.fullmatch(value) else BadValue("form", "not the name of a field", "write letters, digits and underscores")
     return _problem_of_names(option, value)
 
 
@@ -113,9 +113,9 @@ def _problem_of_names(option: Option, value: object) -> BadValue | None:
             return BadValue("type", "must map field names to field names", "write for example {seed: random_seed}")
         names = [*value.keys(), *value.values()]
     if len(value) > MAX_NAMES:
-        return BadValue("value", f"has more than {MAX_NAMES} entries", "shorten it")
+        return BadValue("bounds", f"has more than {MAX_NAMES} entries", "shorten it")
     if not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
-        return BadValue("value", "holds something that is not the name of a field", "write letters, digits and underscores")
+        return BadValue("form", "holds something that is not the name of a field", "write letters, digits and underscores")
     return None
 
 

@@ -1,8 +1,6 @@
 """Habits of single vendors and models that presets describe as data, applied to a provider request just before it is encoded.
 
-Options that every dialect knows:
-  `drop_params`: list of top-level fields that the provider refuses; removed and named.
-  `rename_params`: object, our field name to the provider's.
+These are the options that every dialect knows; `options.py` declares them and those of each dialect.
 """
 
 from __future__ import annotations

@@ -1,12 +1,7 @@
 """Writing a messages request for a provider.
 
 A request read from this dialect is written from the client's own body, so that unknown fields survive; only the model
-changes, and reasoning that another vendor signed is left out. Options known beside those of `quirks`:
-  `default_max_tokens`: the field is mandatory here; used when the client set no limit (default 8192, which every current model takes);
-  `thinking`: "adaptive", "budget" or "none": how the model is told to think (default: by the version in its name);
-  `structured_outputs`: false when the model does not know `output_config.format` (before 4.5);
-  `system_messages`: true when the model takes system messages inside the conversation (4.8 and later);
-    otherwise they join the system prompt.
+changes, and reasoning that another vendor signed is left out. `dialects.options` declares the options that there are.
 """
 
 from __future__ import annotations

@@ -1,13 +1,7 @@
 """Writing a chat completions request for a provider.
 
 A request read from this dialect is written from the client's own body, so that unknown fields survive; only the model, the
-stream options and what `options` say change. Options known beside those of `quirks`:
-  `max_tokens_field`: "max_completion_tokens" (default) or "max_tokens", which many other vendors demand;
-  `stream_usage`: false when the provider refuses `stream_options`;
-  `replay_reasoning`: name of the message field that takes back unsigned reasoning ("reasoning_content"); default: left out;
-  `tool_result_images`: true when tool messages may hold images; default: they follow in a user message;
-  `developer_role`: true to write system prompts as role developer;
-  `top_k`: true when the provider takes `top_k`.
+stream options and what `options` say change. `dialects.options` declares the options that there are.
 """
 
 from __future__ import annotations

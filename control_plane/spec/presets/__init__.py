@@ -9,6 +9,8 @@ from control_plane.spec.presets.preset import (
     PresetSpec,
     bad_options,
     load_presets,
+    preset_text,
+    read_preset,
 )
 
 __all__ = [
@@ -22,4 +24,6 @@ __all__ = [
     "PresetSpec",
     "bad_options",
     "load_presets",
+    "preset_text",
+    "read_preset",
 ]

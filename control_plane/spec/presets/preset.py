@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import yaml
 from pydantic import AfterValidator, Field, StringConstraints
 
-from control_plane.dialects.options import options_of, problem_of, schema_of_options
+from control_plane.dialects.options import Fault, options_of, problem_of, schema_of_options
 from control_plane.spec.base_url import MAX_URL
 from control_plane.spec.dialect_names import DialectName, OperationName
 from control_plane.spec.fields import check_base_url, check_headers, check_key_header
@@ -21,6 +21,8 @@ from control_plane.spec.shape import Shape
 
 MAX_HEADERS: Final = 32  # fixed headers of a preset
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # thirty files at every start
+
+_FOLDER: Final = resources.files("control_plane.spec.presets")
 
 VendorPath = Annotated[str, StringConstraints(pattern=r"^(/[a-z0-9_.-]+)+$", max_length=200)]
 Title = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", min_length=1, max_length=100)]
@@ -98,18 +100,30 @@ def bad_options(preset: PresetSpec) -> Iterator[BadOption]:
             fix = did_you_mean(name, known) or f"remove it; the options of {spoken} are {listed(known, 20)}"
             yield BadOption(name, "HG1019", f"unknown option of {spoken}", fix)
         elif (problem := problem_of(known[name], value)) is not None:
-            yield BadOption(name, "HG1004" if problem.fault == "type" else "HG1015", problem.message, problem.fix)
+            yield BadOption(name, _CODES[problem.fault], problem.message, problem.fix)
+
+
+_CODES: Final[Mapping[Fault, str]] = {"type": "HG1004", "value": "HG1015", "bounds": "HG1006", "form": "HG1007"}
 
 
 @cache
 def load_presets() -> Mapping[str, Preset]:
     """The presets that ship with Headgate, by name. A broken one is a broken build: pydantic.ValidationError or ValueError."""
-    folder = resources.files("control_plane.spec.presets")
     found: dict[str, Preset] = {}
-    for file in sorted((entry for entry in folder.iterdir() if entry.name.endswith(".yaml")), key=lambda entry: entry.name):
-        preset = Preset.model_validate(yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER))
-        for bad in bad_options(preset):
-            raise ValueError(f"{file.name}: options.{bad.name}: {bad.message}; {bad.fix}")
+    for file in sorted((entry for entry in _FOLDER.iterdir() if entry.name.endswith(".yaml")), key=lambda entry: entry.name):
+        preset = read_preset(file.read_text(encoding="utf-8"))
         found[preset.name] = preset
-    return MappingProxyType(found)
+    return MappingProxyType(dict(sorted(found.items())))
 
+
+def read_preset(text: str) -> Preset:
+    """A preset file. Raises pydantic.ValidationError or ValueError."""
+    preset = Preset.model_validate(yaml.load(text, Loader=_LOADER))
+    for bad in bad_options(preset):
+        raise ValueError(f"preset {preset.name}: options.{bad.name}: {bad.message}; {bad.fix}")
+    return preset
+
+
+def preset_text(name: str) -> str:
+    """The file of a shipped preset as it was written, comments included."""
+    return (_FOLDER / f"{name}.yaml").read_text(encoding="utf-8")

@@ -187,6 +187,15 @@ _words = st.sampled_from(
         "labels",
         "attempts",
         "maxRequestBytes",
+        "title",
+        "dialects",
+        "openai-chat",
+        "path",
+        "operations",
+        "auth",
+        "header",
+        "options",
+        "max_tokens_field",
     ]
 )
 _values = st.sampled_from(
@@ -194,6 +203,8 @@ _values = st.sampled_from(
         "headgate.dev/v1alpha1",
         "Provider",
         "ModelRoute",
+        "Preset",
+        "groq",
         "openai",
         "openai-compatible",
         "chat",

@@ -1,0 +1,172 @@
+"""Options are declared once: every dialect reads what is declared for it and nothing else, and each one changes a request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from control_plane.dialects.api import TargetFacts
+from control_plane.dialects.canon import Unfit
+from control_plane.dialects.options import COMMON, MAX_COUNT, MAX_NAMES, OPTIONS, Option, options_of, problem_of, schema_of_options
+from control_plane.dialects.registry import DIALECTS
+
+IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
+
+FROM_ANTHROPIC: dict[str, Any] = {
+    "model": "asked",
+    "max_tokens": 100,
+    "stream": True,
+    "temperature": 0.5,
+    "top_k": 7,
+    "system": "be brief",
+    "messages": [
+        {"role": "user", "content": "hello"},
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "thinking", "thinking": "hm", "signature": "headgate.openai-chat."},
+                {"type": "tool_use", "id": "t1", "name": "look", "input": {}},
+            ],
+        },
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": [IMAGE]}]},
+    ],
+    "tools": [{"name": "look", "input_schema": {"type": "object"}}],
+}
+FROM_OPENAI: dict[str, Any] = {
+    "model": "asked",
+    "stream": True,
+    "temperature": 0.5,
+    "reasoning_effort": "low",
+    "messages": [
+        {"role": "system", "content": "be brief"},
+        {"role": "user", "content": "hello"},
+        {"role": "system", "content": "be briefer"},
+        {"role": "user", "content": "well?"},
+    ],
+    "tools": [{"type": "function", "function": {"name": "look", "strict": True, "parameters": {"type": "object", "properties": {}}}}],
+}
+ASKED = {"openai-chat": ("anthropic-messages", FROM_ANTHROPIC), "anthropic-messages": ("openai-chat", FROM_OPENAI)}
+"""By the provider's dialect: a client's dialect and a request in it that touches every option."""
+
+EFFECTS: dict[tuple[str, str], object] = {
+    ("openai-chat", "drop_params"): ["temperature"],
+    ("openai-chat", "rename_params"): {"temperature": "heat"},
+    ("openai-chat", "max_tokens_field"): "max_tokens",
+    ("openai-chat", "stream_usage"): False,
+    ("openai-chat", "replay_reasoning"): "reasoning_content",
+    ("openai-chat", "tool_result_images"): True,
+    ("openai-chat", "developer_role"): True,
+    ("openai-chat", "top_k"): True,
+    ("anthropic-messages", "drop_params"): ["tools"],
+    ("anthropic-messages", "rename_params"): {"tools": "kit"},
+    ("anthropic-messages", "default_max_tokens"): 17,
+    ("anthropic-messages", "thinking"): "adaptive",
+    ("anthropic-messages", "structured_outputs"): False,
+    ("anthropic-messages", "system_messages"): True,
+}
+"""A value of every declared option that is not its default."""
+
+
+class Spy(Mapping[str, object]):
+    """Options that note what is asked of them."""
+
+    def __init__(self) -> None:
+        self.asked: set[str] = set()
+
+    def __getitem__(self, key: str) -> object:
+        self.asked.add(key)
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        raise AssertionError("options are read by name, so that the declaration can be checked")
+
+    def __len__(self) -> int:
+        return 0
+
+
+def written(provider: str, client: str, body: dict[str, Any], options: Mapping[str, object]) -> Any:
+    request = DIALECTS[client].read_request(json.dumps(body).encode())
+    return json.loads(DIALECTS[provider].write_request(request, TargetFacts(model="m", path="/", options=options)).body)
+
+
+def test_the_effects_below_are_of_all_declared_options() -> None:
+    assert set(EFFECTS) == {(dialect, name) for dialect, known in OPTIONS.items() for name in known}
+    assert set(OPTIONS) <= set(DIALECTS)
+
+
+@pytest.mark.parametrize(("dialect", "name"), list(EFFECTS))
+def test_a_declared_option_changes_a_request_and_its_value_is_valid(dialect: str, name: str) -> None:
+    client, body = ASKED[dialect]
+    value = EFFECTS[dialect, name]
+    assert problem_of(OPTIONS[dialect][name], value) is None
+    assert written(dialect, client, body, {name: value}) != written(dialect, client, body, {})
+
+
+@pytest.mark.parametrize("dialect", OPTIONS)
+def test_a_dialect_reads_what_is_declared_for_it_and_nothing_else(dialect: str) -> None:
+    spy = Spy()
+    client, body = ASKED[dialect]
+    written(dialect, client, body, spy)
+    _, own = ASKED[client]
+    written(dialect, dialect, own, spy)
+    formatted = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object", "properties": {}}}}
+    if client == "openai-chat":
+        written(dialect, client, {**body, "response_format": formatted}, spy)
+    assert spy.asked == set(OPTIONS[dialect])
+
+
+def test_an_option_that_makes_a_request_unfit() -> None:
+    formatted = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object", "properties": {}}}}
+    with pytest.raises(Unfit, match="structured outputs"):
+        written("anthropic-messages", "openai-chat", {**FROM_OPENAI, "response_format": formatted}, {"structured_outputs": False})
+
+
+def option(kind: Any, *values: str) -> Option:
+    return Option("o", kind, "for the test", values)
+
+
+@pytest.mark.parametrize(
+    ("declared", "value", "fault"),
+    [
+        (option("flag"), True, None),
+        (option("flag"), 1, "type"),
+        (option("flag"), "true", "type"),
+        (option("flag"), None, "type"),
+        (option("count"), 1, None),
+        (option("count"), MAX_COUNT, None),
+        (option("count"), MAX_COUNT + 1, "bounds"),
+        (option("count"), 0, "bounds"),
+        (option("count"), True, "type"),
+        (option("count"), 1.5, "type"),
+        (option("choice", "a", "b"), "b", None),
+        (option("choice", "a", "b"), "c", "value"),
+        (option("choice", "a", "b"), ["a"], "type"),
+        (option("name"), "reasoning_content", None),
+        (option("name"), "", "form"),
+        (option("name"), "größe", "form"),
+        (option("name"), 7, "type"),
+        (option("names"), [], None),
+        (option("names"), ("a", "b"), None),
+        (option("names"), "a", "type"),
+        (option("names"), ["a", 1], "form"),
+        (option("names"), ["a"] * (MAX_NAMES + 1), "bounds"),
+        (option("renames"), {"a": "b"}, None),
+        (option("renames"), ["a"], "type"),
+        (option("renames"), {"a": "b c"}, "form"),
+        (option("renames"), {1: "b"}, "form"),
+    ],
+)
+def test_values(declared: Option, value: object, fault: str | None) -> None:
+    problem = problem_of(declared, value)
+    assert (problem.fault if problem else None) == fault
+    assert problem is None or (problem.message and problem.fix)
+
+
+def test_options_of_several_dialects_are_those_of_each() -> None:
+    both = options_of(["openai-chat", "anthropic-messages"])
+    assert {"max_tokens_field", "default_max_tokens", *(common.name for common in COMMON)} <= set(both)
+    assert options_of([]) == options_of(["no-such-dialect"]) == {}
+    assert set(schema_of_options()["properties"]) == set(both)
