@@ -38,7 +38,11 @@ def explain(subject: Annotated[str, typer.Argument(metavar="CODE|FIELD", help="H
     if isinstance(field, FieldDoc):
         print(about_field(field))
         return
-    meant = f'did you mean "{field.nearest}"?' if field.nearest else "try a code such as HG1003, or provider.spec or modelroute.spec"
+    meant = (
+        f'did you mean "{field.nearest}"?'
+        if field.nearest
+        else "try a code such as HG1003, or provider.spec, modelroute.spec or preset.spec"
+    )
     _unknown(subject, f"no such code or field; {meant}")
 
 

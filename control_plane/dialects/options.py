@@ -80,7 +80,19 @@ OPTIONS: Final[Mapping[str, Mapping[str, Option]]] = MappingProxyType(
 
 def options_of(dialects: Iterable[str]) -> Mapping[str, Option]:
     """Every option that at least one of `dialects` knows."""
-    return {name: option for dialect in dialects for name, option in OPTIONS.get(dialect, {}).items()}
+    found: dict[str, Option] = {}
+    for dialect in dialects:
+        for name, option in OPTIONS.get(dialect, {}).items():
+            found[name] = either(found[name], option) if name in found else option
+    return found
+
+
+def either(one: Option, other: Option) -> Option:
+    """One declaration for an option that two dialects know, perhaps with other values. Another kind would be another option: ValueError."""
+    if one.kind != other.kind:
+        raise ValueError(f"the option {one.name} is declared as {one.kind} and as {other.kind}")
+    meaning = one.meaning if one.meaning == other.meaning else f"{one.meaning}; {other.meaning}"
+    return Option(one.name, one.kind, meaning, tuple(dict.fromkeys((*one.values, *other.values))))
 
 
 def problem_of(option: Option, value: object) -> BadValue | None:

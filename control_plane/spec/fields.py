@@ -50,6 +50,14 @@ def check_path(value: str) -> str:
     return value
 
 
+def check_title(value: str) -> str:
+    """A name for people, which findings and tables show. Raises HG1007."""
+    if not value.isprintable() or value != value.strip():
+        fix = "write printable characters on one line, without spaces at either end"
+        raise PydanticCustomError("HG1007", "not a title", {"fix": fix})
+    return value
+
+
 def check_weight(value: object) -> object:
     """Raises HG2004 for a weight of 0, which Envoy refuses and which says less than leaving the target out."""
     if value == 0 and isinstance(value, int) and not isinstance(value, bool):

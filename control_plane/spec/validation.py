@@ -29,7 +29,6 @@ PATTERNS: Final[Mapping[str, str]] = {
     "serverName": "a host name",
     "path": "a path such as /chat/completions",
     "operations": "a path such as /embeddings",
-    "title": "one line of text",
     "prefix": "printable ASCII",
     "labels": "letters, digits, dots, dashes and underscores",
     "annotations": "letters, digits, dots, dashes, underscores and a slash in the key",

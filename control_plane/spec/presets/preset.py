@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from control_plane.dialects.options import Fault, options_of, problem_of, schema_of_options
 from control_plane.spec.base_url import MAX_URL
 from control_plane.spec.dialect_names import DialectName, OperationName
-from control_plane.spec.fields import check_base_url, check_headers, check_key_header
+from control_plane.spec.fields import check_base_url, check_headers, check_key_header, check_title
 from control_plane.spec.nearest import did_you_mean, listed
 from control_plane.spec.shape import Shape
 
@@ -25,7 +25,7 @@ _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # thirty fi
 _FOLDER: Final = resources.files("control_plane.spec.presets")
 
 VendorPath = Annotated[str, StringConstraints(pattern=r"^(/[a-z0-9_.-]+)+$", max_length=200)]
-Title = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", min_length=1, max_length=100)]
+Title = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(check_title)]
 KeyPrefix = Annotated[str, StringConstraints(pattern=r"^[!-~ ]*$", max_length=32)]
 HeaderName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 HeaderValue = Annotated[str, StringConstraints(min_length=1, max_length=4096)]

@@ -10,7 +10,7 @@ import pytest
 
 from control_plane.dialects.api import TargetFacts
 from control_plane.dialects.canon import Unfit
-from control_plane.dialects.options import COMMON, MAX_COUNT, MAX_NAMES, OPTIONS, Option, options_of, problem_of, schema_of_options
+from control_plane.dialects.options import COMMON, MAX_COUNT, MAX_NAMES, OPTIONS, Option, either, options_of, problem_of, schema_of_options
 from control_plane.dialects.registry import DIALECTS
 
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
@@ -94,7 +94,7 @@ def written(provider: str, client: str, body: dict[str, Any], options: Mapping[s
 
 def test_the_effects_below_are_of_all_declared_options() -> None:
     assert set(EFFECTS) == {(dialect, name) for dialect, known in OPTIONS.items() for name in known}
-    assert set(OPTIONS) <= set(DIALECTS)
+    assert set(OPTIONS) == set(DIALECTS)
 
 
 @pytest.mark.parametrize(("dialect", "name"), list(EFFECTS))
@@ -170,3 +170,11 @@ def test_options_of_several_dialects_are_those_of_each() -> None:
     assert {"max_tokens_field", "default_max_tokens", *(common.name for common in COMMON)} <= set(both)
     assert options_of([]) == options_of(["no-such-dialect"]) == {}
     assert set(schema_of_options()["properties"]) == set(both)
+
+
+def test_an_option_of_two_dialects_may_differ_in_its_values_but_not_in_its_kind() -> None:
+    merged = either(Option("o", "choice", "here", ("a", "b")), Option("o", "choice", "there", ("b", "c")))
+    assert merged == Option("o", "choice", "here; there", ("a", "b", "c"))
+    assert either(merged, merged) == merged
+    with pytest.raises(ValueError, match="declared as choice and as flag"):
+        either(merged, option("flag"))
