@@ -39,24 +39,27 @@ def rig(make_rig: RigFactory) -> Rig:
     return make_rig(route("steady", "openai"))
 
 
+def ask(rig: Rig) -> str:
+    """The text of a streamed answer to a client of the other dialect, once the route is there."""
+    deadline = time.monotonic() + 20
+    with anthropic.Anthropic(base_url=rig.url, api_key="any", max_retries=0) as client:
+        while True:
+            try:
+                with client.messages.stream(
+                    model="acme",
+                    max_tokens=50,
+                    messages=[{"role": "user", "content": "hello"}],
+                    extra_body={"temperature": 0.9, "top_p": 0.4},
+                ) as stream:
+                    return stream.get_final_text()
+            except anthropic.NotFoundError:  # the route is not there yet
+                assert time.monotonic() < deadline, rig.lines
+                time.sleep(0.1)
+
+
 def test_a_vendor_added_as_data_is_served_with_its_habits(rig: Rig) -> None:
     rig.specs.write_text(rig.specs.read_text() + VENDOR.format(url=rig.vendors["local"].url))
-    client = anthropic.Anthropic(base_url=rig.url, api_key="any", max_retries=0)
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            with client.messages.stream(
-                model="acme",
-                max_tokens=50,
-                messages=[{"role": "user", "content": "hello"}],
-                extra_body={"temperature": 0.9, "top_p": 0.4},
-            ) as stream:
-                text = stream.get_final_text()
-            break
-        except anthropic.NotFoundError:  # the route is not there yet
-            assert time.monotonic() < deadline, rig.lines
-            time.sleep(0.1)
-    assert text.endswith("heard: hello")
+    assert ask(rig).endswith("heard: hello")
     seen = rig.vendors["local"].requests[-1]
     assert (seen.path, seen.key, seen.headers["x-acme-version"]) == ("/v1/chat/completions", "key-0", "7")
     body = seen.json()
@@ -65,8 +68,8 @@ def test_a_vendor_added_as_data_is_served_with_its_habits(rig: Rig) -> None:
 
 
 def test_its_own_dialect_passes_through_untouched(rig: Rig) -> None:
-    client = openai.OpenAI(base_url=f"{rig.url}/v1", api_key="any", max_retries=0)
-    answer = client.chat.completions.create(model="acme", messages=[{"role": "user", "content": "hello"}], temperature=0.9, top_p=0.4)
+    with openai.OpenAI(base_url=f"{rig.url}/v1", api_key="any", max_retries=0) as client:
+        answer = client.chat.completions.create(model="acme", messages=[{"role": "user", "content": "hello"}], temperature=0.9, top_p=0.4)
     assert str(answer.choices[0].message.content).endswith("heard: hello")
     body = rig.vendors["local"].requests[-1].json()
     assert (body["model"], body["temperature"], body["top_p"]) == ("llama-3.3-70b", 0.9, 0.4)
