@@ -226,12 +226,20 @@ class StreamWriter:
     # ------------------------------------------------------------------------------------------------- calls
 
     def _open_call(self, start: ToolCallStart) -> bytes:
+        signed = b""
+        if start.signature is not None:  # this dialect signs thinking only, so a thinking block without a text goes in front
+            signature = signature_for_client(start.signature, start.origin)
+            signed = self._begin_block({"type": "thinking", "thinking": "", "signature": ""}, "foreign")
+            signed += event(
+                {"type": "content_block_delta", "index": self._index, "delta": {"type": "signature_delta", "signature": signature}}
+            )
+            signed += self._close_block()
         block = {"type": "tool_use", "id": start.id or self._ids.new("toolu_"), "name": start.name, "input": {}}
         opening = self._begin_block(block, "tool")
         self._call = _Call(start.index)
         self._block_of[start.index] = self._index
         self._set_head(b'"input_json_delta","partial_json":')
-        return opening
+        return signed + opening
 
     def _advance(self, final: bool) -> bytes:
         """Ends the open call and opens the next that waits; goes on while that one is complete too (or, at the end, in any case)."""

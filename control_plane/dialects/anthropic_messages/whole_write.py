@@ -75,6 +75,9 @@ class WholeWriter:
                 case RedactedReasoning():
                     blocks.append({"type": "redacted_thinking", "data": signature_for_client(piece.data, piece.origin)})
                 case CallPiece():
+                    if piece.start.signature is not None:  # see StreamWriter
+                        signature = signature_for_client(piece.start.signature, piece.start.origin)
+                        blocks.append({"type": "thinking", "thinking": "", "signature": signature})
                     blocks.append(self._tool_use(piece))
                 case ForeignEvent() if piece.origin == NAME:
                     _foreign(piece, blocks, fragments)
