@@ -2,6 +2,7 @@
 
 from control_plane.spec.presets.preset import (
     DIALECT_NAMES,
+    PROVIDER_ONLY_NAMES,
     DialectName,
     OperationName,
     Preset,
@@ -10,4 +11,4 @@ from control_plane.spec.presets.preset import (
     load_presets,
 )
 
-__all__ = ["DIALECT_NAMES", "DialectName", "OperationName", "Preset", "PresetAuth", "PresetDialect", "load_presets"]
+__all__ = ["DIALECT_NAMES", "PROVIDER_ONLY_NAMES", "DialectName", "OperationName", "Preset", "PresetAuth", "PresetDialect", "load_presets"]
