@@ -148,8 +148,8 @@ def test_calls_and_results_keep_ids_names_and_exact_numbers() -> None:
 
 
 def test_ids_can_be_left_out() -> None:
-    messages = [USER, {"role": "assistant", "tool_calls": [CALL]}, {"role": "tool", "tool_call_id": "call_1", "content": "r"}]
-    messages[1]["content"] = None
+    asked = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+    messages = [USER, asked, {"role": "tool", "tool_call_id": "call_1", "content": "r"}]
     body, _ = openai(messages=messages, options={"call_ids": False})
     assert body["contents"][1]["parts"] == [{"functionCall": {"name": "f", "args": {"a": 1}}}]
     assert body["contents"][2]["parts"] == [{"functionResponse": {"name": "f", "response": {"output": "r"}}}]
