@@ -25,6 +25,10 @@ _STATUS_OF: Final[Mapping[str, int]] = {
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
 }
+_UNABLE: Final = re.compile(r"is not (?:enabled|supported) for (?:this model|models/)", re.IGNORECASE)
+"""What this model cannot do ("Function calling is not enabled for models/…"). Like a place that is not served (FAILED_PRECONDITION), that
+is the operator's choice, and another target may serve the request."""
+
 _DELAY: Final = re.compile(r"(\d{1,7}(?:\.\d{1,9})?)s")
 
 
@@ -50,7 +54,7 @@ def _failure(status: int, error: Mapping[str, Any], text: str, headers: Mapping[
         found = msgspec.structs.replace(found, retry_after=delay)
     if status == 429 and found.kind == "quota_spent" and not _spent(details):
         return msgspec.structs.replace(found, kind="rate_limited")
-    if word == "FAILED_PRECONDITION" and found.kind == "client_fault":  # "User location is not supported": ours, not the client's
+    if found.kind == "client_fault" and (word == "FAILED_PRECONDITION" or _UNABLE.search(found.message)):
         return msgspec.structs.replace(found, kind="transient")
     return found
 

@@ -12,6 +12,7 @@ Options known beside those of `quirks`, whose names here may be fields of the bo
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -31,6 +32,9 @@ STOP_LIMIT: Final = 5
 
 CHOICE_LIMIT: Final = 8
 """The largest `candidateCount`."""
+
+_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}")
+"""Names of functions that Gemini takes; other vendors also take longer ones and digits in front."""
 
 _LEVELS: Final = {"minimal": "minimal", "low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
 _BUDGETS: Final = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576, "max": 24576}
@@ -77,6 +81,8 @@ def _path(target: TargetFacts, stream: bool) -> str:
 
 
 def _declaration(tool: Tool, index: int, dropped: list[str]) -> dict[str, Any]:
+    if not _NAME.fullmatch(tool.name):
+        raise Unfit(f"tools.{index}", f"{NAME} does not take the name {tool.name[:100]!r}")
     wire: dict[str, Any] = {"name": tool.name}
     if tool.description is not None:
         wire["description"] = tool.description

@@ -12,6 +12,7 @@ import httpx2
 import openai
 import pytest
 
+from control_plane.demo.simulators.gemini_request import signature
 from control_plane.demo.simulators.record import Recorded
 from tests.live.gateway import load
 from tests.live.gateway.rig import GEMINI_KEYS, KEYS, Rig, RigFactory, route
@@ -66,6 +67,12 @@ def post(rig: Rig, path: str, body: bytes, headers: dict[str, str] | None = None
     return rig.loop.run(one())
 
 
+def signatures(rig: Rig) -> list[str | None]:
+    """What the vendor got back with the calls of the last request."""
+    parts = [part for content in last(rig, "gemini").json()["contents"] for part in content["parts"]]
+    return [part.get("thoughtSignature") for part in parts if "functionCall" in part]
+
+
 def last(rig: Rig, vendor: str) -> Recorded:
     return rig.vendors[vendor].requests[-1]
 
@@ -96,7 +103,7 @@ def test_openai_streamed(openai_client: openai.OpenAI, model: str) -> None:
 
 @MODELS
 @pytest.mark.parametrize("streamed", [False, True])
-def test_openai_tool_loop(openai_client: openai.OpenAI, model: str, streamed: bool) -> None:
+def test_openai_tool_loop(rig: Rig, openai_client: openai.OpenAI, model: str, streamed: bool) -> None:
     """The third generation refuses the second request unless its signature comes back with the call."""
     messages: list[Any] = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "call get_weather and get_weather"}]
 
@@ -115,6 +122,7 @@ def test_openai_tool_loop(openai_client: openai.OpenAI, model: str, streamed: bo
     messages.append(first.message.model_dump(exclude_none=True))
     messages += [{"role": "tool", "tool_call_id": c.id, "content": f"sunny {i}"} for i, c in enumerate(calls)]
     assert ask().message.content == f"{SAID[model]} read the tool: sunny 0 | sunny 1"
+    assert signatures(rig) == [signature("get_weather"), None]
 
 
 def test_openai_forced_tool_structured_output_and_image(openai_client: openai.OpenAI) -> None:
@@ -160,7 +168,7 @@ def test_anthropic(anthropic_client: anthropic.Anthropic, model: str, streamed: 
 
 @MODELS
 @pytest.mark.parametrize("streamed", [False, True])
-def test_anthropic_tool_loop_with_thinking(anthropic_client: anthropic.Anthropic, model: str, streamed: bool) -> None:
+def test_anthropic_tool_loop_with_thinking(rig: Rig, anthropic_client: anthropic.Anthropic, model: str, streamed: bool) -> None:
     messages: list[Any] = [{"role": "user", "content": "call get_weather and get_weather"}]
 
     def ask() -> Any:
@@ -183,6 +191,7 @@ def test_anthropic_tool_loop_with_thinking(anthropic_client: anthropic.Anthropic
     messages.append({"role": "user", "content": results})
     text = "".join(b.text for b in ask().content if b.type == "text")
     assert text == f"{SAID[model]} read the tool: sunny 0 | sunny 1"
+    assert signatures(rig) == [signature("get_weather"), None]
 
 
 def test_a_conversation_that_began_elsewhere(anthropic_client: anthropic.Anthropic) -> None:

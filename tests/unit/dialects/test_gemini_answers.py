@@ -284,6 +284,7 @@ def violated(quota: str) -> dict[str, Any]:
             None,
         ),
         (error(400, "User location is not supported for the API use.", "FAILED_PRECONDITION"), "transient", None),
+        (error(400, "Function calling is not enabled for models/gemma-3-1b-it", "INVALID_ARGUMENT"), "transient", None),
         (error(403, "Permission denied", "PERMISSION_DENIED"), "credential_dead", None),
         (error(404, "models/x is not found", "NOT_FOUND"), "transient", None),
         (error(429, QUOTA, "RESOURCE_EXHAUSTED", violated("GenerateRequestsPerMinutePerProject"), RETRY), "rate_limited", 34.5),

@@ -205,6 +205,11 @@ def test_one_call_at_a_time_cannot_be_asked_for() -> None:
     assert openai(tools=[TOOL], parallel_tool_calls=False)[1] == ("parallel_tool_calls",)
 
 
+@pytest.mark.parametrize("name", ["1st", "x" * 65, "a b", ""])
+def test_a_name_that_gemini_refuses_makes_unfit(name: str) -> None:
+    assert unfit(tools=[TOOL, {"type": "function", "function": {"name": name}}]) == "tools.1"
+
+
 def test_tools_of_another_vendor_make_unfit() -> None:
     assert unfit(tools=[{"type": "custom", "custom": {"name": "c"}}]) == "tools.0"
 
