@@ -9,6 +9,8 @@ signed thinking without a text (what clients that know no signed calls were give
 
 from __future__ import annotations
 
+import base64
+import binascii
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -151,6 +153,8 @@ class MessageWriter:
             heading = "\n".join(line for line in (part.title, part.context) if line)
             return {"text": f"{heading}\n\n{part.text}" if heading else part.text}
         self._dropped.extend(f"{path}.{name}" for name in ("title", "context") if getattr(part, name) is not None)
+        if part.media_type == "application/json" and part.data is not None:
+            return {"text": _decoded(part.data, path)}
         return self._blob(part.media_type or "application/pdf", part.data, part.url, path)
 
     # ------------------------------------------------------------------------------------------------ model
@@ -215,6 +219,14 @@ def _object(text: str) -> msgspec.Raw | None:
         return msgspec.Raw(text.encode()) if isinstance(msgspec.json.decode(text), dict) else None
     except (ValueError, RecursionError):
         return None
+
+
+def _decoded(data: str, path: str) -> str:
+    """The text of a file of a type that is text, but that the service does not take as a file."""
+    try:
+        return base64.b64decode(data, validate=True).decode()
+    except (binascii.Error, ValueError) as error:
+        raise Unfit(path, "the file is not text in UTF-8") from error
 
 
 def _structured(text: str) -> msgspec.Raw | str:

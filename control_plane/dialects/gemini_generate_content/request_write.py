@@ -109,10 +109,14 @@ def _sampling(config: dict[str, Any], request: Request, target: TargetFacts, dro
         ("top_p", "topP"),
         ("top_k", "topK"),
         ("max_tokens", "maxOutputTokens"),
-        ("seed", "seed"),
     ):
         if (value := getattr(wanted, name)) is not None:
             config[field] = value
+    if wanted.seed is not None:
+        if -(1 << 31) <= wanted.seed < 1 << 31:
+            config["seed"] = wanted.seed
+        else:
+            dropped.append("seed")  # 32 bits here
     for name, field in (("presence_penalty", "presencePenalty"), ("frequency_penalty", "frequencyPenalty")):
         if value := getattr(wanted, name):
             if quirks.flag(target.options, "penalties", False):

@@ -113,6 +113,14 @@ def test_documents_of_anthropic_clients() -> None:
     assert dropped == ("messages.0.citations",)
 
 
+def test_json_files_go_as_text() -> None:
+    part = {"type": "file", "file": {"file_data": "data:application/json;base64,eyJhIjogMX0="}}
+    body, _ = openai(messages=[{"role": "user", "content": [part]}])
+    assert body["contents"][0]["parts"] == [{"text": '{"a": 1}'}]
+    part["file"] = {"file_data": "data:application/json;base64,/w=="}
+    assert unfit(messages=[{"role": "user", "content": [part]}]) == "messages.0"
+
+
 @pytest.mark.parametrize(
     ("part", "options"),
     [
@@ -299,6 +307,13 @@ def test_sampling() -> None:
         "candidateCount": 3,
     }
     assert dropped == ("stop.5",)
+
+
+@pytest.mark.parametrize(("seed", "kept"), [(2**31 - 1, True), (-(2**31), True), (2**31, False), (-(2**31) - 1, False)])
+def test_seeds_have_32_bits(seed: int, kept: bool) -> None:
+    body, dropped = openai(seed=seed)
+    assert body.get("generationConfig", {}).get("seed") == (seed if kept else None)
+    assert dropped == (() if kept else ("seed",))
 
 
 def test_knobs_without_a_counterpart_are_named() -> None:
