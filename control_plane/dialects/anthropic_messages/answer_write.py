@@ -63,6 +63,14 @@ def stop_fields(stop: Stop) -> dict[str, Any]:
     return fields
 
 
+def signs_calls(request: Request) -> bool:
+    """Whether a client can be given the signature of a call, as thinking in front of it: only when it asked for thinking.
+
+    Others do not expect thinking, and would break a conversation that goes on at Anthropic itself, which refuses what it did not sign.
+    """
+    return request.reasoning is not None and request.reasoning.enabled is True
+
+
 def signature_for_client(signature: str, origin: str | None) -> str:
     """Anthropic's own signatures as they are; others sealed with their origin, so that they never reach Anthropic."""
     return signature if origin == NAME else seal_signature(signature, origin)
@@ -227,7 +235,7 @@ class StreamWriter:
 
     def _open_call(self, start: ToolCallStart) -> bytes:
         signed = b""
-        if start.signature is not None:  # this dialect signs thinking only, so a thinking block without a text goes in front
+        if start.signature is not None and signs_calls(self._request):  # this dialect signs thinking only, so one without a text
             signature = signature_for_client(start.signature, start.origin)
             signed = self._begin_block({"type": "thinking", "thinking": "", "signature": ""}, "foreign")
             signed += event(

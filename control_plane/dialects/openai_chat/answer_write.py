@@ -65,8 +65,8 @@ def reasoning_detail(event: ReasoningSignature | RedactedReasoning) -> dict[str,
 
 def extra_content(start: ToolCallStart) -> dict[str, Any]:
     """The signature of a call where Google's OpenAI-compatible API puts it; clients give it back with the call."""
-    vendor = CALL_SIGNATURES.get(start.origin or "")
-    return {} if start.signature is None or vendor is None else {"extra_content": {vendor: {"thought_signature": start.signature}}}
+    names = CALL_SIGNATURES.get(start.origin or "")
+    return {} if start.signature is None or names is None else {"extra_content": {names[0]: {"thought_signature": start.signature}}}
 
 
 class StreamWriter:

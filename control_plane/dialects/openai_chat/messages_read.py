@@ -191,7 +191,7 @@ def _tool_call(item: object, path: str) -> Part:
 def _call_signature(value: j.Object, path: str) -> tuple[str | None, str | None]:
     """(signature, origin) from `extra_content`, as this dialect's answers carry them."""
     if (extra := j.obj(value, "extra_content", path)) is not None:
-        for origin, vendor in CALL_SIGNATURES.items():
+        for origin, vendor in [(origin, name) for origin, names in CALL_SIGNATURES.items() for name in names]:
             signed = j.obj(extra, vendor, f"{path}.extra_content") or {}
             if signature := j.string(signed, "thought_signature", f"{path}.extra_content.{vendor}"):
                 return signature, origin

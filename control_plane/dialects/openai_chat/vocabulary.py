@@ -49,8 +49,9 @@ DETAILS_ORIGIN: Final[Mapping[str, str]] = {
 }
 """`reasoning_details[].format` (OpenRouter's convention for carrying signed reasoning) to the dialect that signed it."""
 
-CALL_SIGNATURES: Final[Mapping[str, str]] = {"gemini-generate-content": "google"}
-"""Dialects that sign single calls, and the key of `tool_calls[].extra_content` under which their own OpenAI-compatible API puts it."""
+CALL_SIGNATURES: Final[Mapping[str, tuple[str, ...]]] = {"gemini-generate-content": ("google", "vertex")}
+"""Dialects that sign single calls, and the keys of `tool_calls[].extra_content` under which the vendor's own OpenAI-compatible APIs put
+the signature. The first is written, all are read."""
 
 DETAILS_FORMAT: Final[Mapping[str, str]] = {
     "anthropic-messages": "anthropic-claude-v1",

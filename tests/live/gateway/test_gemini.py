@@ -26,6 +26,7 @@ ROUTES = (
     + route("gemini-first", "gemini", "openai", first_token="1s", hold=True)
     + route("openai-first", "openai", "gemini", first_token="1s", hold=True)
     + route("gemini-anthropic", "gemini", "anthropic", first_token="1s", hold=True)
+    + route("anthropic-gemini", "anthropic", "gemini", first_token="1s", hold=True)
     + route("there-and-back", "openai", "gemini", "openai", first_token="1s", hold=True)
 )
 MODELS = pytest.mark.parametrize("model", ["via-gemini", "via-gemini3"])
@@ -192,6 +193,48 @@ def test_anthropic_tool_loop_with_thinking(rig: Rig, anthropic_client: anthropic
     text = "".join(b.text for b in ask().content if b.type == "text")
     assert text == f"{SAID[model]} read the tool: sunny 0 | sunny 1"
     assert signatures(rig) == [signature("get_weather"), None]
+
+
+@MODELS
+@pytest.mark.parametrize("streamed", [False, True])
+def test_anthropic_tool_loop_without_thinking(rig: Rig, anthropic_client: anthropic.Anthropic, model: str, streamed: bool) -> None:
+    """Such clients get no thinking, so no signature either; the third generation is told not to look for one."""
+    text = tool_loop(anthropic_client, model, streamed)
+    assert text == f"{SAID[model]} read the tool: sunny"
+    assert signatures(rig) == ["skip_thought_signature_validator" if model == "via-gemini3" else None]
+
+
+def test_a_conversation_goes_on_at_another_vendor(rig: Rig, anthropic_client: anthropic.Anthropic, openai_client: openai.OpenAI) -> None:
+    """Gemini makes the call while the first vendor is down; then that one, asked without translation, takes the conversation as it is."""
+    rig.break_vendor("anthropic", mode="status", status=503, count=1)
+    assert tool_loop(anthropic_client, "anthropic-gemini", False) == "anthropic/claude-sonnet-5 read the tool: sunny"
+    assert len(rig.vendors["gemini"].requests) == 1
+    rig.break_vendor("openai", mode="status", status=503, count=1)
+    messages: list[Any] = [{"role": "user", "content": "call get_weather"}]
+    first = openai_client.chat.completions.create(model="openai-first", messages=messages, tools=openai_tools()).choices[0].message
+    messages.append(first.model_dump(exclude_none=True))
+    assert messages[1]["tool_calls"][0]["extra_content"]["google"]["thought_signature"] == signature("get_weather")
+    messages.append({"role": "tool", "tool_call_id": messages[1]["tool_calls"][0]["id"], "content": "sunny"})
+    last_answer = openai_client.chat.completions.create(model="openai-first", messages=messages, tools=openai_tools())
+    assert last_answer.choices[0].message.content == "openai/gpt-5 read the tool: sunny"
+
+
+def tool_loop(client: anthropic.Anthropic, model: str, streamed: bool) -> str:
+    """The text that ends a loop of one call."""
+    messages: list[Any] = [{"role": "user", "content": "call get_weather"}]
+
+    def ask() -> Any:
+        request: Any = {"model": model, "max_tokens": 500, "messages": messages, "tools": anthropic_tools()}
+        if not streamed:
+            return client.messages.create(**request)
+        with client.messages.stream(**request) as stream:
+            return stream.get_final_message()
+
+    first = ask()
+    assert [b.type for b in first.content] == ["tool_use"]
+    messages.append({"role": "assistant", "content": [b.model_dump(exclude_none=True) for b in first.content]})
+    messages.append({"role": "user", "content": [{"type": "tool_result", "tool_use_id": first.content[0].id, "content": "sunny"}]})
+    return "".join(b.text for b in ask().content if b.type == "text")
 
 
 def test_a_conversation_that_began_elsewhere(anthropic_client: anthropic.Anthropic) -> None:

@@ -50,8 +50,9 @@ def read(body: bytes | list[bytes], stream: bool = True) -> list[C.Event]:
     return events + reader.finish()
 
 
-def write(name: str, events: list[C.Event], stream: bool) -> bytes:
-    request = C.Request(dialect=name, model="m", messages=(), stream=stream, include_usage=True)
+def write(name: str, events: list[C.Event], stream: bool, thinking: bool = True) -> bytes:
+    reasoning = C.Reasoning(enabled=True) if thinking else None
+    request = C.Request(dialect=name, model="m", messages=(), stream=stream, include_usage=True, reasoning=reasoning)
     writer = DIALECTS[name].writer(request, Ids())
     return b"".join(writer.emit(event) for event in events) + writer.finish()
 
@@ -256,6 +257,13 @@ def test_anthropic_clients_get_it_sealed_in_front_of_its_call() -> None:
     ]  # fmt: skip
     (signed,) = [event for event in events if event.get("delta", {}).get("type") == "signature_delta"]
     assert (signed["index"], signed["delta"]["signature"]) == (2, sealed["signature"])
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_anthropic_clients_that_did_not_ask_for_thinking_get_no_sealed_block(stream: bool) -> None:
+    body = write("anthropic-messages", read(sse(*ANSWER)), stream, thinking=False)
+    assert body.count(b'"type":"tool_use"') == 2
+    assert b"headgate." not in body
 
 
 # ----------------------------------------------------------------------------------------------------------- errors

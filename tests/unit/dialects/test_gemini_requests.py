@@ -225,8 +225,9 @@ def test_tools_of_another_vendor_make_unfit() -> None:
 # -------------------------------------------------------------------------------------------------------- signatures
 
 
-def test_a_signature_goes_round_with_its_call_through_openai_clients() -> None:
-    signed = {**CALL, "extra_content": {"google": {"thought_signature": "U0lH"}}}
+@pytest.mark.parametrize("vendor", ["google", "vertex"])
+def test_a_signature_goes_round_with_its_call_through_openai_clients(vendor: str) -> None:
+    signed = {**CALL, "extra_content": {vendor: {"thought_signature": "U0lH"}}}
     body, dropped = openai(NEW, messages=[USER, {"role": "assistant", "content": None, "tool_calls": [signed, CALL]}])
     assert [part.get("thoughtSignature") for part in body["contents"][1]["parts"]] == ["U0lH", None]
     assert dropped == ()

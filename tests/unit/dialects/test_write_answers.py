@@ -290,7 +290,8 @@ def test_written_and_read_again_it_means_the_same(events: list[C.Event], name: s
 @given(answers(), st.sampled_from(sorted(DIALECTS)), st.booleans())
 def test_every_signature_of_a_call_reaches_the_client_in_front_of_it_or_on_it(events: list[C.Event], name: str, stream: bool) -> None:
     signed = {e.signature: e.name for e in events if isinstance(e, C.ToolCallStart) and e.signature}
-    request = C.Request(dialect=name, model="m", messages=(), stream=stream, include_usage=True)
+    thinking = C.Reasoning(enabled=True)
+    request = C.Request(dialect=name, model="m", messages=(), stream=stream, include_usage=True, reasoning=thinking)
     writer = DIALECTS[name].writer(request, None)  # type: ignore[arg-type]
     body = (b"".join(writer.emit(event) for event in events) + writer.finish()).decode()
     for signature, function in signed.items():
