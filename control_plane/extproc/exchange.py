@@ -155,7 +155,7 @@ class Exchange:
             log.exception("target %s: translating a request failed", facts.name)
             return self._decline(FAULT)
         self._tally.translated += 1
-        self._dropped = written.dropped
+        self._dropped = wire.shown(written.dropped)
         headers = (
             (":path", written.path or facts.target.path),
             ("content-type", wire.JSON_TYPE),

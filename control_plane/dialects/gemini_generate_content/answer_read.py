@@ -151,7 +151,8 @@ class AnswerReader:
             raise ProviderProtocolError("the answer ended before its last event")
         for number, choice in self._choices.items():
             if choice.native in FAILED_STOPS:
-                return [*events, self._failed({"message": choice.message or f"the model failed with {choice.native}", "code": 503})]
+                words = choice.message or f"the model failed with {choice.native}"
+                return [*events, self._failed({"message": words, "code": 503, "status": choice.native})]
             events.append(_stop(choice, number))
         if self._blocked is not None and 0 not in self._choices:
             events.append(_blocked(self._blocked))

@@ -146,6 +146,15 @@ def test_dropped_parameters_are_named(openai_client: openai.OpenAI) -> None:
     assert raw.headers["x-headgate-target"] == "gemini/gemini-2.5-flash"
 
 
+@pytest.mark.parametrize("names", [["a\nx-evil: 1"], ["größe\x00"], [f"{'x' * 200}{i}" for i in range(600)], ["x" * 90_000]])
+def test_names_of_dropped_parameters_cannot_break_an_answer(rig: Rig, names: list[str]) -> None:
+    body = {"model": "via-gemini", "messages": HELLO, **dict.fromkeys(names, 1)}
+    answer = post(rig, "/v1/chat/completions", json.dumps(body).encode())
+    assert load.served(answer) is None
+    assert 0 < len(answer.headers["x-headgate-dropped"]) < 4000
+    assert "x-evil" not in answer.headers
+
+
 # ------------------------------------------------------------------------------------------------------- anthropic
 
 

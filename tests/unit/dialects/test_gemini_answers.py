@@ -210,7 +210,7 @@ def test_a_blocked_prompt_is_an_empty_answer_with_its_reason() -> None:
 def test_a_failure_of_the_model_is_worth_another_try(native: str) -> None:
     (error,) = [e for e in read(sse(chunk(finish=native, finishMessage="bad call"))) if isinstance(e, C.InStreamError)]
     assert error.failure.retryable_elsewhere
-    assert error.failure.message == "bad call"
+    assert (error.failure.message, error.failure.code, error.failure.status) == ("bad call", native, 503)
 
 
 # ----------------------------------------------------------------------------------------------------------- others
