@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import random
 import re
-import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -13,12 +12,9 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # its own, at import
-    from google import genai
-    from google.genai import errors as genai_errors
-    from google.genai import types
+from google import genai
+from google.genai import errors as genai_errors
+from google.genai import types
 
 from control_plane.dialects import canon
 from control_plane.dialects.api import TargetFacts
