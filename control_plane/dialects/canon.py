@@ -187,6 +187,13 @@ class Reasoning(msgspec.Struct, frozen=True):
     adaptive: bool = False
     visible: bool | None = None
 
+    @property
+    def named_effort(self) -> Effort | None:
+        """The effort, or the one that a budget in tokens comes to, for dialects that know efforts only."""
+        if self.effort is not None or self.budget is None:
+            return self.effort
+        return "low" if self.budget <= 2048 else "medium" if self.budget <= 8192 else "high"
+
 
 class Request(msgspec.Struct, frozen=True):
     """One chat request. `dialect`: the one it was read from. See the module's docstring for `unmapped`, `features`, `raw`."""
