@@ -477,6 +477,7 @@ Event = (
 # -------------------------------------------------------------------------------------- signatures between the vendors
 
 _SIGNATURE_MARK: Final = "headgate."
+_ID_MARK: Final = "#"
 
 
 def seal_signature(signature: str | None, origin: str | None) -> str:
@@ -484,9 +485,28 @@ def seal_signature(signature: str | None, origin: str | None) -> str:
     return f"{_SIGNATURE_MARK}{origin or ''}.{signature or ''}"
 
 
+def seal_redacted(data: str, origin: str, identity: str | None) -> str:
+    """As `seal_signature`, for encrypted reasoning, with the id that its vendor wants back ("headgate.<origin>#<id>.<data>").
+
+    The `#` also tells it from a signature where one field carries both. An id with a character of this format is left out.
+    """
+    kept = identity if identity and not set(identity) & {".", _ID_MARK} else ""
+    return f"{_SIGNATURE_MARK}{origin}{_ID_MARK}{kept}.{data}"
+
+
 def unseal_signature(value: str, native: str) -> tuple[str | None, str | None]:
     """(signature, origin) of a replayed signature field of dialect `native`; (None, None) when it is unsigned."""
     if value.startswith(_SIGNATURE_MARK):
         origin, _, signature = value[len(_SIGNATURE_MARK) :].partition(".")
-        return (signature, origin) if signature and origin else (None, None)
+        return (signature, origin.partition(_ID_MARK)[0]) if signature and origin else (None, None)
     return (value, native) if value else (None, None)
+
+
+def unseal_redacted(value: str, native: str) -> RedactedThinking | None:
+    """The encrypted reasoning in a replayed field of dialect `native`, without an id where it is native; None when it holds a
+    signature that another dialect made, or nothing."""
+    if not value.startswith(_SIGNATURE_MARK):
+        return RedactedThinking(value, native) if value else None
+    head, _, data = value[len(_SIGNATURE_MARK) :].partition(".")
+    origin, marked, identity = head.partition(_ID_MARK)
+    return RedactedThinking(data, origin, identity or None) if marked and origin and data else None

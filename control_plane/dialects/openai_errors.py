@@ -28,6 +28,9 @@ _CODES: Final[Mapping[FailureClass, str]] = {
     "content_policy": "content_policy_violation",
 }
 
+_CLIENT_CODES: Final = frozenset(("invalid_prompt", "context_length_exceeded", "content_policy_violation"))
+"""Codes in a stream that say: another try of the same request fails too."""
+
 
 def document(failure: Failure) -> dict[str, Any]:
     return {
@@ -56,8 +59,18 @@ def in_stream(error: object) -> Failure:
     status = next((s for key in ("status_code", "code", "status") if (s := _status(document.get(key))) is not None), None)
     if status is None:
         kind = f"{code} {document.get('type')}"
-        status = 429 if "rate" in kind or "quota" in kind else 400 if "invalid_request" in kind else 500
+        ours = "invalid_request" in kind or code in _CLIENT_CODES
+        status = 429 if "rate" in kind or "quota" in kind else 400 if ours else 500
     return failures.failure(status, code, failures.message_of(document, error if isinstance(error, str) else ""), _param(document))
+
+
+def error_payload(data: bytes) -> object:
+    """What the data of an `error` event says: the object under `error` where there is one, text that is no JSON as text."""
+    try:
+        value = msgspec.json.decode(data)
+    except (ValueError, RecursionError):
+        return data[:2000].decode(errors="replace")
+    return (value.get("error") or value) if isinstance(value, dict) else str(value)
 
 
 def _status(value: object) -> int | None:

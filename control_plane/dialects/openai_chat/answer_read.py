@@ -132,7 +132,7 @@ class AnswerReader(BodyReader):
 
     def _wire_event(self, name: bytes | None, payload: bytes, events: list[Event]) -> None:
         if name == b"error":
-            events.append(self._failed(_error_payload(payload)))
+            events.append(self._failed(errors.error_payload(payload)))
         elif payload == b"[DONE]" or payload.strip() == b"[DONE]":
             self._over = True
             events.append(End())
@@ -255,14 +255,6 @@ class AnswerReader(BodyReader):
         if arguments:
             text = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
             events.append(ToolArgumentsDelta(current.index, text, number))
-
-
-def _error_payload(data: bytes) -> object:
-    try:
-        value = msgspec.json.decode(data)
-    except (ValueError, RecursionError):
-        return data[:2000].decode(errors="replace")
-    return value.get("error", value) if isinstance(value, dict) else str(value)
 
 
 def _logprobs(value: object, number: int, events: list[Event]) -> None:
