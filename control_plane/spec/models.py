@@ -128,6 +128,12 @@ class ProviderSpec(Shape):
         default=None, description="http(s) URL before the preset's paths, for example https://api.example.com/v1; overrides the preset's"
     )
     allow_insecure: bool = Field(default=False, description="Permit plain http and private addresses in baseUrl")
+    dialects: Annotated[tuple[DialectName, ...], AfterValidator(distinct)] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=len(DIALECT_NAMES),
+        description="Dialects that the provider speaks, of those of its preset; the first serves clients of all others. Default: the usual ones",
+    )
     credentials: tuple[Credential, ...] = Field(
         default=(), max_length=MAX_CREDENTIALS, description="Keys of the account; only the first is used in this version"
     )

@@ -12,9 +12,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
-DialectName = Literal["openai-chat", "anthropic-messages"]
+DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages"]
 OperationName = Literal["chat", "embeddings", "count_tokens", "models"]
-DIALECT_NAMES: Final[tuple[DialectName, ...]] = ("openai-chat", "anthropic-messages")
+DIALECT_NAMES: Final[tuple[DialectName, ...]] = ("openai-chat", "openai-responses", "anthropic-messages")
 
 VendorPath = Annotated[str, StringConstraints(pattern=r"^(/[a-z0-9_.-]+)+$", max_length=200)]
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$", max_length=64)]
@@ -29,6 +29,7 @@ class PresetDialect(_Data):
 
     path: VendorPath = Field(description="Path of a chat request")
     operations: dict[OperationName, VendorPath] = Field(default_factory=dict, description="Paths of the other operations that exist")
+    default: bool = Field(default=True, description="Whether a provider has the dialect unless its spec says otherwise")
 
     def path_of(self, operation: str) -> str | None:
         """Path of an operation relative to the base URL, or None where the vendor has no such operation."""

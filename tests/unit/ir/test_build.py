@@ -50,6 +50,8 @@ def test_the_lane_follows_the_dialects(tmp_path: Path) -> None:
     assert lanes == {
         ("openai-chat", "openai"): Lane.PASSTHROUGH,
         ("openai-chat", "anthropic"): Lane.TRANSLATION,
+        ("openai-responses", "openai"): Lane.PASSTHROUGH,
+        ("openai-responses", "anthropic"): Lane.TRANSLATION,
         ("anthropic-messages", "openai"): Lane.TRANSLATION,
         ("anthropic-messages", "anthropic"): Lane.PASSTHROUGH,
     }
