@@ -91,6 +91,7 @@ class Child:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             env=self._env,
+            process_group=0,  # Ctrl-C in a terminal signals the whole group; the supervisor alone decides when a part ends
             preexec_fn=_die_with_parent,
         )
         self.started += 1

@@ -14,14 +14,14 @@ from control_plane.admin.api import create_app
 from control_plane.admin.server import access_for, bind_tcp, read_token, serving
 from control_plane.app import last_good_specs
 from control_plane.app.configure import Configurator, secrets_of
+from control_plane.app.settings import host_port
 from control_plane.app.view import ControlPlaneView
 from control_plane.app.xds_metrics import XdsMetrics
 from control_plane.kit.clock import SystemClock
 from control_plane.kit.envoy_binary import find_envoy
-from control_plane.kit.errors import SpecError
 from control_plane.signals.als import AccessLogService
 from control_plane.signals.journal import JournalTail
-from control_plane.signals.rotation import EnvoyAdmin, Rotation
+from control_plane.signals.rotation import Rotation
 from control_plane.signals.traffic import Traffic
 from control_plane.sources.files import FileSource
 from control_plane.telemetry.metrics import Metrics
@@ -150,13 +150,10 @@ async def _settle(traffic: Traffic) -> None:
         traffic.settle()
 
 
-def _admin(address: str) -> EnvoyAdmin:
-    if address.startswith("/"):
-        return EnvoyAdmin(socket=Path(address))
-    host, _, port = address.rpartition(":")
-    if not port.isdigit():
-        raise SpecError(f"--envoy-admin {address}: expected a socket path or HOST:PORT")
-    return EnvoyAdmin(host=host, port=int(port))
+def _admin(address: str) -> str:
+    if not address.startswith("/"):
+        host_port(address, "--envoy-admin")
+    return address
 
 
 class _Tasks:

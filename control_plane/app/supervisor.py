@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Final, Self
 
 from control_plane.admin.server import access_for, read_token
-from control_plane.app import probe
 from control_plane.app.child import Child
+from control_plane.app.memory import heap_bytes
 from control_plane.app.ports import claim
 from control_plane.app.settings import Places, places
+from control_plane.kit import probe
 from control_plane.kit.atomic_file import write_atomic
 from control_plane.kit.envoy_binary import find_envoy
 from control_plane.kit.errors import GatewayError, SpecError
@@ -43,6 +44,7 @@ class Options:
     translators: int = 0
     concurrency: int = 0
     drain_s: float = 30.0
+    max_heap: str = ""
     admin_token_file: Path | None = None
     log_level: str = "info"
     env: dict[str, str] = field(default_factory=dict)
@@ -85,6 +87,7 @@ class GatewayProcess:
     async def start(self) -> None:
         """Start every part, in the order in which they need each other. Raises SpecError or GatewayError."""
         envoy = find_envoy()
+        max_heap_bytes = heap_bytes(self.options.max_heap, "--max-heap")
         self.listen = claim(self.options.listen, "--listen")
         self.admin = claim(self.options.admin, "--admin")
         access_for(self.admin[0], read_token(self.options.admin_token_file) if self.options.admin_token_file else None)
@@ -98,7 +101,11 @@ class GatewayProcess:
         await self._until("the control plane", lambda: probe.answers(_text(self.admin), "/healthz"))
         self.say(f"control plane answers on http://{_text(self.admin)}")
         config = bootstrap(
-            node_id=f"edge-{self.listen[1]}", cluster="headgate", control_plane=self.places.ads, admin=self.places.envoy_admin
+            node_id=f"edge-{self.listen[1]}",
+            cluster="headgate",
+            control_plane=self.places.ads,
+            admin=self.places.envoy_admin,
+            max_heap_bytes=max_heap_bytes,
         )
         write_atomic(self.places.bootstrap, config.encode())
         self._start("envoy", self._envoy(envoy))
@@ -149,8 +156,8 @@ class GatewayProcess:
         return command
 
     def _envoy(self, binary: Path) -> list[str]:
-        """Flush flag: the journal is written when 64 KB are there (Envoy's default), at the latest after 0.1 s: what a killed Envoy takes with
-        it is bounded by both. Flushing every 1 KB costs 10 µs a request more, every 16 KB 2 µs."""
+        """Flush flag: the journal is written when 64 KB are there (Envoy's default), at the latest after 0.1 s: what a killed Envoy
+        takes with it is bounded by both. Flushing every 1 KB costs 10 µs a request more, every 16 KB 2 µs."""
         command = [str(binary), "-c", str(self.places.bootstrap), "--use-dynamic-base-id", "-l", "warning"]
         command += ["--drain-time-s", str(int(self.options.drain_s)), "--file-flush-interval-msec", "100"]
         if self.options.concurrency:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from control_plane.app.control_plane import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -64,8 +68,8 @@ def control_plane(
     asyncio.run(_main(settings, run))
 
 
-async def _main(settings: object, run: object) -> None:
+async def _main(settings: Settings, run: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await run(settings, stop)  # type: ignore[operator]
+    await run(settings, stop)

@@ -6,9 +6,12 @@ import asyncio
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from control_plane.app.supervisor import Options
 
 
 def register(app: typer.Typer) -> None:
@@ -24,6 +27,7 @@ def up(
     concurrency: Annotated[int, typer.Option(min=0, max=1024, help="Envoy worker threads (0: one per core).")] = 0,
     state_dir: Annotated[Path | None, typer.Option(help="Journal, last good configuration, offsets. Default: per user and port.")] = None,
     drain_seconds: Annotated[float, typer.Option(min=0, help="How long running requests may finish after SIGTERM.")] = 30.0,
+    max_heap: Annotated[str, typer.Option(help="Heap at which Envoy refuses new requests, e.g. 2Gi (default: half of the memory).")] = "",
     admin_token_file: Annotated[Path | None, typer.Option(help="Bearer token for the admin API; needed beyond loopback.")] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
@@ -43,17 +47,17 @@ def up(
         translators=translators,
         concurrency=concurrency,
         drain_s=drain_seconds,
+        max_heap=max_heap,
         admin_token_file=admin_token_file.absolute() if admin_token_file else None,
         log_level=log_level,
     )
     raise typer.Exit(asyncio.run(_run(options)))
 
 
-async def _run(options: object) -> int:
-    from control_plane.app.supervisor import GatewayProcess, Options
+async def _run(options: Options) -> int:
+    from control_plane.app.supervisor import GatewayProcess
     from control_plane.kit.errors import GatewayError
 
-    assert isinstance(options, Options)
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 HOLD_EVENTS: Final = 64  # events without content before the hold lets go: an answer this odd is the client's to judge
 HOLD_BYTES: Final = 256 * 1024  # the same, bytes of a stream
 WHOLE_BYTES: Final = 64 * 1024 * 1024  # the largest whole answer; memory per attempt
+STREAM_BYTES: Final = 128 * 1024 * 1024  # the longest stream, as the client gets it: below what a client may leave unread at Envoy
 ERROR_BYTES: Final = 256 * 1024  # of an error answer's body; the rest cannot change its class
 METER_EVERY: Final = 32  # messages between two reports of changed usage, for streams whose client leaves early
 
@@ -154,6 +155,7 @@ class Translation:
         self._refusal: Refusal | None = None
         self._held_events = 0
         self._received_bytes = 0
+        self._sent_bytes = 0
         self._pieces: list[bytes] = []
         self._usage = Usage()
         self._finish: str | None = None
@@ -203,6 +205,8 @@ class Translation:
                 self._received_bytes += len(data)
                 if not self._streams and self._received_bytes > WHOLE_BYTES:
                     raise ProviderProtocolError(f"the provider's answer is larger than {WHOLE_BYTES} bytes")
+                if self._sent_bytes > STREAM_BYTES:
+                    raise ProviderProtocolError(f"the provider's stream does not end within {STREAM_BYTES} bytes")
                 failure = self._take(self._reader.feed(data))
                 if failure is not None or self._over:
                     return failure
@@ -248,6 +252,7 @@ class Translation:
             messages.append(wire.answer_headers(self._writer.content_type, self._dropped))
         body = b"".join(self._pieces)
         self._pieces.clear()
+        self._sent_bytes += len(body)
         if end:
             messages.append(wire.response_body(body, closes) + self._report())
         elif body:

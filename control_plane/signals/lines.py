@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -194,12 +195,14 @@ class RequestLine(_Placed, frozen=True, gc=False, tag_field="log", tag="request"
         return metered(self.edge) if self.edge else _NOTHING
 
 
+@lru_cache(maxsize=256)  # who counts a line asks four times
 def metered(text: str) -> Metered:
-    """What envoy/lua/edge.lua published: "complete;input,cached,cache_write,output,reasoning;finish;stream_error"."""
+    """What envoy/lua/edge.lua published: "complete;input,cached,cache_write,output,reasoning;finish;stream_error". Never raises:
+    what is no number, or is not there, is None."""
     complete, usage, finish, error = (*text.split(";", 3), "", "", "")[:4]
-    counts = [int(n) if n.isascii() and n.isdigit() and len(n) < _DIGITS else None for n in usage.split(",")] if usage else []
+    counts = [int(n) if n.isascii() and n.isdigit() and len(n) < _DIGITS else None for n in usage.split(",", 5)[:5]]
     return Metered(
-        usage=Usage(*counts[:5]) if counts else None,
+        usage=Usage(*counts) if usage else None,
         finish=finish or None,
         complete={"1": True, "0": False}.get(complete),
         stream_error=error or None,

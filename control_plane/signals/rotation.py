@@ -10,13 +10,12 @@ starting Envoy opens `path` by itself. The oldest file is not deleted while a re
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from control_plane.kit import probe
 from control_plane.signals import offset
 from control_plane.telemetry import names
 from control_plane.telemetry.logs import fields
@@ -40,41 +39,9 @@ STARTING_CHECKS: Final = 5
 HARD_FACTOR: Final = 4
 """A reader that does not move holds rotation up until the journal is this many times its size; then the disk comes first."""
 
-REOPEN_TIMEOUT_S: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class EnvoyAdmin:
-    """Where Envoy's admin interface listens: a Unix socket, or host and port."""
-
-    socket: Path | None = None
-    host: str = "127.0.0.1"
-    port: int = 0
-
-    def __str__(self) -> str:
-        return f"unix:{self.socket}" if self.socket is not None else f"{self.host}:{self.port}"
-
-    async def post(self, path: str) -> int:
-        """Send an empty POST and return the status. Raises OSError when nothing answers properly, TimeoutError in time."""
-        async with asyncio.timeout(REOPEN_TIMEOUT_S):
-            if self.socket is not None:
-                reader, writer = await asyncio.open_unix_connection(str(self.socket))
-            else:
-                reader, writer = await asyncio.open_connection(self.host, self.port)
-            try:
-                writer.write(f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".encode())
-                words = (await reader.readline()).split()
-            finally:
-                writer.close()
-                with contextlib.suppress(OSError):
-                    await writer.wait_closed()
-        if len(words) < 2 or not words[1].isdigit():
-            raise ConnectionError(f"{self} gave no HTTP answer")
-        return int(words[1])
-
 
 class Rotation:
-    """Rotates one Envoy's journal.
+    """Rotates one Envoy's journal. `admin` is where its admin API is served: a socket path or host:port.
 
     `reading` tells which file (device, inode) the reader is in, None when there is no reader or it has not begun: then only `kept` counts.
     """
@@ -82,7 +49,7 @@ class Rotation:
     def __init__(
         self,
         path: Path,
-        admin: EnvoyAdmin,
+        admin: str,
         metrics: Metrics,
         *,
         max_bytes: int = MAX_BYTES,
@@ -158,7 +125,7 @@ class Rotation:
 
     async def _tell(self) -> None:
         try:
-            status = await self._admin.post("/reopen_logs")
+            status, _ = await probe.http(self._admin, "POST", "/reopen_logs")
         except (OSError, TimeoutError) as error:
             self._unheard += 1
             if self._renamed or self._unheard > STARTING_CHECKS:

@@ -67,21 +67,22 @@ class Traffic:
 
     def _request(self, line: RequestLine) -> None:
         result = outcome(line)
-        route = line.route or names.OTHER
+        route, lane, dialect = line.route or names.OTHER, line.lane, line.dialect
         status = f"{line.status // 100}xx" if line.status else None
-        place = (route, line.provider, line.target, line.lane)
-        self._requests.add(*place, line.dialect, line.operation, status, str(result))
+        place = (route, line.provider, line.target, lane)
+        self._requests.add(*place, dialect, line.operation, status, str(result))
         self._request_attempts.observe(route, value=line.attempts or 0)
         if line.duration_ms is not None:
-            self._request_duration.observe(route, line.dialect, line.lane, value=max(0.0, line.duration_ms / 1e3))
-        if line.first_token_s is not None and (line.status or 0) < 400:
-            self._request_first_token.observe(route, line.dialect, line.lane, value=max(0.0, line.first_token_s))
+            self._request_duration.observe(route, dialect, lane, value=max(0.0, line.duration_ms / 1e3))
+        first_token_s = line.first_token_s
+        if first_token_s is not None and (line.status or 0) < 400:
+            self._request_first_token.observe(route, dialect, lane, value=max(0.0, first_token_s))
         if result is Outcome.CUT:
             self._incomplete.add(*place)
         self._count_tokens(line, place, result)
 
     def _count_tokens(self, line: RequestLine, place: tuple[str, str | None, str | None, str | None], result: Outcome) -> None:
-        usage = line.meter().usage
+        usage, dialect = line.meter().usage, line.dialect
         if usage is None:
             if result is Outcome.OK and line.operation in METERED_OPERATIONS and line.target is not None:
                 self._unmetered.add(*place)
@@ -89,18 +90,19 @@ class Traffic:
         for kind in _TOKEN_TYPES:
             count = tokens(getattr(usage, kind))
             if count:
-                self._tokens.add(*place, line.dialect, kind, amount=count)
+                self._tokens.add(*place, dialect, kind, amount=count)
 
     def _attempt(self, line: AttemptLine, found: AttemptClass) -> None:
-        self._attempts.add(line.route or names.OTHER, line.provider, line.target, line.lane, str(found))
+        provider, target, lane = place = (line.provider, line.target, line.lane)
+        self._attempts.add(line.route or names.OTHER, *place, str(found))
         duration_s, first_token_s = line.duration_s, None if line.ttft_us is None else max(0.0, line.ttft_us / 1e6)
         if duration_s is not None:
-            self._attempt_duration.observe(line.provider, line.target, line.lane, value=max(0.0, duration_s))
+            self._attempt_duration.observe(*place, value=max(0.0, duration_s))
         good = (line.status or 0) < 400
         if first_token_s is not None and good:
             # The first byte of an error's body is no token: a fast 503 must not look like a fast model.
-            self._attempt_first_token.observe(line.provider, line.target, line.lane, value=first_token_s)
-        if line.target is not None:
+            self._attempt_first_token.observe(*place, value=first_token_s)
+        if target is not None:
             ended_at = line.start.timestamp() + max(0.0, duration_s or 0.0)
             ttft = first_token_s if good else None
-            self.windows.add(line.target, line.provider, line.lane, found, ttft, ended_at, self._clock.now())
+            self.windows.add(target, provider, lane, found, ttft, ended_at, self._clock.now())

@@ -233,7 +233,7 @@ class ModelRouteSpec(Shape):
         default=False, description="Hold an answer until its first event, so that an error inside a 200 fails over without translation too"
     )
     max_request_bytes: Annotated[int, Quantity(1024, 256 * 1024**2)] = Field(
-        default=32 * 1024**2, description="Largest request body; it is kept in memory for retries"
+        default=32 * 1024**2, description="Largest request body of this route, else 413; bodies are kept in memory for retries"
     )
 
     @model_validator(mode="after")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from control_plane.kit.data_files import data_file
+
+MIN_HEAP_BYTES: Final = 256 << 20
+"""Envoy with a thousand targets holds 120 to 250 MiB; a lower limit would refuse requests before there is any."""
 
 
 def address(text: str) -> dict[str, Any]:
@@ -16,15 +19,17 @@ def address(text: str) -> dict[str, Any]:
     return {"socket_address": {"address": host.strip("[]"), "port_value": int(port)}}
 
 
-def bootstrap(*, node_id: str, cluster: str, control_plane: str, admin: str) -> str:
+def bootstrap(*, node_id: str, cluster: str, control_plane: str, admin: str, max_heap_bytes: int) -> str:
     """The bootstrap as JSON (never YAML: its reader takes unquoted `n` and `y` for booleans).
 
     `control_plane` is where ADS is served, `admin` where Envoy shall serve its own admin API; each is a socket path or
-    host:port. A host name instead of an address makes the cluster a DNS cluster.
+    host:port. A host name instead of an address makes the cluster a DNS cluster. At `max_heap_bytes` of heap Envoy resets the
+    HTTP/2 streams that hold most and answers new requests with 503.
     """
     config = json.loads(data_file("bootstrap.json").read_text(encoding="utf-8"))
     config["node"] = {"id": node_id, "cluster": cluster}
     config["admin"]["address"] = address(admin)
+    config["overload_manager"]["resource_monitors"][0]["typed_config"]["max_heap_size_bytes"] = max_heap_bytes
     upstream = config["static_resources"]["clusters"][0]
     upstream["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"] = address(control_plane)
     upstream["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"].get("pipe", {}).pop("mode", None)

@@ -24,14 +24,6 @@ collectgarbage("setstepmul", 1000000) -- a cycle is one step
 collectgarbage("setpause", 150) -- start one when the heap is half as large again as the last one left it
 local COLLECT_BYTES = 1048576 -- after a body that is larger, at once
 
--- LuaJIT asks the system for each string of 128 KiB and more, page by page, unless its heap has room; that costs more than all the
--- rest. So make room once: what is given back below 2 MiB stays in the heap.
-do
-  local room = {}
-  for k = 1, 16 do room[k] = string.rep(char(k), 100000) end
-end
-collectgarbage()
-
 local MODEL_HEADER = "x-headgate-model"
 local SPACE = "headgate" -- dynamic metadata namespace
 
@@ -274,11 +266,7 @@ local MESSAGES = {
   escaped = { "invalid_model", "'model' holds escapes or control characters; write the name as plain text.", "model" },
 }
 
--- `key` is the key concerned, or the limit that a large body has met.
 local function refuse_body(h, dialect, problem, key)
-  if problem == "large" then
-    return refuse(h, dialect, "413", "request_too_large", "The request body has more than " .. key .. " bytes, the most that this model takes; send less.")
-  end
   local entry = MESSAGES[problem]
   if problem == "duplicate" then
     entry = { "duplicate_key", "The key '" .. key .. "' occurs more than once; providers disagree on which one counts, send it once.", key }
@@ -458,7 +446,7 @@ function envoy_on_request(h)
     announce(h, dialect, "whole", model)
     return
   end
-  if facts.max_bytes and size > facts.max_bytes then return refuse_body(h, dialect, "large", facts.max_bytes) end
+  if facts.max_bytes and size > facts.max_bytes then return h:respond({ [":status"] = "413" }, "") end -- Envoy writes the text
 
   local how = "whole"
   local at, upto, text -- the edit that asks for usage
@@ -1125,6 +1113,14 @@ end
 
 -- ------------------------------------------------------------------------------------------------ response
 
+-- Of a vendor's 401: vendors quote parts of the key, which is the gateway's.
+local CREDENTIALS_REFUSED = {
+  ["openai-chat"] = '{"error":{"message":"the provider refused the gateway\'s credentials","type":"authentication_error",'
+    .. '"param":null,"code":"invalid_api_key"}}',
+  ["anthropic-messages"] = '{"type":"error","error":{"type":"authentication_error",'
+    .. '"message":"the provider refused the gateway\'s credentials"}}',
+}
+
 function envoy_on_response(h)
   local facts = facts_of(h)
   if not facts then return end
@@ -1140,7 +1136,15 @@ function envoy_on_response(h)
     if sub(headers:get("content-type") or "", 1, 17) == "text/event-stream" and asked(h) == "trim" then return meter_and_trim(h) end
     return
   end
-  if headers:get(":status") ~= "200" then return end
+  local status = headers:get(":status")
+  if status ~= "200" then
+    if status == "401" then
+      headers:replace("content-type", "application/json")
+      headers:remove("content-encoding")
+      h:body(true):setBytes(CREDENTIALS_REFUSED[dialect])
+    end
+    return
+  end
   local kind = headers:get("content-type")
   local coding = headers:get("content-encoding")
   if not kind or (coding and coding ~= "identity") then return end

@@ -27,12 +27,14 @@ SPECS: Final = """
 apiVersion: headgate.dev/v1alpha1
 kind: Provider
 metadata: {{name: same}}
-spec: {{preset: openai, baseUrl: "http://127.0.0.1:{port}/v1", allowInsecure: true, credentials: [{{secretRef: {{env: HEADGATE_BENCH_KEY}}}}]}}
+spec:
+  {{preset: openai, baseUrl: "http://127.0.0.1:{port}/v1", allowInsecure: true, credentials: [{{secretRef: {{env: HEADGATE_BENCH_KEY}}}}]}}
 ---
 apiVersion: headgate.dev/v1alpha1
 kind: Provider
 metadata: {{name: other}}
-spec: {{preset: anthropic, baseUrl: "http://127.0.0.1:{port}", allowInsecure: true, credentials: [{{secretRef: {{env: HEADGATE_BENCH_KEY}}}}]}}
+spec:
+  {{preset: anthropic, baseUrl: "http://127.0.0.1:{port}", allowInsecure: true, credentials: [{{secretRef: {{env: HEADGATE_BENCH_KEY}}}}]}}
 ---
 apiVersion: headgate.dev/v1alpha1
 kind: ModelRoute
@@ -105,7 +107,9 @@ def start_plain(folder: Path, upstream_port: int, prefix: Sequence[str]) -> Runn
     return Running("plain", _chat(port), [process.pid], process=process)
 
 
-def start_gateway(name: str, checkout: Path, folder: Path, upstream_port: int, prefix: Sequence[str], aside_core: str, hold: bool) -> Running:
+def start_gateway(
+    name: str, checkout: Path, folder: Path, upstream_port: int, prefix: Sequence[str], aside_core: str, hold: bool
+) -> Running:
     """`headgate up` of a checkout, one Envoy worker and one translator; its control plane runs on `aside_core`."""
     folder.mkdir(parents=True)
     specs = SPECS.format(port=upstream_port, passthrough=PASSTHROUGH, translated=TRANSLATED, hold=str(hold).lower())

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-ROOT: Final = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.gateways import PASSTHROUGH, TRANSLATED, Running, check_answer, free_port, start_gateway, start_plain
 from tests.bench.payloads import write_payloads
 
+ROOT: Final = Path(__file__).resolve().parents[2]
 HERE: Final = Path(__file__).parent
 BIN: Final = HERE / "bin"
 RESULTS: Final = HERE / "results"

@@ -1,6 +1,6 @@
 """A thousand routes over twenty providers: how long a full build takes, what a weight flip renders, how much memory it needs.
 
-    .venv/bin/python tests/bench/scale.py
+.venv/bin/python tests/bench/scale.py
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def specs(weight: int) -> str:
     documents = []
     for i in range(PROVIDERS):
         preset = "anthropic" if i % 3 == 0 else "openai-compatible"
-        documents.append(HEAD.format(kind="Provider", name=f"p{i}") + f'spec: {{preset: {preset}, baseUrl: "https://p{i}.example.com/v1"}}\n')
+        documents.append(
+            HEAD.format(kind="Provider", name=f"p{i}") + f'spec: {{preset: {preset}, baseUrl: "https://p{i}.example.com/v1"}}\n'
+        )
     for i in range(ROUTES):
         first = f"{{provider: p{i % 20}, model: u{i}, weight: {weight if i == 500 else 80}}}"
         second = f"{{provider: p{(i + 7) % 20}, model: v{i}, weight: 20}}"

@@ -27,8 +27,10 @@ from control_plane.xds.translate.names import XDS_CLUSTER
 
 
 def worth_a_line() -> AccessLogFilter:
-    """Attempts that failed, or were not the first: of a first one that went well the request's own line says everything. An
-    attempt without any answer (status 0) has a flag."""
+    """Attempts that failed, or were not the first: of a first one that went well the request's own line says everything.
+
+    Status 0 is asked for by itself: an attempt whose client left, or which a filter of its target answered, has no flag.
+    """
     again = HeaderMatcher(name="x-envoy-attempt-count", string_match=StringMatcher(exact="1"), invert_match=True)
     return AccessLogFilter(
         or_filter=OrFilter(
@@ -36,6 +38,7 @@ def worth_a_line() -> AccessLogFilter:
                 AccessLogFilter(header_filter=HeaderFilter(header=again)),
                 AccessLogFilter(response_flag_filter=ResponseFlagFilter()),
                 _status(ComparisonFilterOp.GE, 400),
+                _status(ComparisonFilterOp.EQ, 0),
             ]
         )
     )

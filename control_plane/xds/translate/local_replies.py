@@ -1,7 +1,7 @@
 """What Envoy answers by itself (nobody reachable, timed out, too large), put into the client's dialect.
 
-Answers of our own filters are JSON already and carry no response flag, so only flagged replies and the two statuses
-that no filter of ours uses (413, 500) are rewritten. The dialect comes from what the edge filter noted, since the path
+Answers of our own filters are JSON already and carry no response flag, so only flagged replies and the statuses
+that no filter of ours gives a text (413, 500, 503) are rewritten. The dialect comes from what the edge filter noted, since the path
 may be an upstream path by then.
 """
 
@@ -60,13 +60,15 @@ REPLIES: Final = (
     Reply(("NC",), 404, 404, "model_not_found", "no model of this gateway fits the request; see GET /v1/models"),
     Reply(("UT", "SI", "DT", "UMSDR"), 0, 504, "timeout", "no provider of this model answered in time; try again"),
     Reply(
-        ("UF", "UH", "UC", "UR", "LR", "URX", "UPE", "UO", "NC", "OM"),
+        ("UF", "UH", "UC", "UR", "LR", "URX", "UPE", "UO", "NC"),
         0,
         503,
         "no_provider_available",
         "no provider of this model could be reached; try again",
         retry_after_s=1,
     ),
+    # What is left of 503: the overload manager's, which has no flag this early.
+    Reply((), 503, 503, "gateway_overloaded", "the gateway is overloaded at the moment; try again", retry_after_s=1),
     Reply(("NR",), 0, 404, "not_found", "no such route"),
     Reply(("DPE",), 0, 400, "bad_request", "malformed HTTP request"),
 )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import json
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -16,6 +19,9 @@ ROUTES = (
     route("openai-first", "openai", "anthropic", "local", first_token="20s")
     + route("anthropic-first", "anthropic", "openai", first_token="20s")
     + route("local-first", "local", "openai", first_token="20s")
+    + route("only-openai", "openai")
+    + route("only-anthropic", "anthropic")
+    + route("small", "openai", "anthropic").replace("  firstEventHold", "  maxRequestBytes: 20Ki\n  firstEventHold")
 )
 MB = 1 << 20
 
@@ -76,6 +82,45 @@ def test_over_the_limit_is_a_413_in_the_clients_dialect(rig: Rig) -> None:
         assert sign in answer.body
 
 
+TOO_LARGE = (("/v1/chat/completions", b'"code":"request_too_large"'), ("/v1/messages", b'"type":"request_too_large"'))
+
+
+@pytest.mark.parametrize(("path", "sign"), TOO_LARGE)
+def test_a_route_may_take_less_than_the_others(rig: Rig, path: str, sign: bytes) -> None:
+    for vendor in rig.vendors.values():
+        vendor.clear()
+    (answer,) = rig.loop.run(load.run(rig.url, 1, 1, lambda _: big(path, "small", 25_000)))
+    assert (answer.status, sign in answer.body) == (413, True), answer.body
+    assert not any(vendor.requests for vendor in rig.vendors.values())
+    for name, size in (("small", 15_000), ("openai-first", 25_000)):
+        (answer,) = rig.loop.run(load.run(rig.url, 1, 1, lambda _, n=name, s=size: big(path, n, s)))  # type: ignore[misc]
+        assert load.served(answer) is None
+
+
+@pytest.mark.parametrize(("path", "sign"), TOO_LARGE)
+def test_a_chunked_body_over_the_limit_is_a_413_too(rig: Rig, path: str, sign: bytes) -> None:
+    """Nobody says beforehand how long it gets: Envoy counts while it comes."""
+
+    async def ask() -> bytes:
+        parts = urlsplit(rig.url)
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        writer.write(f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n".encode())
+        writer.write(b'1d\r\n{"model":"openai-first","x":"\r\n')
+        answer = asyncio.create_task(reader.read(4096))  # at once: what is not read when the connection is reset is lost
+        with contextlib.suppress(ConnectionError):
+            for _ in range(40):
+                writer.write(b"100000\r\n" + b"y" * MB + b"\r\n")
+                await writer.drain()
+        try:
+            return await answer
+        finally:
+            writer.transport.abort()
+
+    answer = rig.loop.run(ask())
+    assert answer.startswith(b"HTTP/1.1 413 "), answer
+    assert sign in answer
+
+
 def test_a_revoked_key_fails_over(rig: Rig) -> None:
     async def revoke(keys: list[str]) -> None:
         rig.vendors["openai"].set_keys(keys)
@@ -87,6 +132,27 @@ def test_a_revoked_key_fails_over(rig: Rig) -> None:
         rig.loop.run(revoke([KEYS["SIM_OPENAI_KEY"]]))
     assert not [problem for a in answers if (problem := load.served(a))]
     assert {a.headers["x-headgate-target"].split("/")[0] for a in answers} == {"anthropic"}
+
+
+@pytest.mark.parametrize("vendor", ["openai", "anthropic"])
+def test_a_vendors_words_about_our_key_reach_no_client(rig: Rig, vendor: str) -> None:
+    """Vendors quote what they got. With no other target the client gets the 401 in its own dialect, without the quote, on both lanes."""
+
+    async def keys(names: list[str]) -> None:
+        rig.vendors[vendor].set_keys(names)
+
+    key = KEYS[f"SIM_{vendor.upper()}_KEY"]
+    rig.loop.run(keys(["another"]))
+    try:
+        made = (load.chat, load.messages)
+        answers = rig.loop.run(load.run(rig.url, 4, 1, lambda i: made[i % 2](f"only-{vendor}", stream=i > 1)))
+    finally:
+        rig.loop.run(keys([key]))
+    assert [a.status for a in answers] == [401] * 4
+    for answer in answers:
+        said = json.loads(answer.body)["error"]
+        assert (said["type"], said["message"]) == ("authentication_error", "the provider refused the gateway's credentials")
+        assert key[-4:].encode() not in answer.body
 
 
 def test_a_missing_key_fails_over_without_an_attempt(make_rig: RigFactory) -> None:

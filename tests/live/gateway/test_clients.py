@@ -18,8 +18,8 @@ import h2.events
 import h2.settings
 import pytest
 
-from control_plane.app import probe
 from control_plane.demo.simulators.record import Recorded
+from control_plane.kit import probe
 from control_plane.signals.lines import RequestLine, decode
 from tests.live.gateway import load
 from tests.live.gateway.rig import Rig, RigFactory, route
@@ -190,19 +190,18 @@ async def until(found: Callable[[], bool], within_s: float) -> float:
     return time.monotonic() - began
 
 
-def now() -> str:
-    """The time as the journal writes it."""
-    return datetime.now(UTC).isoformat()
+def now() -> datetime:
+    return datetime.now(UTC)
 
 
-def requests_since(rig: Rig, began: str) -> list[dict[str, Any]]:
+def requests_since(rig: Rig, began: datetime) -> list[RequestLine]:
     """Request lines of what began after that; lines come late, so their number tells nothing."""
     file = rig.gateway.places.journal
-    lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    return [line for line in lines if line["log"] == "request" and line["start"] >= began]
+    lines = [decode(line) for line in file.read_bytes().splitlines()] if file.exists() else []
+    return [line for line in lines if isinstance(line, RequestLine) and line.start >= began]
 
 
-async def request_line(rig: Rig, began: str) -> dict[str, Any]:
+async def request_line(rig: Rig, began: datetime) -> RequestLine:
     await until(lambda: bool(requests_since(rig, began)), 3)
     return requests_since(rig, began)[0]
 
@@ -333,7 +332,7 @@ def test_kept_connections_and_pipelining(rig: Rig) -> None:
 @DIALECTS
 @pytest.mark.parametrize("version", ["http/1.1", "http/2"])
 def test_leaving_in_the_middle_cancels_the_vendors_stream(rig: Rig, model: str, dialect: str, version: str) -> None:
-    async def leave() -> tuple[float, dict[str, Any]]:
+    async def leave() -> tuple[float, RequestLine]:
         began, asked = now(), CALLS[dialect](model, True, SLOW)
         if version == "http/2":
             async with H2Client(rig.url) as client:
@@ -351,18 +350,17 @@ def test_leaving_in_the_middle_cancels_the_vendors_stream(rig: Rig, model: str, 
             took = await until(lambda: any(r.outcome == "cancelled" for r in seen(rig)), 1)
 
         def left() -> bool:
-            return any(line["flags"] != "-" for line in requests_since(rig, began))
+            return any(line.flag_set for line in requests_since(rig, began))
 
         await until(left, 3)
-        return took, next(line for line in requests_since(rig, began) if line["flags"] != "-")
+        return took, next(line for line in requests_since(rig, began) if line.flag_set)
 
     took, line = rig.loop.run(leave())
     assert took < 1
     flag = "DR" if version == "http/2" else "DC"
-    assert (line["status"], line["flags"], line["stream"], line["attempts"]) == (200, flag, True, 1)
-    decoded = decode(json.dumps(line).encode())
-    assert isinstance(decoded, RequestLine)
-    assert not decoded.meter().complete
+    assert (line.status, line.flags, line.stream, line.attempts) == (200, flag, True, 1)
+    assert (line.route, line.model) == (model, model)
+    assert not line.meter().complete
     rig.loop.run(counted(rig, 'outcome="cancelled"', f'route="{model}"'))
 
 
@@ -384,7 +382,7 @@ async def counted(rig: Rig, *having: str) -> None:
 def test_leaving_before_the_answer(rig: Rig, model: str, dialect: str, streamed: bool) -> None:
     rig.break_vendor(model.removeprefix("via-"), mode="black_hole")
 
-    async def leave() -> dict[str, Any]:
+    async def leave() -> RequestLine:
         began = now()
         _, writer = await raw(rig, request(*CALLS[dialect](model, streamed)))
         await until(lambda: len(seen(rig)) == 1, 2)
@@ -393,12 +391,12 @@ def test_leaving_before_the_answer(rig: Rig, model: str, dialect: str, streamed:
         return await request_line(rig, began)
 
     line = rig.loop.run(leave())
-    assert (line["flags"], line["status"], line["attempts"]) == ("DC", 0, 1)
-    assert line["target"].startswith(model.removeprefix("via-"))
+    assert (line.flags, line.status, line.attempts) == ("DC", 0, 1)
+    assert (line.provider, line.stream) == (model.removeprefix("via-"), streamed)
 
 
 def test_leaving_while_the_body_is_sent_reaches_no_vendor(rig: Rig) -> None:
-    async def leave() -> dict[str, Any]:
+    async def leave() -> RequestLine:
         began = now()
         _, writer = await raw(rig, request(*load.chat("via-openai"))[:-10])
         await asyncio.sleep(0.1)
@@ -406,7 +404,7 @@ def test_leaving_while_the_body_is_sent_reaches_no_vendor(rig: Rig) -> None:
         return await request_line(rig, began)
 
     line = rig.loop.run(leave())
-    assert "DC" in line["flags"]
+    assert "DC" in line.flag_set
     assert not seen(rig)
 
 

@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from control_plane.app import probe
 from control_plane.demo.simulators import Fault, Simulator
 from control_plane.demo.simulators.http1 import HttpRequest
 from control_plane.demo.simulators.reply import Reply
+from control_plane.kit import probe
 from control_plane.signals.classify import Outcome, outcome
 from control_plane.signals.lines import AttemptLine, Line, RequestLine, decode
 from tests.live.gateway import load

@@ -16,7 +16,6 @@ EDITS = int(os.environ.get("HEADGATE_EDITS", "40"))
 """The promise is about 200; `HEADGATE_EDITS=200` runs all of them (a minute)."""
 
 
-
 @pytest.fixture(scope="module")
 def rig(make_rig: RigFactory) -> Rig:
     return make_rig(route("flip", "openai:99,anthropic:1") + route("steady", "local"))

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from control_plane.app import probe
 from control_plane.demo.simulators import Fault, Pace, Simulator
+from control_plane.kit import probe
 from control_plane.kit.envoy_binary import find_envoy
 from tests.live.gateway import load
 from tests.live.gateway.rig import KEYS, SPECS, Loop, route

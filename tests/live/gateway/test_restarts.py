@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from control_plane.app import probe
+from control_plane.kit import probe
 from tests.live.gateway import load
 from tests.live.gateway.rig import Rig, RigFactory, route
 

@@ -115,19 +115,20 @@ async def stream(rig: Rig, dialect: str, vendor: str) -> Stream:
     return Stream(status, clean, events, text, raw, time.monotonic() - began)
 
 
-async def request_line(rig: Rig, began: str) -> dict[str, Any]:
-    """The journal's line of the first request that began after that (ISO time, UTC)."""
+async def request_line(rig: Rig, began: datetime) -> RequestLine:
+    """The journal's line of the first request that began after that."""
     for _ in range(300):
         file = rig.gateway.places.journal
-        for line in file.read_text().splitlines() if file.exists() else []:
-            if (found := json.loads(line))["log"] == "request" and found["start"] >= began:
-                return dict(found)
+        for raw in file.read_bytes().splitlines() if file.exists() else []:
+            line = decode(raw)
+            if isinstance(line, RequestLine) and line.start >= began:
+                return line
         await asyncio.sleep(0.01)
     raise AssertionError("no journal line")
 
 
-async def broken(rig: Rig, dialect: str, vendor: str) -> tuple[Stream, dict[str, Any]]:
-    began = datetime.now(UTC).isoformat()
+async def broken(rig: Rig, dialect: str, vendor: str) -> tuple[Stream, RequestLine]:
+    began = datetime.now(UTC)
     got = await stream(rig, dialect, vendor)
     return got, await request_line(rig, began)
 
@@ -141,18 +142,16 @@ def test_no_broken_stream_looks_complete(rig: Rig, dialect: str, vendor: str, fa
     assert got.status == 200
     assert got.text.startswith(f"{vendor}/")
     assert not got.terminal, got.raw[-300:]
-    decoded = decode(json.dumps(line).encode())
-    assert isinstance(decoded, RequestLine)
-    told = decoded.meter()
+    told = line.meter()
     translated = (dialect == "chat") != (vendor == "openai")
-    assert line["lane"] == ("translation" if translated else "passthrough")
+    assert line.lane == ("translation" if translated else "passthrough")
     assert not told.complete
-    assert (line["status"], line["attempts"]) == (200, 1)
-    assert outcome(decoded) is Outcome.CUT, "nothing broken counts as served"
+    assert (line.status, line.attempts, line.stream) == (200, 1, True)
+    assert outcome(line) is Outcome.CUT, "nothing broken counts as served"
     if fault in ("rst", "fin", "stall"):
         # Envoy ends the client's stream itself: no error event, on either lane, but a transfer that is visibly broken.
         assert not got.clean
-        assert line["flags"] != "-"
+        assert line.flag_set
     elif translated:
         assert got.clean, "after an error event the transfer ends as it should"
         assert got.error is not None, got.raw[-300:]
@@ -219,19 +218,32 @@ def test_the_sdks_raise(rig: Rig, sdks: dict[str, Callable[[str], list[Any]]], d
     assert type(caught.value) is expected or isinstance(caught.value, anthropic.APIStatusError)
 
 
+LONG = "hello [[sim tokens=30000]]"
+"""Makes an answer of more than the 64 KiB that the edge waits for."""
+
+
+@pytest.mark.parametrize("text", ["hello", LONG], ids=["short", "long"])
 @CASES
-def test_broken_whole_answers_are_errors(rig: Rig, dialect: str, vendor: str) -> None:
-    """A whole answer that is cut: an error status on the translation lane, a broken transfer on the passthrough lane."""
+def test_broken_whole_answers_are_errors(rig: Rig, dialect: str, vendor: str, text: str) -> None:
+    """A whole answer that is cut: an error status on the translation lane, and on the passthrough lane where the edge waits for all of
+    a short answer; a broken transfer of a long one. No client takes it for whole, and it is not counted as served."""
     rig.heal()
+    path, body = getattr(load, dialect)(f"via-{vendor}", False, text)
+    asked = path, body.replace(b'"max_tokens": 400', b'"max_tokens": 32000')
     for how in ("rst", "fin"):
         rig.break_vendor(vendor, mode="cut", how=how)
-        (answer,) = rig.loop.run(load.run(rig.url, 1, 1, lambda _: getattr(load, dialect)(f"via-{vendor}")))
-        if (dialect == "chat") != (vendor == "openai"):
+        began = datetime.now(UTC)
+        (answer,) = rig.loop.run(load.run(rig.url, 1, 1, lambda _: asked))
+        line = rig.loop.run(request_line(rig, began))
+        if text == LONG and (dialect == "chat") == (vendor == "openai"):
+            assert int(answer.headers["content-length"]) > 65536
+            assert (answer.status, answer.clean) == (200, False)
+            assert outcome(line) is Outcome.CUT
+        else:
             assert answer.status in (502, 503), answer
             assert answer.clean
             assert b'"error"' in answer.body
-        else:
-            assert not answer.clean
+            assert outcome(line) is Outcome.FAILED
 
 
 @CASES

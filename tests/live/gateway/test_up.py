@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
+import select
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -45,7 +50,7 @@ def up(specs: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "control_plane", "up", "-f", str(specs), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
     command += ["--state-dir", str(tmp_path / "state"), "--drain-seconds", "3", "--translators", "1"]
     with (tmp_path / "stderr").open("w") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True)
     yield process
     if process.poll() is None:
         process.kill()
@@ -67,6 +72,41 @@ def test_ready_line_then_a_clean_end(up: subprocess.Popen[str], tmp_path: Path) 
     up.send_signal(signal.SIGTERM)
     assert up.wait(15) == 0
     assert not [pid for pid in children if _alive(pid)]
+
+
+class Slow(socketserver.StreamRequestHandler):
+    """A vendor that takes two seconds for an answer."""
+
+    def handle(self) -> None:
+        while self.rfile.readline().strip():
+            pass
+        body = b'{"choices":[]}'
+        self.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n" + body)
+        self.wfile.flush()
+        time.sleep(2)
+        self.wfile.write(b" " * (1000 - len(body)))
+
+
+def test_ctrl_c_in_a_terminal_drains_too(up: subprocess.Popen[str], specs: Path) -> None:
+    """A terminal sends the signal to every process of the foreground group: the parts must not end before the supervisor says so."""
+    with socketserver.TCPServer(("127.0.0.1", 0), Slow) as vendor:
+        threading.Thread(target=vendor.handle_request, daemon=True).start()
+        (specs / "gateway.yaml").write_text(SPECS.replace("127.0.0.1:9/", f"127.0.0.1:{vendor.server_address[1]}/"))
+        assert up.stdout is not None
+        url = up.stdout.readline().split()[1]
+        parts = urlsplit(url)
+        for _ in range(100):
+            client = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+            client.request("POST", "/v1/chat/completions", b'{"model":"chat","messages":[]}', {"content-type": "application/json"})
+            time.sleep(0.2)
+            if not select.select([client.sock], [], [], 0)[0]:
+                break  # it is being served; what came before the edit was taken over is an error at once
+            client.close()
+        os.killpg(up.pid, signal.SIGINT)
+        with client.getresponse() as answer:
+            assert (answer.status, len(answer.read())) == (200, 1000)
+        client.close()
+        assert up.wait(15) == 0
 
 
 def test_nothing_is_left_when_the_supervisor_is_killed(up: subprocess.Popen[str]) -> None:

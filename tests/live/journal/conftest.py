@@ -24,26 +24,27 @@ Step = bytes | float | str
 
 TYPE = "type.googleapis.com/"
 PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-FLUSH_AT_ONCE = ("--file-flush-min-size-kb", "1", "--file-flush-interval-msec", "100")
+FLUSH_AS_THE_PRODUCT = ("--file-flush-interval-msec", "100")
+"""As `control_plane/app/supervisor.py`: every 64 KB, which is Envoy's default, and at the latest after 0.1 s."""
+FLUSH_AT_ONCE = ("--file-flush-min-size-kb", "1", *FLUSH_AS_THE_PRODUCT)
 
 # What the product's Lua filter leaves behind, reduced to what the journal reads.
 LISTENER_LUA = """
 function envoy_on_request(h)
   local m = h:streamInfo():dynamicMetadata()
   local model = h:headers():get("x-test-model") or "chat"
-  m:set("headgate", "request", {model = model, dialect = "openai-chat", stream = true})
+  m:set("headgate", "asked", "openai-chat stream " .. model)
   if h:headers():get("x-test-whole") then h:body() end
 end
 function envoy_on_response(h)
   if h:headers():get(":status") ~= "200" then return end
   local m, tail = h:streamInfo():dynamicMetadata(), ""
-  m:set("headgate", "meter", {complete = false})
+  m:set("headgate", "meter", "0;;;")
   for chunk in h:bodyChunks() do
     tail = tail .. chunk:getBytes(0, chunk:length())
     if tail:find("[DONE]", 1, true) then
       m = h:streamInfo():dynamicMetadata()
-      local usage = {input = 1234567, cached = 1000000, cache_write = 0, output = 12}
-      m:set("headgate", "meter", {usage = usage, finish = "stop", complete = true})
+      m:set("headgate", "meter", "1;1234567,1000000,0,12,;stop;")
     end
   end
 end"""
@@ -123,9 +124,7 @@ def configuration(folder: Path, providers: Mapping[str, int], als: Path | None, 
                 "connect_timeout": "0.3s",
                 "lb_policy": "CLUSTER_PROVIDED",
                 "cluster_type": extension("envoy.clusters.aggregate", aggregate, clusters=[f"provider:{name}"]),
-                "metadata": {
-                    "filter_metadata": {"headgate": {"target": f"{name}/m", "provider": name, "model": "m", "lane": "passthrough"}}
-                },
+                "metadata": {"filter_metadata": {"headgate": {"at": f"passthrough {name}/m"}}},
                 "circuit_breakers": {"thresholds": [{"max_retries": 10000}]},
                 **http_options([lua(TARGET_LUA), *([hold()] if held else [])]),
             }
@@ -149,7 +148,7 @@ def configuration(folder: Path, providers: Mapping[str, int], als: Path | None, 
         "retry_policy": retry,
         **route,
     }
-    metadata = {"filter_metadata": {"headgate": {"route": "chat", "operation": "chat"}}}
+    metadata = {"filter_metadata": {"headgate": {"call": "chat chat"}}}
     host = {
         "name": "v",
         "domains": ["*"],

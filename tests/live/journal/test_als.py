@@ -41,7 +41,7 @@ async def test_both_ways_tell_the_same(edge: Any, vendors: Any, script: dict[str
     await edge.call(leave_after_s=0.02)
     await asyncio.gather(*(edge.call() for _ in range(20)))
     async with asyncio.timeout(10):
-        while len(got) < len(from_file(edge.journal)) or len(got) < 22 * 4:
+        while len(got) != len(from_file(edge.journal)) or len(got) < 22 * 4:
             await asyncio.sleep(0.05)
     assert by_key(got) == by_key(from_file(edge.journal))
     assert metrics.value("headgate_journal_lines_total", log="request") == 22
@@ -64,5 +64,5 @@ async def test_a_model_name_that_is_no_text_hides_no_request(edge: Any, vendors:
             await asyncio.sleep(0.05)
     assert [getattr(line, "model", None) for line in got] == ["a\ufffd\ufffdb"]
     (request,) = [json.loads(raw) for raw in edge.journal.read_bytes().splitlines() if b'"request"' in raw]
-    assert request["model"] == "a\u00ff\u00feb"
+    assert request["asked"] == "openai-chat stream a\u00ff\u00feb"
     await server.stop(None)

@@ -12,7 +12,7 @@ from h2.connection import H2Connection
 from control_plane.signals.attempts import AttemptJoin, Ended
 from control_plane.signals.classify import classify, needs_request
 from control_plane.signals.journal import JournalTail
-from control_plane.signals.lines import AttemptLine, Line, RequestLine, decode
+from control_plane.signals.lines import AttemptLine, Line, Metered, RequestLine, Usage, decode
 from control_plane.signals.traffic import Traffic
 from control_plane.telemetry.metrics import Metrics
 
@@ -78,10 +78,9 @@ async def test_a_failover_over_three_failures_is_told_attempt_by_attempt(
     assert request.id != "chosen-by-client"
     assert (request.route, request.dialect, request.operation, request.stream) == ("chat", "openai-chat", "chat", True)
     assert (request.target, request.provider, request.lane, request.attempts) == ("c/m", "c", "passthrough", 4)
-    assert request.edge is not None
-    assert request.edge.usage is not None
-    assert (request.edge.usage.input, request.edge.usage.output) == (1234567, 12)
-    assert (request.edge.finish, request.edge.complete) == ("stop", True)
+    assert request.model == 'odd "name"\u00e9'
+    used = Usage(input=1234567, cached=1000000, cache_write=0, output=12)
+    assert request.meter() == Metered(usage=used, finish="stop", complete=True)
     last = attempts[-1]
     assert isinstance(last, AttemptLine)
     assert last.ttft_us is not None
@@ -165,7 +164,7 @@ async def test_an_ending_has_the_right_word(edge: Any, vendors: Any, script: dic
 
 def alike(one: AttemptLine, other: AttemptLine) -> None:
     """Both say the same to whoever counts attempts; the duration of a made-up line is in whole milliseconds, and ends at the client."""
-    for name in ("id", "n", "route", "target", "provider", "lane", "status", "flag_set"):
+    for name in ("id", "n", "operation", "route", "target", "provider", "lane", "status", "flag_set"):
         assert getattr(one, name) == getattr(other, name), name
     # Microseconds, each rounded by itself.
     assert one.ttft_us == (None if other.ttft_us is None else pytest.approx(other.ttft_us, abs=3))

@@ -18,8 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import h11
+import msgspec
+from google.protobuf.json_format import MessageToDict
 
 from control_plane.kit.envoy_binary import find_envoy
+from control_plane.signals.formats import REQUEST_FORMAT
+from control_plane.signals.lines import RequestLine, decode
+from control_plane.xds.translate.facts import route_metadata
 
 LUA = Path(__file__).parents[3] / "envoy" / "lua"
 WASM = Path(__file__).parents[3] / "envoy" / "wasm"
@@ -189,8 +194,9 @@ def hold() -> Config:
     )
 
 
-def metadata(**values: Any) -> Config:
-    return {"filter_metadata": {"envoy.filters.http.lua": values}}
+def metadata(told: dict[str, str], call: str, models: Sequence[str] | None = None) -> Config:
+    """Metadata of a route, as the control plane writes it."""
+    return dict(MessageToDict(route_metadata(told, call, models), preserving_proto_field_name=True))
 
 
 OPERATIONS = (
@@ -203,11 +209,11 @@ OPERATIONS = (
 
 @dataclass(slots=True)
 class Model:
-    """A route as the edge filter needs it: targets in the order of attempts, and the Lua metadata beside `route`."""
+    """A route as the edge filter needs it: targets in the order of attempts, and the facts beside `route` and `dialect`."""
 
     name: str
     targets: Sequence[str]
-    lua: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
     paths: Sequence[str] = tuple(p for p, _, _ in OPERATIONS)
     retry: dict[str, Any] = field(default_factory=dict)
 
@@ -233,7 +239,11 @@ def plan(model: Model) -> Config:
     }
     action = {"timeout": "60s", "retry_policy": {**retry, **model.retry}, "inline_cluster_specifier_plugin": plugin}
     routes = [
-        {"match": {"path": p}, "route": action, "metadata": metadata(route=model.name, dialect=d, operation=o, meter=True, **model.lua)}
+        {
+            "match": {"path": p},
+            "route": action,
+            "metadata": metadata({"route": model.name, "dialect": d, **model.facts}, f"{o} {model.name}"),
+        }
         for p, d, o in OPERATIONS
         if p in model.paths
     ]
@@ -247,18 +257,19 @@ def default_scope(names: Sequence[str]) -> Config:
         {
             "match": {"path": p, "headers": [{"name": ":method", "string_match": {"exact": "POST"}}]},
             "route": answer,
-            "metadata": metadata(dialect=d, operation=o, models=list(names)),
+            "metadata": metadata({"dialect": d, "operation": o}, o, names),
         }
         for p, d, o in OPERATIONS
     ]
     return scope("*", [*routes, {"match": {"prefix": "/"}, "direct_response": {"status": 404, "body": {"inline_string": "no such path"}}}])
 
 
-JOURNAL = {
-    **{k: f"%METADATA(ROUTE:envoy.filters.http.lua:{k})%" for k in ("route", "dialect", "operation")},
-    **{k: f"%DYNAMIC_METADATA(headgate:request:{k})%" for k in ("model", "stream")},
-    **{k: f"%DYNAMIC_METADATA(headgate:meter:{k})%" for k in ("usage", "finish", "complete", "stream_error")},
-}
+SAID = ("status", "route", "operation", "dialect", "model", "stream")
+
+
+def known(value: msgspec.Struct) -> dict[str, Any]:
+    """What is known of `value`."""
+    return {name: found for name in value.__struct_fields__ if (found := getattr(value, name)) is not None}
 
 
 class Gateway:
@@ -290,7 +301,7 @@ class Gateway:
                     "file",
                     "envoy.extensions.access_loggers.file.v3.FileAccessLog",
                     path=str(self._log),
-                    log_format={"json_format": {"status": "%RESPONSE_CODE%", **JOURNAL}},
+                    log_format={"json_format": REQUEST_FORMAT, "omit_empty_values": True},
                 )
             ],
         )
@@ -346,12 +357,16 @@ class Gateway:
         return len(self._log.read_text().splitlines()) if self._log.exists() else 0
 
     def journal(self, after: int, wait_s: float = 3.0) -> dict[str, Any]:
-        """The first line written after the first `after` ones."""
+        """What the first line written after the first `after` ones says; None where it says nothing."""
         deadline = time.monotonic() + wait_s
         while time.monotonic() < deadline:
             lines = self._log.read_text().splitlines() if self._log.exists() else []
             if len(lines) > after:
-                return dict(json.loads(lines[after]))
+                line = decode(lines[after].encode())
+                assert isinstance(line, RequestLine)
+                meter = line.meter()
+                told = {"usage": meter.usage and known(meter.usage), "finish": meter.finish, "complete": meter.complete}
+                return {**{name: getattr(line, name) for name in SAID}, **told, "stream_error": meter.stream_error}
             time.sleep(0.02)
         raise AssertionError("no line in the journal")
 

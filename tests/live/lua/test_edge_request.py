@@ -21,7 +21,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, vendor_a: Vendor, vendor_b
     models = [
         Model("gpt-5-mini", ["a"]),
         Model("alias", ["a", "b"], {"rename": "the-upstream-name"}),
-        Model("mixed", ["a-named", "b-named"], {"mark": True, "restore": True}),
+        Model("mixed", ["a-named", "b-named"], {"mark": "1", "restore": "1"}),
         Model("chat-only", ["a"], paths=[CHAT]),
     ]
     clusters = [

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.app import probe
 from control_plane.app.child import Child
 from control_plane.app.ports import claim
 from control_plane.app.settings import host_port, places
+from control_plane.kit import probe
 from control_plane.kit.errors import SpecError
 
 
@@ -98,7 +98,11 @@ def test_bad_addresses_are_explained(text: str) -> None:
 async def test_probe_reads_whole_and_chunked_answers(tmp_path: Path) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line = await reader.readline()
-        if b"/chunked" in line:
+        if b"/rude" in line:
+            writer.write(b"hello\r\n\r\n")
+        elif b"/gone" in line:
+            writer.write(b"HTTP/1.1 200")
+        elif b"/chunked" in line:
             writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
         else:
             writer.write(b"HTTP/1.1 503 No\r\ncontent-length: 2\r\n\r\nno")
@@ -110,4 +114,8 @@ async def test_probe_reads_whole_and_chunked_answers(tmp_path: Path) -> None:
         assert await probe.http(path, "GET", "/chunked") == (200, "abcde")
         assert await probe.http(path, "GET", "/") == (503, "no")
         assert not await probe.answers(path, "/")
+        with pytest.raises(ConnectionError, match="no HTTP answer"):
+            await probe.http(path, "GET", "/rude")
+        with pytest.raises(ConnectionError, match="without an answer"):
+            await probe.http(path, "GET", "/gone")
     assert not await probe.answers(str(tmp_path / "gone.sock"), "/")

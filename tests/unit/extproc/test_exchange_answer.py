@@ -265,6 +265,20 @@ def test_whole_answer_over_the_limit_fails_over(whole: Attempt, monkeypatch: pyt
     assert whole.client_head[":status"] == "503"
 
 
+def test_stream_without_end_is_broken_off_with_an_error_event(streaming: Attempt, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STREAM_BYTES", 20)
+    for _ in range(4):
+        streaming.body("text hello\n")
+    assert streaming.client_head == OK
+    assert streaming.client_body == b"[hello][hello][hello][failed provider_answer_unreadable]"
+    got = streaming.client_body
+    streaming.body("text late\nend\n", end=True)
+    assert streaming.client_body == got
+    assert streaming.ended()
+    assert streaming.metered is not None
+    assert (streaming.metered["complete"], streaming.metered["stream_error"]) == (False, "provider_answer_unreadable")
+
+
 # ---------------------------------------------------------------------------------------------------------- provider's errors
 def test_provider_error_is_written_in_the_clients_dialect(attempt: Attempt) -> None:
     attempt.request(b'{"stream":true}')

@@ -181,7 +181,7 @@ class LuaFilter:
         )
         made = Outcome(out[b"body"], plain(out[b"headers"]), plain(out[b"dynamic"]), bool(out[b"set"]))
         if out[b"answer"] is not None:
-            made.status, made.error = int(out[b"answer"][b":status"]), json.loads(out[b"text"])
+            made.status, made.error = int(out[b"answer"][b":status"]), json.loads(out[b"text"] or b"{}")
         return made
 
     def response(

@@ -281,8 +281,7 @@ def test_announcements(edge: LuaFilter) -> None:
 def test_a_route_may_take_less_than_others(edge: LuaFilter) -> None:
     body = b'{"model":"m","x":"' + b"y" * 1000 + b'"}'
     out = ask(edge, body, "m", max_bytes="1000")
-    assert (out.status, out.error["error"]["code"]) == (413, "request_too_large")
-    assert "1000 bytes" in out.error["error"]["message"]
+    assert (out.status, out.error) == (413, {}), "Envoy writes the text, as for its own 413"
     assert ask(edge, body, "m", max_bytes=str(len(body))).status is None
 
 

@@ -345,6 +345,16 @@ def test_not_metered(edge: LuaFilter, metadata: dict[str, Any], headers: dict[st
     assert "x-headgate-lane" not in out.headers
 
 
+@pytest.mark.parametrize("dialect", ["openai-chat", "anthropic-messages"])
+def test_what_a_vendor_says_about_our_key_is_not_passed_on(edge: LuaFilter, dialect: str) -> None:
+    headers = {":status": "401", "content-type": "text/html", "content-encoding": "gzip"}
+    out = edge.response([b"Incorrect API key: sk-", b"secret"], facts(route="m", dialect=dialect), headers)
+    assert out.body is not None
+    assert b"secret" not in out.body
+    assert json.loads(out.body)["error"]["type"] == "authentication_error"
+    assert out.headers == {":status": "401", "content-type": "application/json"}
+
+
 def unknown(edge: LuaFilter, model: str, names: list[str], dialect: str = "openai-chat") -> str:
     star = facts(names, dialect=dialect, operation="chat")
     out = edge.response([b""], star, {":status": "404"}, {"headgate": {"asked": f"{dialect} whole {model}"}})

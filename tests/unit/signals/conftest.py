@@ -15,10 +15,40 @@ from control_plane.telemetry.metrics import Metrics
 
 RawLine = Callable[..., dict[str, Any]]
 
+TOKEN_KINDS = ("input", "cached", "cache_write", "output", "reasoning")
+
+
+def packed(line: dict[str, Any]) -> dict[str, Any]:
+    """`line` with what shares a text on the wire in that text (see `control_plane/signals/formats.py`), unless the text itself is given."""
+    target = line.pop("target")
+    if "provider" in line:  # the wire has it as the beginning of the target only
+        assert line.pop("provider") == (target.partition("/")[0] if target else None)
+    texts = {"call": _joined(line.pop("operation"), line.pop("route")), "at": _joined(line.pop("lane"), target)}
+    if line["log"] == "request":
+        how = {True: "stream", False: "whole", None: None}[line.pop("stream")]
+        texts["asked"] = _joined(line.pop("dialect"), how, line.pop("model"))
+        texts["edge"] = _metered(**{name: line.pop(name) for name in ("complete", "usage", "finish", "stream_error")})
+    return {**texts, **line}
+
+
+def _joined(*parts: str | None) -> str | None:
+    """The parts up to the first that is missing; None, as Envoy has nothing to say then, when that is the first of all."""
+    known = parts[: parts.index(None)] if None in parts else parts
+    assert not any(parts[len(known) :]), "what follows something that is missing cannot be told"
+    return " ".join(str(part) for part in known) or None
+
+
+def _metered(complete: bool | None, usage: dict[str, Any] | None, finish: str | None, stream_error: str | None) -> str | None:
+    """As `publish` of envoy/lua/edge.lua; None where the edge metered nothing."""
+    if (complete, usage, finish, stream_error) == (None,) * 4:
+        return None
+    counts = "" if usage is None else ",".join(str(usage.get(kind, "")) for kind in TOKEN_KINDS)
+    return ";".join(({True: "1", False: "0", None: ""}[complete], counts, finish or "", stream_error or ""))
+
 
 @pytest.fixture
 def request_line() -> RawLine:
-    """A whole request line of a good stream; keyword arguments replace fields."""
+    """A whole request line of a good stream; keyword arguments replace what it says, or whole fields (call, asked, at, edge)."""
 
     def make(**change: Any) -> dict[str, Any]:
         line = {
@@ -35,9 +65,7 @@ def request_line() -> RawLine:
             "log": "request",
             "model": "chat",
             "operation": "chat",
-            "provider": "openai",
             "route": "chat",
-            "rx": 4,
             "sent_us": 1065,
             "start": "2026-11-20T12:39:00.220473Z",
             "status": 200,
@@ -46,19 +74,16 @@ def request_line() -> RawLine:
             "target": "openai/gpt-5",
             "translation": None,
             "ttft_us": 252834,
-            "tx": 18,
             "usage": {"input": 1204, "cached": 1000, "cache_write": 0, "output": 388, "reasoning": 64},
         }
-        line.update(change)
-        line["edge"] = {name: line.pop(name) for name in ("usage", "finish", "complete", "stream_error")}
-        return line
+        return packed({**line, **change})
 
     return make
 
 
 @pytest.fixture
 def attempt_line() -> RawLine:
-    """A whole attempt line of a good stream; keyword arguments replace fields."""
+    """A whole attempt line of a good stream; keyword arguments replace what it says, or whole fields (call, at)."""
 
     def make(**change: Any) -> dict[str, Any]:
         line = {
@@ -70,16 +95,14 @@ def attempt_line() -> RawLine:
             "lane": "passthrough",
             "log": "attempt",
             "n": "1",
-            "provider": "openai",
+            "operation": "chat",
             "route": "chat",
-            "rx": 18,
             "start": "2026-11-20T12:39:00.220673Z",
             "status": 200,
             "target": "openai/gpt-5",
             "ttft_us": 251769,
-            "tx": 4,
         }
-        return {**line, **change}
+        return packed({**line, **change})
 
     return make
 

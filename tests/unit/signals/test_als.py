@@ -13,7 +13,7 @@ import pytest
 from control_plane.pb import access_log_data_pb2, access_log_pb2
 from control_plane.signals.als import AccessLogService, custom_tags
 from control_plane.signals.formats import ATTEMPT_FORMAT
-from control_plane.signals.lines import Line, decode
+from control_plane.signals.lines import Line, Metered, RequestLine, Usage, decode
 from control_plane.telemetry.metrics import Metrics
 
 RawLine = Callable[..., dict[str, Any]]
@@ -76,9 +76,13 @@ async def test_a_broken_message_or_entry_costs_itself_only(service: Any, metrics
 
 async def test_bytes_that_are_no_text_hide_no_request(service: Any, request_line: RawLine) -> None:
     got, call = service
-    await call(iter([message(request_line(), raw={"model": b"a\xff\xfeb", "edge": b'{"finish": \xff}'})]))
-    assert got[0].model == "a��b"
-    assert got[0].edge is None
+    raw = {"asked": b"openai-chat whole a\xff\xfeb", "edge": b"1;7,,;\xff;", "translation": b'{"finish": \xff}'}
+    await call(iter([message(request_line(), raw=raw)]))
+    (line,) = got
+    assert isinstance(line, RequestLine)
+    assert (line.dialect, line.stream, line.model) == ("openai-chat", False, "a\ufffd\ufffdb")
+    assert line.meter() == Metered(usage=Usage(input=7), finish="\ufffd", complete=True)
+    assert line.translation is None
 
 
 def test_the_configuration_is_the_same_table_as_the_files() -> None:

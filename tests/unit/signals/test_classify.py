@@ -85,7 +85,7 @@ def has_no_line(attempt: dict[str, Any]) -> bool:
 
 def same(told: AttemptLine, written: AttemptLine) -> bool:
     """Whether two lines say the same of an attempt to whoever counts it; the duration is in whole milliseconds."""
-    names = ("id", "n", "route", "target", "provider", "lane", "status", "flag_set", "ttft_us")
+    names = ("id", "n", "operation", "route", "target", "provider", "lane", "status", "flag_set", "ttft_us")
     same_time = told.duration_s == pytest.approx(written.duration_s, abs=0.0015)
     return same_time and all(getattr(told, name) == getattr(written, name) for name in names)
 

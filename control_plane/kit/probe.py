@@ -1,4 +1,4 @@
-"""One small HTTP request to a part of the tree: Envoy's admin socket, the control plane, the edge itself."""
+"""One small HTTP request to a part of the gateway: Envoy's admin socket, the control plane, the edge itself."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ async def http(address: str, method: str, path: str) -> tuple[int, str]:
             raise ConnectionError(f"{address} closed the connection without an answer") from error
         finally:
             writer.close()
-    return int(head.split(" ", 2)[1]), _unchunked(head, bytes(body)).decode(errors="replace")
+    words = head.split(" ", 2)
+    if len(words) < 2 or not words[1][:3].isdigit():
+        raise ConnectionError(f"{address} gave no HTTP answer")
+    return int(words[1][:3]), _unchunked(head, bytes(body)).decode(errors="replace")
 
 
 def _unchunked(head: str, body: bytes) -> bytes:
