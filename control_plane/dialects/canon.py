@@ -348,7 +348,9 @@ class ReasoningSignature(msgspec.Struct, frozen=True, gc=False):
 
 
 class RedactedReasoning(msgspec.Struct, frozen=True, gc=False):
-    is_content: ClassVar[bool] = True
+    """Encrypted, so nobody has seen anything of the answer yet."""
+
+    is_content: ClassVar[bool] = False
     data: str
     origin: str
     id: str | None = None

@@ -132,7 +132,7 @@ class ProviderSpec(Shape):
         default=None,
         min_length=1,
         max_length=len(DIALECT_NAMES),
-        description="Dialects that the provider speaks, of those of its preset; the first serves clients of all others. Default: the usual ones",
+        description="Dialects that the provider speaks, of its preset's; the first serves clients of all others. Default: the usual ones",
     )
     credentials: tuple[Credential, ...] = Field(
         default=(), max_length=MAX_CREDENTIALS, description="Keys of the account; only the first is used in this version"

@@ -216,14 +216,15 @@ static enum verdict anthropic_event(const u8 *p, const u8 *type, const u8 *end) 
   return MORE;
 }
 
-/* An event of OpenAI's Responses: what says only that something begins is no content. */
+/* An event of OpenAI's Responses: what says only that something begins is no content, nor is reasoning that nobody has seen. */
 static enum verdict response_event(const u8 *p, const u8 *type, const u8 *end) {
   if (IS(type, end, "\"response.failed\"")) return BAD;
   if (IS(type, end, "\"response.created\"") || IS(type, end, "\"response.in_progress\"") || IS(type, end, "\"response.queued\"")) return MORE;
   if (IS(type, end, "\"response.content_part.added\"") || IS(type, end, "\"response.reasoning_summary_part.added\"")) return MORE;
-  if (IS(type, end, "\"response.output_item.added\"")) {
+  int added = IS(type, end, "\"response.output_item.added\"");
+  if (added || IS(type, end, "\"response.output_item.done\"")) {
     const u8 *item = VALUE(p, end, "item"), *kind = item ? VALUE(item, end, "type") : 0;
-    return kind && (IS(kind, end, "\"message\"") || IS(kind, end, "\"reasoning\"")) ? MORE : GOOD;
+    return kind && (IS(kind, end, "\"reasoning\"") || (added && IS(kind, end, "\"message\""))) ? MORE : GOOD;
   }
   return GOOD;
 }

@@ -32,6 +32,20 @@ metadata: {{name: local}}
 spec: {{preset: openai-compatible, baseUrl: "{local}/v1", allowInsecure: true, credentials: [{{secretRef: {{env: SIM_LOCAL_KEY}}}}]}}
 """
 
+ANSWERS = """
+---
+apiVersion: headgate.dev/v1alpha1
+kind: Provider
+metadata: {{name: answers}}
+spec:
+  preset: openai
+  baseUrl: "{openai}/v1"
+  allowInsecure: true
+  dialects: [openai-responses]
+  credentials: [{{secretRef: {{env: SIM_OPENAI_KEY}}}}]
+"""
+"""The first vendor again, as a provider that speaks Responses only."""
+
 ROUTE = """
 ---
 apiVersion: headgate.dev/v1alpha1
@@ -46,7 +60,7 @@ spec:
 """
 
 KEYS = {"SIM_OPENAI_KEY": "sk-canary-openai-4711", "SIM_ANTHROPIC_KEY": "sk-ant-canary-4712", "SIM_LOCAL_KEY": "canary-local-4713"}
-MODELS = {"openai": "gpt-5", "anthropic": "claude-sonnet-5", "local": "llama-3.3-70b"}
+MODELS = {"openai": "gpt-5", "anthropic": "claude-sonnet-5", "local": "llama-3.3-70b", "answers": "gpt-5"}
 
 
 def route(name: str, *groups: str, first_token: str = "5s", hold: bool = False) -> str:

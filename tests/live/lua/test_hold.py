@@ -31,6 +31,10 @@ R_START = (
     b'event: response.output_item.added\ndata: {"type":"response.output_item.added","item":{"type":"message"}}\n\n'
     b'event: response.content_part.added\ndata: {"type":"response.content_part.added","part":{"type":"output_text"}}\n\n'
 )
+R_HIDDEN = (
+    b'event: response.output_item.added\ndata: {"type":"response.output_item.added","item":{"type":"reasoning","summary":[]}}\n\n'
+    b'event: response.output_item.done\ndata: {"type":"response.output_item.done","item":{"type":"reasoning","summary":[]}}\n\n'
+)
 R_DELTA = b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","delta":"x"}\n\n'
 R_CALL = b'event: response.output_item.added\ndata: {"type":"response.output_item.added","item":{"type":"function_call"}}\n\n'
 R_FAILED = b'event: response.failed\ndata: {"type":"response.failed","response":{"error":{"code":"server_error"}}}\n\n'
@@ -70,6 +74,7 @@ BAD_STREAMS = {
     "crlf error": [EMPTY.replace(b"\n", b"\r\n"), ERROR.replace(b"\n", b"\r\n")],
     "one byte at a time": [bytes([c]) for c in START + A_ERROR],
     "response failed": [R_START, R_FAILED],
+    "response failed after hidden reasoning": [R_HIDDEN, R_START, R_FAILED],
     "response error": [R_START, b'event: error\ndata: {"type":"error","code":"server_error","message":"x","sequence_number":4}\n\n'],
     "response ends before content": [R_START],
 }
