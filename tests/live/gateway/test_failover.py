@@ -1,4 +1,4 @@
-"""No outage of the first vendor is seen: 1,000 requests for each usual way to fail, 500 for the others, both dialects, half of them streamed."""
+"""No outage of the first vendor is seen: 1,000 requests for each usual way to fail, 500 for the others, both dialects, half streamed."""
 
 from __future__ import annotations
 

@@ -336,5 +336,11 @@ def test_target_renames_at_the_place_it_is_told(target: LuaFilter) -> None:
     assert (out.body, out.changed) == (body, False)
     out = target.request(body, {"path": "/v2/x"}, headers={":path": "/v1/y", "x-headgate-model": "*"})
     assert (out.body, out.headers[":path"]) == (body, "/v2/x")
-    with pytest.raises(Exception, match="no model at"):
-        target.request(body, {"model": "upstream"}, dynamic={"headgate.model": {"at": "3,4"}})
+    for place_of_nothing in ("3,4", "0,1", "1,1", "30,90", "17,9", "16,21"):
+        with pytest.raises(Exception, match="no model at"):
+            target.request(body, {"model": "upstream"}, dynamic={"headgate.model": {"at": place_of_nothing}})
+    for size in (32_760, 32_768, 32_769, 100_000, 2_000_000):
+        long = b'{"x":"' + b"y" * size + b'","model":"alias"}'
+        at = long.index(b"alias") + 1
+        out = target.request(long, {"model": "upstream"}, dynamic={"headgate.model": {"at": f"{at},{at + 4}"}})
+        assert out.body == long.replace(b"alias", b"upstream")
