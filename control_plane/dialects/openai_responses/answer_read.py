@@ -160,14 +160,14 @@ class AnswerReader(BodyReader):
         events.append(InStreamError(errors.in_stream(error)))
 
     def _end(self, response: _Response, status: str, events: list[Event]) -> None:
+        if not self._items and status != "failed":  # told by nothing else
+            for index, item in enumerate(response.output or ()):
+                self._complete_item(index, item, events)
         if response.usage is not None:
             events.append(UsageUpdate(read_usage(response.usage)))
         if status == "failed":
             self._fail(response.error or {"message": "the provider says that the answer failed, and not why"}, events)
             return
-        if not self._items:  # told by nothing else
-            for index, item in enumerate(response.output or ()):
-                self._complete_item(index, item, events)
         events.append(self._stop(response, status))
         self._over = True
         events.append(End())

@@ -216,10 +216,11 @@ class StreamWriter:
     def _open_part(self, kind: _PartKind) -> bytes:
         wanted = "reasoning" if kind == "summary" else "message"
         if self._item is None or self._item["type"] != wanted:
-            item: dict[str, Any] = {"id": self._ids.new("rs_"), "type": "reasoning", "summary": []}
-            if wanted == "message":
-                item = {"id": self._ids.new("msg_"), "type": "message", "status": "in_progress", "role": "assistant", "content": []}
-            out = self._open_item(item)
+            if wanted == "reasoning":
+                out = self._open_item({"id": self._ids.new("rs_"), "type": "reasoning", "summary": []})
+            else:
+                message = {"id": self._ids.new("msg_"), "type": "message", "status": "in_progress", "role": "assistant", "content": []}
+                out = self._open_item(message)
         else:
             out = self._close_part()
         self._part = kind
