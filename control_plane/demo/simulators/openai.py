@@ -118,7 +118,7 @@ class OpenAI:
         if not isinstance(model, str):
             raise errors.wrong_type("model", "a string", model)
         if not self._any_model and model not in self._known:
-            raise errors.unknown_model(model)
+            raise errors.unknown_response_model(model) if path == "/v1/responses" else errors.unknown_model(model)
         if path == "/v1/responses":
             return self._responses(body, number)
         return self._chat(body, number) if path == "/v1/chat/completions" else self._embeddings(body, number)

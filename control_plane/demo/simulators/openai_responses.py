@@ -146,8 +146,7 @@ class EventStream:
         elif kind == "function_call":
             for fragment in [item["arguments"][i : i + 5] for i in range(0, len(item["arguments"]), 5)]:
                 self._add("response.function_call_arguments.delta", {**place, "delta": fragment, "obfuscation": self._padding})
-            done = {**place, "name": item["name"], "arguments": item["arguments"]}
-            self._add("response.function_call_arguments.done", done, content=False)
+            self._add("response.function_call_arguments.done", {**place, "arguments": item["arguments"]}, content=False)
         self._add("response.output_item.done", {"output_index": index, "item": item}, content=False)
 
     def _part(self, place: Mapping[str, Any], text: str, part: str, tokens: Sequence[str]) -> None:

@@ -322,7 +322,7 @@ class StreamWriter:
             return b""
         arguments = "".join(call.fragments)
         place = {"item_id": call.item["id"], "output_index": call.index}
-        done = self._event("response.function_call_arguments.done", {**place, "name": call.item["name"], "arguments": arguments})
+        done = self._event("response.function_call_arguments.done", {**place, "arguments": arguments})
         call.item.update(arguments=arguments, status=self._item_status())
         return out + done + self._event("response.output_item.done", {"output_index": call.index, "item": call.item})
 

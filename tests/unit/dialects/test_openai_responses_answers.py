@@ -365,10 +365,10 @@ def test_stream_bytes(bench: Any) -> None:
         {"type": f"{arguments}.delta", **f, "delta": '{"k":'},
         {"type": "response.output_item.added", "output_index": 3, "item": open_calls[1]},
         {"type": f"{arguments}.delta", **f, "delta": "1}"},
-        {"type": f"{arguments}.done", **f, "name": "f", "arguments": '{"k":1}'},
+        {"type": f"{arguments}.done", **f, "arguments": '{"k":1}'},
         {"type": "response.output_item.done", "output_index": 2, "item": calls[0]},
         {"type": f"{arguments}.delta", **g, "delta": "{}"},
-        {"type": f"{arguments}.done", **g, "name": "g", "arguments": "{}"},
+        {"type": f"{arguments}.done", **g, "arguments": "{}"},
         {"type": "response.output_item.done", "output_index": 3, "item": calls[1]},
     ]
     assert last["type"] == "response.completed"
