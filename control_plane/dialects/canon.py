@@ -196,7 +196,10 @@ class Reasoning(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """One chat request. `dialect`: the one it was read from. See the module's docstring for `unmapped`, `features`, `raw`."""
+    """One chat request. `dialect`: the one it was read from. See the module's docstring for `unmapped`, `features`, `raw`.
+
+    `names`: where the client's dialect calls a field otherwise than writers do, which say OpenAI chat's name: theirs to the client's.
+    """
 
     dialect: str
     model: str
@@ -217,6 +220,14 @@ class Request(msgspec.Struct, frozen=True):
     features: tuple[str, ...] = ()
     raw: Mapping[str, object] | None = None
     extras: Mapping[str, object] = {}
+    names: Mapping[str, str] = {}
+
+    def named(self, path: str) -> str:
+        """The client's own path of a field that a writer has named."""
+        for name, own in self.names.items():
+            if path == name or path.startswith(f"{name}."):
+                return own + path[len(name) :]
+        return path
 
     def edited(self, **changes: object) -> Request:
         """A changed copy. It no longer has `raw`, so every writer writes the changed meaning."""

@@ -116,7 +116,7 @@ class AnswerReader(BodyReader):
     # ------------------------------------------------------------------------------------------------ streamed
 
     def _wire_event(self, name: bytes | None, payload: bytes, events: list[Event]) -> None:
-        if payload == b"[DONE]":  # OpenRouter and others add the other dialect's end
+        if payload == b"[DONE]" or name in (b"ping", b"keepalive", b"heartbeat"):  # OpenRouter and others add the other dialect's end
             return
         try:
             wire = _decode_event(payload)
@@ -140,7 +140,7 @@ class AnswerReader(BodyReader):
             self._arguments_event(wire, events)
         elif kind == "response.output_text.annotation.added":
             self._annotation_event(wire, events)
-        elif wire.output_index is not None and self._item_at(wire.output_index).kind == "foreign":
+        elif wire.output_index is not None and (item := self._items.get(wire.output_index)) is not None and item.kind == "foreign":
             events.append(ForeignEvent(NAME, decode_any(payload)))
         # Anything else repeats what other events say (`content_part.added` …), or is new and says nothing that we know.
 

@@ -22,6 +22,12 @@ _FEATURES: Final = frozenset(("previous_response_id", "conversation", "prompt", 
 _KEPT: Final = ("store", "include", "truncation")
 """Understood only as far as other dialects go, so an edited request of this dialect takes them along as they are."""
 
+_NAMES: Final = {
+    "response_format.json_schema.schema": "text.format.schema",
+    "response_format": "text.format",
+    "reasoning_effort": "reasoning.effort",
+}
+
 _FUNCTION_FIELDS: Final = frozenset(("type", "name", "description", "parameters", "strict"))
 _FORMAT_FIELDS: Final = frozenset(("type", "name", "schema", "description", "strict"))
 _REASONING_FIELDS: Final = frozenset(("effort", "summary", "generate_summary"))
@@ -69,6 +75,7 @@ def read_request(body: bytes) -> Request:
         features=tuple(features),
         raw=raw,
         extras={key: raw[key] for key in _KEPT if key in raw},
+        names={**_NAMES, **{f"tools.{index}.function": f"tools.{index}" for index in range(len(tools) + len(foreign_tools))}},
     )
 
 

@@ -201,6 +201,9 @@ def test_state_works_where_the_vendor_keeps_it_and_is_refused_elsewhere(client: 
         ("tool_choice", {"tools": TOOLS, "tool_choice": {"type": "web_search_preview"}}),
         ("prompt", {"prompt": {"id": "pmpt_1"}}),
     ]
+    with pytest.raises(openai.BadRequestError) as json_mode:
+        client.responses.create(model="via-anthropic", input="hello", text={"format": {"type": "json_object"}})
+    assert json_mode.value.param == "text.format"
     for field, more in refused:
         for model in ("via-anthropic", "via-local"):
             with pytest.raises(openai.BadRequestError) as error:
@@ -210,6 +213,17 @@ def test_state_works_where_the_vendor_keeps_it_and_is_refused_elsewhere(client: 
 
 
 def test_knobs_are_dropped_and_named(client: openai.OpenAI) -> None:
+    """By the names that the client gave them."""
+    tool: Any = {**TOOLS[0], "parameters": {**TOOL, "properties": {"city": {"type": "string", "minLength": 1}}}}
+    shaped: Any = {
+        "format": {"type": "json_schema", "name": "n", "schema": {**TOOL, "properties": {"city": {"type": "string", "pattern": "x"}}}}
+    }
+    forced = client.responses.with_raw_response.create(
+        model="via-anthropic", input="hello", tools=[tool], tool_choice="required", text=shaped, reasoning={"effort": "low"}
+    )
+    assert set(forced.headers["x-headgate-dropped"].replace(" ", "").split(",")) == {
+        *("reasoning.effort", "text.format.schema.properties.city.pattern", "tools.0.parameters.properties.city.minLength"),
+    }
     answer = client.responses.with_raw_response.create(
         model="via-anthropic", input="hello", text={"verbosity": "low"}, truncation="auto", service_tier="flex", store=True
     )

@@ -234,6 +234,21 @@ def test_faults_name_the_field(fields: dict[str, Any], path: str) -> None:
     assert (error.value.status, error.value.param) == (400, path)
 
 
+def test_fields_have_the_clients_names() -> None:
+    request = read(tools=[FUNCTION, FUNCTION])
+    for name, own in {
+        "response_format": "text.format",
+        "response_format.json_schema.schema.properties.a": "text.format.schema.properties.a",
+        "reasoning_effort": "reasoning.effort",
+        "tools.1.function.parameters.x": "tools.1.parameters.x",
+        "tools.10.function.strict": "tools.10.function.strict",
+        "temperature": "temperature",
+        "reasoning_effort_of_another": "reasoning_effort_of_another",
+    }.items():
+        assert request.named(name) == own
+    assert request.edited(model="n").named("response_format") == "text.format"
+
+
 # ------------------------------------------------------------------------------------------------- for other providers
 
 
