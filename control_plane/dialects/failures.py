@@ -46,7 +46,7 @@ def classify(status: int, code: str | None, message: str) -> FailureClass:
     words = f"{code or ''} {message[: 4 * MESSAGE_LIMIT_CHARS]}"
     if code in _MODEL_FAULT:
         return "transient"
-    if code == "model_not_found":
+    if status == 400 and code == "model_not_found":  # OpenAI's Responses
         return "transient"  # the upstream model name is the operator's, not the client's, and another target may have it
     if status in (401, 403):
         return "content_policy" if _POLICY.search(words) else "credential_dead"
