@@ -156,7 +156,7 @@ class Exchange:
             log.exception("target %s: translating a request failed", facts.name)
             return self._decline(FAULT)
         self._tally.translated += 1
-        self._dropped = tuple(dict.fromkeys(map(request.named, written.dropped)))
+        self._dropped = wire.shown(tuple(dict.fromkeys(map(request.named, written.dropped))))
         headers = (
             (":path", written.path or facts.target.path),
             ("content-type", wire.JSON_TYPE),

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from control_plane.dialects.api import Dialect, TargetFacts
+from control_plane.dialects.api import ClientDialect, ProviderDialect, TargetFacts
 from control_plane.kit.errors import SpecError
 
 CLIENT_DIALECT: Final = "x-headgate-client-dialect"
@@ -27,8 +27,8 @@ _CACHED_TARGETS: Final = 4096
 class Facts:
     """Everything an attempt needs to know: `client` and `provider` dialects, and the target for the provider's writer."""
 
-    client: Dialect
-    provider: Dialect
+    client: ClientDialect
+    provider: ProviderDialect
     name: str
     target: TargetFacts
 
@@ -36,8 +36,9 @@ class Facts:
 class FactsReader:
     """Initial metadata to `Facts`, decoded once per distinct target: the text of the metadata is the key, so it can never be stale."""
 
-    def __init__(self, dialects: Mapping[str, Dialect]) -> None:
-        self._dialects = dialects
+    def __init__(self, clients: Mapping[str, ClientDialect], providers: Mapping[str, ProviderDialect]) -> None:
+        self._clients = clients
+        self._providers = providers
         self._decode = lru_cache(maxsize=_CACHED_TARGETS)(self._decoded)
 
     def read(self, metadata: Mapping[str, str]) -> Facts:
@@ -56,10 +57,12 @@ class FactsReader:
 
     def _decoded(self, client: str, provider: str, name: str, model: str, path: str, options: str) -> Facts:
         for dialect in (client, provider):
-            if dialect not in self._dialects:
+            if dialect not in self._providers:
                 raise SpecError(f"target {name}: this translator does not know the dialect {dialect!r}")
+        if client not in self._clients:
+            raise SpecError(f"target {name}: clients cannot speak the dialect {client!r} yet, only providers")
         try:
             decoded = msgspec.json.decode(options, type=dict[str, object])
         except msgspec.DecodeError as error:
             raise SpecError(f"target {name}: {OPTIONS} is not a JSON object: {error}") from None
-        return Facts(self._dialects[client], self._dialects[provider], name, TargetFacts(model, path, decoded))
+        return Facts(self._clients[client], self._providers[provider], name, TargetFacts(model, path, decoded))

@@ -23,7 +23,8 @@ OPERATIONS: Final = (
     Operation("anthropic-messages", "chat", "/v1/messages", translated=True),
     Operation("anthropic-messages", "count_tokens", "/v1/messages/count_tokens", translated=False),
 )
-"""In the order in which paths are matched. All are POST; `GET /v1/models` is answered from the configuration itself."""
+"""In the order in which paths are matched. All are POST; `GET /v1/models` is answered from the configuration itself.
+Dialects that so far only providers speak have no operation here, and routes cannot name them (HG1018)."""
 
 
 def operations_of(dialect: str) -> tuple[Operation, ...]:

@@ -143,6 +143,13 @@ _CODES: Final = (
         example="headers: {authorization: Bearer …}",
         fix="Put keys into spec.credentials as references; leave the other headers to the gateway.",
     ),
+    Code(
+        code="HG1018",
+        title="Dialect for providers only",
+        cause="spec.dialects names a dialect that Headgate speaks with providers, but not yet with clients.",
+        example="dialects: [gemini-generate-content]",
+        fix="Name the dialects that your clients speak; requests are translated for the provider.",
+    ),
     # HG2: what fields and documents say together
     Code(
         code="HG2001",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -69,11 +69,12 @@ class _Folding:
     stop: str | None = None
 
 
-def _load() -> list[Recording]:
+def load(apis: Collection[str]) -> list[Recording]:
+    """The recordings of these APIs."""
     found: list[Recording] = []
     for line in (RECORDINGS / "index.jsonl").read_text().splitlines():
         row = json.loads(line)
-        if row["api"] not in ("openai-chat", "openai-responses", "anthropic-messages"):
+        if row["api"] not in apis:
             continue
         envelope = json.loads((RECORDINGS / row["file"]).read_text())
         response, request = envelope["response"], envelope.get("request") or {}
@@ -102,16 +103,26 @@ def _load() -> list[Recording]:
 def _framed(lines: bytes, api: str) -> bytes:
     """Fixtures keep one payload a line: put the framing back."""
     events = [line for line in lines.splitlines() if line.strip()]
-    if api != "openai-chat":
+    if api in ("anthropic-messages", "openai-responses"):
         return b"".join(b"event: %b\ndata: %b\n\n" % (str(json.loads(e).get("type")).encode(), e) for e in events)
-    return b"".join(b"data: %b\n\n" % e for e in events) + b"data: [DONE]\n\n"
+    return b"".join(b"data: %b\n\n" % e for e in events) + (b"" if api == "gemini-generate" else b"data: [DONE]\n\n")
 
 
 @pytest.fixture(scope="session")
 def recordings() -> list[Recording]:
+    """Of the dialects that are spoken on both sides."""
+    return _there("openai-chat", "openai-responses", "anthropic-messages")
+
+
+@pytest.fixture(scope="session")
+def gemini_recordings() -> list[Recording]:
+    return _there("gemini-generate")
+
+
+def _there(*apis: str) -> list[Recording]:
     if not (RECORDINGS / "index.jsonl").is_file():
         pytest.skip(f"no recordings: {RECORDINGS} is not there (third-party data, kept outside the project)")
-    return _load()
+    return load(apis)
 
 
 def _arguments(text: str) -> Any:

@@ -12,7 +12,7 @@ from control_plane.demo.check.clients import CLIENTS, Client, Failed, check_ok
 from control_plane.demo.simulators.sampling import sample
 from control_plane.demo.wire_client import call
 
-ROUTES: Final = {"openai": ("chat", "gpt-5"), "anthropic": ("claude", "claude-sonnet-5")}
+ROUTES: Final = {"openai": ("chat", "gpt-5"), "anthropic": ("claude", "claude-sonnet-5"), "gemini": ("gemini", "gemini-2.5-flash")}
 """Vendor → (model name to ask for, upstream model): the demo's route that tries this vendor first."""
 
 Work = Callable[[], Awaitable[None]]
@@ -131,7 +131,7 @@ def _models(base_url: str) -> Work:
             answer = await call(f"{base_url}/v1/models", method="GET", headers=headers)
             check_ok(answer)
             document = answer.json()
-            if key not in document or not {"chat", "claude", "fast"} <= {model["id"] for model in document["data"]}:
+            if key not in document or not {"chat", "claude", "gemini", "fast"} <= {model["id"] for model in document["data"]}:
                 raise Failed(f"unexpected list: {document}")
 
     return work

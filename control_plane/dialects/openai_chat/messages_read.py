@@ -24,7 +24,7 @@ from control_plane.dialects.canon import (
     ToolCall,
     ToolResult,
 )
-from control_plane.dialects.openai_chat.vocabulary import DETAILS_ORIGIN, NAME
+from control_plane.dialects.openai_chat.vocabulary import CALL_SIGNATURES, DETAILS_ORIGIN, NAME
 
 _ROLES: Final = frozenset(("system", "developer", "user", "assistant", "tool", "function"))
 _KNOWN: Final = frozenset(
@@ -176,7 +176,19 @@ def _tool_call(item: object, path: str) -> Part:
         arguments = msgspec.json.encode(arguments).decode()
     elif arguments is not None and type(arguments) is not str:
         j.wrong_type(f"{path_fn}.arguments", "a string of JSON", arguments)
-    return ToolCall(j.required_string(value, "id", path), j.required_string(function, "name", path_fn), arguments or "")
+    signature, origin = _call_signature(value, path)
+    call_id, name = j.required_string(value, "id", path), j.required_string(function, "name", path_fn)
+    return ToolCall(call_id, name, arguments or "", signature, origin)
+
+
+def _call_signature(value: j.Object, path: str) -> tuple[str | None, str | None]:
+    """(signature, origin) from `extra_content`, as this dialect's answers carry them."""
+    if (extra := j.obj(value, "extra_content", path)) is not None:
+        for origin, vendor in [(origin, name) for origin, names in CALL_SIGNATURES.items() for name in names]:
+            signed = j.obj(extra, vendor, f"{path}.extra_content") or {}
+            if signature := j.string(signed, "thought_signature", f"{path}.extra_content.{vendor}"):
+                return signature, origin
+    return None, None
 
 
 def _reasoning(value: j.Object, path: str) -> list[Part]:

@@ -38,7 +38,7 @@ from control_plane.dialects.canon import (
 )
 from control_plane.dialects.openai_responses import errors
 from control_plane.dialects.openai_responses.response import ResponseDocument, incomplete_reason
-from control_plane.dialects.openai_responses.vocabulary import NAME
+from control_plane.dialects.openai_responses.vocabulary import INCLUDE_REASONING, NAME
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -85,6 +85,8 @@ class StreamWriter:
     def __init__(self, request: Request, ids: IdSource) -> None:
         self._request = request
         self._ids = ids
+        # a client that asked for nothing of the kind may go on at OpenAI itself, which refuses what it did not seal
+        self._seals_calls = request.reasoning is not None or INCLUDE_REASONING in ((request.raw or {}).get("include") or ())  # type: ignore[operator]
         self._start = Start()
         self._document: ResponseDocument | None = None
         self._usage = Usage()
@@ -292,6 +294,9 @@ class StreamWriter:
     # ------------------------------------------------------------------------------------------------- calls
 
     def _call_start(self, start: ToolCallStart) -> bytes:
+        out = self._close_item()
+        if start.signature is not None and self._seals_calls:  # this dialect seals reasoning only, so an item without a text
+            out += self._seal(seal_signature(start.signature, start.origin), None)
         item = {
             "id": self._ids.new("fc_"),
             "type": "function_call",
@@ -300,7 +305,7 @@ class StreamWriter:
             "call_id": start.id or self._ids.new("call_"),
             "name": start.name,
         }
-        out = self._close_item() + self._add(item)
+        out += self._add(item)
         index = len(self._output) - 1
         place = _encode({"item_id": item["id"], "output_index": index})[1:-1]
         kind = b"response.function_call_arguments.delta"

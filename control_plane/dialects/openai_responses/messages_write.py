@@ -128,6 +128,8 @@ class MessageWriter:
         """Texts one by one in the plain form, the only one that needs no id of the vendor."""
         self._cached(part)
         if isinstance(part, ToolCall):
+            if part.signature is not None:
+                self._dropped.append(f"{path}.tool_calls.extra_content")  # another vendor's: here reasoning is sealed, not calls
             return [{"type": "function_call", "call_id": part.id, "name": part.name, "arguments": part.arguments or "{}"}]
         if isinstance(part, Text | Refusal):
             return [{"role": "assistant", "content": part.text}] if part.text else []

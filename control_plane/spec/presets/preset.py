@@ -14,9 +14,14 @@ from pydantic.alias_generators import to_camel
 
 DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages"]
 OperationName = Literal["chat", "embeddings", "count_tokens", "models"]
+ProviderDialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content"]
 DIALECT_NAMES: Final[tuple[DialectName, ...]] = ("openai-chat", "openai-responses", "anthropic-messages")
+"""Dialects that clients speak."""
+PROVIDER_ONLY_NAMES: Final[tuple[ProviderDialectName, ...]] = ("gemini-generate-content",)
+"""Dialects that so far only providers speak."""
 
-VendorPath = Annotated[str, StringConstraints(pattern=r"^(/[a-z0-9_.-]+)+$", max_length=200)]
+VendorPath = Annotated[str, StringConstraints(pattern=r"^(/([a-z0-9_.-]+|\{model\})(:[a-zA-Z]+)?)+$", max_length=200)]
+"""`{model}` stands for the upstream name of the model, for dialects that have it in the path."""
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$", max_length=64)]
 
 
@@ -50,7 +55,7 @@ class Preset(_Data):
     name: str
     title: str
     base_url: str | None = None
-    dialects: dict[DialectName, PresetDialect]
+    dialects: dict[ProviderDialectName, PresetDialect]
     auth: PresetAuth
     headers: dict[HeaderName, str] = Field(default_factory=dict)
     options: dict[str, str | int | bool] = Field(default_factory=dict)

@@ -27,6 +27,7 @@ ROUTES = (
     route("via-openai", "openai")
     + route("via-anthropic", "anthropic")
     + route("via-local", "local")
+    + route("via-gemini", "gemini")
     + route("answers-only", "answers")
     + route("answers-first", "answers", "anthropic", first_token="1s", hold=True)
     + route("anthropic-first", "anthropic", "answers", first_token="1s", hold=True)
@@ -36,6 +37,7 @@ SAID = {
     "via-openai": "openai/gpt-5 heard: hello",
     "via-anthropic": "anthropic/claude-sonnet-5 heard: hello",
     "via-local": "local/llama-3.3-70b heard: hello",
+    "via-gemini": "gemini/gemini-2.5-flash heard: hello",
     "answers-only": "openai/gpt-5 heard: hello",
     "held": "openai/gpt-5 heard: hello",
 }

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from control_plane.dialects import canon
 from control_plane.dialects.api import TargetFacts
-from control_plane.dialects.registry import DIALECTS
+from control_plane.dialects.registry import DIALECTS, PROVIDERS
 from control_plane.kit.errors import ClientProtocolError, ProviderProtocolError
 
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -21,7 +21,10 @@ KEY_WORDS = """
 id model created choices index delta message content role finish_reason tool_calls function name arguments usage prompt_tokens
 completion_tokens prompt_tokens_details cached_tokens error code type text thinking signature content_block partial_json input
 stop_reason stop_sequence input_tokens output_tokens messages system tools tool_choice max_tokens source data media_type url tool_use_id
-is_error tool_call_id image_url file file_data response_format json_schema schema reasoning reasoning_details output_config format
+is_error tool_call_id extra_content google thought_signature candidates parts functionCall args finishReason promptFeedback blockReason
+usageMetadata promptTokenCount thoughtsTokenCount thought thoughtSignature responseId details citationMetadata citationSources
+logprobsResult chosenCandidates topCandidates
+image_url file file_data response_format json_schema schema reasoning reasoning_details output_config format
 cache_control ttl metadata user_id stream stop annotations logprobs audio function_call refusal citations title
 response output output_index content_index summary_index item call_id summary encrypted_content annotation status incomplete_details
 instructions effort include store parallel_tool_calls strict output_text_details input_tokens_details
@@ -35,6 +38,7 @@ response.created response.output_item.added response.output_item.done response.o
 response.refusal.delta response.reasoning_summary_text.delta response.function_call_arguments.delta response.completed
 response.incomplete response.failed response.output_text.annotation.added function_call function_call_output reasoning output_text
 input_text input_image input_file summary_text completed incomplete max_output_tokens
+STOP MAX_TOKENS SAFETY MALFORMED_FUNCTION_CALL
 """
 _KEYS = st.sampled_from(KEY_WORDS.split())
 _WORDS = st.sampled_from(VALUE_WORDS.split())
@@ -47,7 +51,7 @@ _JSON: st.SearchStrategy[Any] = st.recursive(
 
 
 def read_answer(name: str, body: bytes, stream: bool) -> list[canon.Event]:
-    reader = DIALECTS[name].reader(canon.Request(dialect=name, model="m", messages=(), stream=stream))
+    reader = PROVIDERS[name].reader(canon.Request(dialect=name, model="m", messages=(), stream=stream))
     reader.start(200, "text/event-stream" if stream else "application/json")
     try:
         events = reader.feed(body)
@@ -74,19 +78,19 @@ class Ids:
 
 
 @STEADY
-@given(st.binary(max_size=400), st.sampled_from(sorted(DIALECTS)), st.booleans())
+@given(st.binary(max_size=400), st.sampled_from(sorted(PROVIDERS)), st.booleans())
 def test_any_bytes_as_an_answer(body: bytes, name: str, stream: bool) -> None:
     write_answer(read_answer(name, body, stream))
-    DIALECTS[name].read_error(500, {}, body)
+    PROVIDERS[name].read_error(500, {}, body)
 
 
 @settings(STEADY, max_examples=400)
-@given(st.lists(_JSON, max_size=6), st.sampled_from(sorted(DIALECTS)), st.booleans())
+@given(st.lists(_JSON, max_size=6), st.sampled_from(sorted(PROVIDERS)), st.booleans())
 def test_any_json_as_an_answer(values: list[Any], name: str, stream: bool) -> None:
     texts = [json.dumps(value) for value in values]
     body = "".join(f"data: {text}\n\n" for text in texts) if stream else "".join(texts[:1])
     write_answer(read_answer(name, body.encode(), stream))
-    DIALECTS[name].read_error(400, {}, body.encode())
+    PROVIDERS[name].read_error(400, {}, body.encode())
 
 
 @settings(STEADY, max_examples=400)
@@ -103,7 +107,7 @@ def write_request(name: str, body: bytes) -> None:
         if error.status != 400:
             raise
         return
-    for dialect in DIALECTS.values():
+    for dialect in PROVIDERS.values():
         for asked in (request, request.edited()):
             try:
                 made = dialect.write_request(asked, TargetFacts(model="claude-x", path="/"))
@@ -313,6 +317,39 @@ STREAMS: dict[str, list[Any]] = {
         {"type": "content_block_stop", "index": 2},
         {"type": "message_delta", "delta": {"stop_reason": "tool_use", "stop_details": {}}, "usage": {"output_tokens": 5}},
         {"type": "message_stop"},
+    ],
+    "gemini-generate-content": [
+        {
+            "responseId": "r",
+            "modelVersion": "m",
+            "candidates": [
+                {"index": 0, "content": {"role": "model", "parts": [{"text": "t", "thought": True, "thoughtSignature": "UQ=="}]}}
+            ],
+            "usageMetadata": {"promptTokenCount": 1, "cachedContentTokenCount": 1, "totalTokenCount": 1},
+        },
+        {
+            "candidates": [
+                {
+                    "content": {"parts": [{"text": "x"}, {"executableCode": {"code": "1"}}]},
+                    "citationMetadata": {"citationSources": [{"startIndex": 1, "endIndex": 2, "uri": "u", "title": "t"}]},
+                }
+            ]
+        },
+        {
+            "candidates": [
+                {
+                    "content": {"parts": [{"functionCall": {"name": "f", "args": {"a": 1}, "id": "i"}, "thoughtSignature": "UQ=="}]},
+                    "finishReason": "STOP",
+                    "finishMessage": "done",
+                    "logprobsResult": {
+                        "chosenCandidates": [{"token": "x", "logProbability": -0.5}],
+                        "topCandidates": [{"candidates": [{"token": "y", "logProbability": -0.7}]}],
+                    },
+                }
+            ],
+            "promptFeedback": {"blockReason": "SAFETY", "blockReasonMessage": "no"},
+            "usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": 2, "thoughtsTokenCount": 3, "toolUsePromptTokenCount": 1},
+        },
     ],
 }
 

@@ -495,6 +495,21 @@ def test_reasoning_is_sealed_by_its_origin(events: list[C.Event], items: list[tu
     assert texts == "".join(t for _, texts, _ in items for t in texts)
 
 
+@pytest.mark.parametrize(
+    ("asked", "sealed"), [({}, False), ({"reasoning": {"effort": "low"}}, True), ({"include": ["reasoning.encrypted_content"]}, True)]
+)
+def test_the_signature_of_a_call_stands_in_front_of_it(asked: dict[str, Any], sealed: bool) -> None:
+    """Only for clients that ask for such things: others may go on at OpenAI, which refuses what it did not seal."""
+    request = RESPONSES.read_request(json.dumps({"model": "m", "input": "x", **asked}).encode())
+    writer = RESPONSES.writer(request, Ids())
+    writer.emit(C.ToolCallStart(0, "c", "f", signature="S", origin="gemini-generate-content"))
+    output = json.loads(writer.finish())["output"]
+    assert [i["type"] for i in output] == ["reasoning", "function_call"] if sealed else ["function_call"]
+    back = RESPONSES.read_request(json.dumps({"model": "m", "input": output}).encode()).messages[0].parts
+    thinking = (C.Thinking("", "S", "gemini-generate-content"),) if sealed else ()
+    assert back == (*thinking, C.ToolCall("c", "f", "{}"))
+
+
 def test_an_empty_answer(bench: Any) -> None:
     got = whole(bench, C.Stop("end"))
     assert (got["status"], got["output"], got["usage"]) == ("completed", [], None)

@@ -13,7 +13,7 @@ WHOLE = {CLIENT_DIALECT: "lines", PROVIDER_DIALECT: "lines", TARGET: "p/m", MODE
 
 @pytest.fixture
 def reader() -> FactsReader:
-    return FactsReader({"lines": LineDialect()})
+    return FactsReader({"lines": LineDialect()}, {"lines": LineDialect(), "answers": LineDialect()})
 
 
 def test_metadata_is_decoded_once_per_text(reader: FactsReader) -> None:
@@ -44,3 +44,9 @@ def test_options_must_be_an_object(reader: FactsReader, options: str) -> None:
 def test_unknown_dialect_is_named(reader: FactsReader, field: str) -> None:
     with pytest.raises(SpecError, match="'newer-dialect'"):
         reader.read(WHOLE | {field: "newer-dialect"})
+
+
+def test_a_dialect_for_providers_only_is_no_client_dialect(reader: FactsReader) -> None:
+    assert reader.read(WHOLE | {PROVIDER_DIALECT: "answers"}).provider.name
+    with pytest.raises(SpecError, match="clients cannot speak the dialect 'answers' yet"):
+        reader.read(WHOLE | {CLIENT_DIALECT: "answers"})

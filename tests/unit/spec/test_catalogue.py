@@ -137,7 +137,7 @@ def test_edit_distance() -> None:
 
 def test_presets_are_exact() -> None:
     presets = load_presets()
-    assert sorted(presets) == ["anthropic", "openai", "openai-compatible"]
+    assert sorted(presets) == ["anthropic", "gemini", "openai", "openai-compatible"]
     openai, anthropic, compatible = presets["openai"], presets["anthropic"], presets["openai-compatible"]
     assert openai.base_url == "https://api.openai.com/v1"
     assert anthropic.base_url == "https://api.anthropic.com/v1"
@@ -163,6 +163,12 @@ def test_presets_are_exact() -> None:
     assert (anthropic.auth.header, anthropic.auth.prefix) == ("x-api-key", "")
     assert anthropic.headers == {"anthropic-version": "2023-06-01"}
     assert anthropic.options == {"default_max_tokens": 4096}
+    gemini = presets["gemini"]
+    assert gemini.base_url == "https://generativelanguage.googleapis.com/v1beta"
+    generate = gemini.dialects["gemini-generate-content"]
+    assert [generate.path_of(word) for word in ("chat", "embeddings", "models")] == ["/models/{model}:generateContent", None, None]
+    assert (gemini.auth.header, gemini.auth.prefix, gemini.auth.required) == ("x-goog-api-key", "", True)
+    assert (gemini.headers, gemini.options) == ({}, {})
 
 
 def test_presets_obey_the_rules_for_specs() -> None:
