@@ -152,14 +152,16 @@ class Exchange:
         except ClientProtocolError:
             raise
         except Unfit as unfit:
-            return self._decline(unfit.failure)
+            named = unfit.field if self._request is None else self._request.named(unfit.field)
+            return self._decline(Unfit(named, unfit.message).failure)
         except Exception:
             self._tally.faults += 1
             log.exception("target %s: translating a request failed", facts.name)
             return self._decline(FAULT)
         self._tally.translated += 1
         unseen = facts.mute and request.reasoning is not None and request.reasoning.enabled
-        self._dropped = wire.shown((*written.dropped, thinking.DROPPED_NAME) if unseen else written.dropped)
+        named = dict.fromkeys(map(request.named, written.dropped))
+        self._dropped = wire.shown((*named, thinking.DROPPED_NAME) if unseen else tuple(named))
         headers = (
             (":path", written.path or facts.target.path),
             ("content-type", wire.JSON_TYPE),

@@ -19,6 +19,7 @@ class Operation:
 OPERATIONS: Final = (
     Operation("openai-chat", "chat", "/v1/chat/completions", translated=True),
     Operation("openai-chat", "embeddings", "/v1/embeddings", translated=False),
+    Operation("openai-responses", "chat", "/v1/responses", translated=True),
     Operation("anthropic-messages", "chat", "/v1/messages", translated=True),
     Operation("anthropic-messages", "count_tokens", "/v1/messages/count_tokens", translated=False),
 )

@@ -30,7 +30,9 @@ def _provider(document: spec.Provider, preset: Preset) -> Provider:
     tls = url.scheme == "https"
     root = url.path.rstrip("/")
     speaks = []
-    for dialect, offered in sorted(preset.dialects.items()):
+    usual = sorted(dialect for dialect, offered in preset.dialects.items() if offered.default)
+    for dialect in body.dialects or usual:
+        offered = preset.dialects[dialect]
         speaks.append(Speaks(dialect, "chat", root + offered.path))
         speaks += [Speaks(dialect, operation, root + path) for operation, path in sorted(offered.operations.items())]
     auth = Auth(header=preset.auth.header, prefix=preset.auth.prefix, secret=f"provider/{name}") if body.credentials else None

@@ -238,6 +238,13 @@ _CODES: Final = (
         example="targets: [{provider: a, model: m, weight: 1}, {provider: a, model: m, weight: 2}]",
         fix="Keep one, with the sum of the weights.",
     ),
+    Code(
+        code="HG2013",
+        title="Dialect not in preset",
+        cause="spec.dialects names a dialect that the preset does not have.",
+        example="spec: {preset: anthropic, dialects: [openai-responses]}",
+        fix="Use dialects that the finding lists, or another preset.",
+    ),
     # HG3: warnings
     Code(
         code="HG3001",

@@ -90,6 +90,10 @@ def _check_provider(provider: Provider, presets: Mapping[str, Preset]) -> Iterat
     elif spec.base_url is None and preset.base_url is None:
         fix = "add baseUrl, for example https://models.example.com/v1"
         yield provider.finding("HG2010", ("spec",), f'preset "{spec.preset}" has no base URL of its own', fix)
+    for position, dialect in enumerate(spec.dialects or ()):
+        if preset is not None and dialect not in preset.dialects:
+            message = f'preset "{spec.preset}" does not have the dialect "{dialect}"'
+            yield provider.finding("HG2013", ("spec", "dialects", position), message, f"it has {listed(preset.dialects)}")
     if spec.base_url is not None:
         yield from _check_address(provider, spec.base_url)
     if preset is not None and preset.auth.required and not spec.credentials:

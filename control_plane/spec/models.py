@@ -28,7 +28,7 @@ from control_plane.spec.fields import (
 )
 from control_plane.spec.findings import Finding, severity_of
 from control_plane.spec.origin import Origin
-from control_plane.spec.presets import DIALECT_NAMES, DialectName
+from control_plane.spec.presets import DIALECT_NAMES, PROVIDER_ONLY_NAMES, DialectName, ProviderDialectName
 from control_plane.spec.quantities import Duration, Quantity
 
 API_VERSION: Final = "headgate.dev/v1alpha1"
@@ -138,6 +138,12 @@ class ProviderSpec(Shape):
         default=None, description="http(s) URL before the preset's paths, for example https://api.example.com/v1; overrides the preset's"
     )
     allow_insecure: bool = Field(default=False, description="Permit plain http and private addresses in baseUrl")
+    dialects: Annotated[tuple[ProviderDialectName, ...], AfterValidator(distinct)] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=len(DIALECT_NAMES) + len(PROVIDER_ONLY_NAMES),
+        description="Dialects that the provider speaks, of its preset's; the first serves clients of all others. Default: the usual ones",
+    )
     credentials: tuple[Credential, ...] = Field(
         default=(), max_length=MAX_CREDENTIALS, description="Keys of the account; only the first is used in this version"
     )

@@ -38,11 +38,12 @@ EXCEPTIONS = {
 """Recordings that are no answer or that the vendor's SDK cannot decode."""
 
 STOPS = {
-    "STOP": ("stop", "end_turn"),
-    "MAX_TOKENS": ("length", "max_tokens"),
-    "SAFETY": ("content_filter", "refusal"),
-    "MODEL_ARMOR": ("content_filter", "refusal"),
+    "STOP": {"openai-chat": "stop", "openai-responses": "completed", "anthropic-messages": "end_turn"},
+    "MAX_TOKENS": {"openai-chat": "length", "openai-responses": "max_output_tokens", "anthropic-messages": "max_tokens"},
+    "SAFETY": {"openai-chat": "content_filter", "openai-responses": "content_filter", "anthropic-messages": "refusal"},
+    "MODEL_ARMOR": {"openai-chat": "content_filter", "openai-responses": "content_filter", "anthropic-messages": "refusal"},
 }
+CALLED = {"openai-chat": "tool_calls", "openai-responses": "completed", "anthropic-messages": "tool_use"}
 
 
 class Ids:
@@ -139,9 +140,9 @@ def answers_of(recordings: list[Recording]) -> list[Recording]:
 
 
 def differences(wanted: Meaning, got: Meaning, client: str) -> list[str]:
-    stop = STOPS[wanted.stop or ""][client == "anthropic-messages"]
+    stop = STOPS[wanted.stop or ""][client]
     if wanted.calls and wanted.stop == "STOP":
-        stop = "tool_use" if client == "anthropic-messages" else "tool_calls"
+        stop = CALLED[client]
     pairs = {
         "text": (wanted.text, got.text),
         "reasoning": (wanted.reasoning, got.reasoning),

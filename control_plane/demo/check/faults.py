@@ -65,7 +65,7 @@ def fault_cases(base_url: str, control: ControlClient) -> Iterator[Case]:
 
 def _clients(vendor: str, lanes: tuple[str, ...]) -> list[tuple[str, Client]]:
     """The clients whose requests to `vendor` go over these lanes."""
-    return [(lane, client) for client in CLIENTS if (lane := LANES[client.name != vendor]) in lanes]
+    return [(lane, client) for client in CLIENTS if (lane := LANES[client.vendor != vendor]) in lanes]
 
 
 def _straightest(vendor: str) -> tuple[str, Client]:
@@ -113,7 +113,8 @@ def _ends_honestly(base_url: str, control: ControlClient, vendor: str, fault: Fa
                 answer, _ = await client.ask(base_url, ROUTES[vendor][0], "count [[sim tokens=30 delay_ms=5 reasoning=0]]", stream=True)
                 if answer.status != 200:
                     raise Failed(f"{lane}: status {answer.status}: {answer.body[:200]!r}")
-                if (b"[DONE]" in answer.body and b'"error"' not in answer.body) or b"message_stop" in answer.body:
+                ended = b"message_stop" in answer.body or b"event: response.completed" in answer.body
+                if ended or (b"[DONE]" in answer.body and b'"error"' not in answer.body):
                     raise Failed(f"{lane}: the answer looks whole: ...{answer.body[-300:]!r}")
                 if lane == "translation" and fault.how != "clean" and answer.ended == "complete" and b'"error"' not in answer.body:
                     raise Failed(f"{lane}: ended without an error event: ...{answer.body[-300:]!r}")

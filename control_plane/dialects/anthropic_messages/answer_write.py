@@ -35,6 +35,7 @@ from control_plane.dialects.canon import (
     ToolCallStart,
     Usage,
     UsageUpdate,
+    seal_redacted,
     seal_signature,
 )
 
@@ -74,6 +75,11 @@ def signs_calls(request: Request) -> bool:
 def signature_for_client(signature: str, origin: str | None) -> str:
     """Anthropic's own signatures as they are; others sealed with their origin, so that they never reach Anthropic."""
     return signature if origin == NAME else seal_signature(signature, origin)
+
+
+def redacted_for_client(item: RedactedReasoning) -> str:
+    """As `signature_for_client`, for encrypted reasoning."""
+    return item.data if item.origin == NAME else seal_redacted(item.data, item.origin, item.id)
 
 
 class _Call:
@@ -161,7 +167,7 @@ class StreamWriter:
                 delta = {"type": "signature_delta", "signature": signature_for_client(item.signature, item.origin)}
                 return opening + event({"type": "content_block_delta", "index": self._index, "delta": delta})
             case RedactedReasoning():
-                block = {"type": "redacted_thinking", "data": signature_for_client(item.data, item.origin)}
+                block = {"type": "redacted_thinking", "data": redacted_for_client(item)}
                 return self._close() + self._begin_block(block, "foreign") + self._close()
             case PartBreak():
                 return self._close()

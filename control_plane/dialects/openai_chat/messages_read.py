@@ -147,16 +147,9 @@ def _image(value: j.Object, path: str, mark: CacheMark | None) -> Image:
     if type(image) is not str:
         j.wrong_type(f"{path}.image_url", "an object with a url", image)
     if image.startswith("data:"):
-        media_type, data = _data_url(image, f"{path}.image_url.url")
+        media_type, data = j.data_url(image, f"{path}.image_url.url")
         return Image(media_type=media_type, data=data, detail=detail, cache=mark)
     return Image(url=image, detail=detail, cache=mark)
-
-
-def _data_url(url: str, path: str) -> tuple[str, str]:
-    head, comma, data = url.partition(",")
-    if not comma or not head.endswith(";base64"):
-        j.reject(path, "a data URL must be data:<media type>;base64,<data>")
-    return head[5:-7].partition(";")[0], data
 
 
 def _file(file: j.Object, path: str, mark: CacheMark | None) -> Document:
@@ -165,7 +158,7 @@ def _file(file: j.Object, path: str, mark: CacheMark | None) -> Document:
         return Document(file_id=file_id, title=name, cache=mark)
     data = j.required_string(file, "file_data", path)
     if data.startswith("data:"):
-        media_type, data = _data_url(data, f"{path}.file_data")
+        media_type, data = j.data_url(data, f"{path}.file_data")
         return Document(media_type=media_type or "application/pdf", data=data, title=name, cache=mark)
     if data.startswith(("https://", "http://")):  # OpenRouter
         return Document(url=data, title=name, cache=mark)

@@ -8,7 +8,18 @@ from control_plane.spec.presets.preset import (
     Preset,
     PresetAuth,
     PresetDialect,
+    ProviderDialectName,
     load_presets,
 )
 
-__all__ = ["DIALECT_NAMES", "PROVIDER_ONLY_NAMES", "DialectName", "OperationName", "Preset", "PresetAuth", "PresetDialect", "load_presets"]
+__all__ = [
+    "DIALECT_NAMES",
+    "PROVIDER_ONLY_NAMES",
+    "DialectName",
+    "OperationName",
+    "Preset",
+    "PresetAuth",
+    "PresetDialect",
+    "ProviderDialectName",
+    "load_presets",
+]

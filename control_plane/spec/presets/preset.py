@@ -12,10 +12,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
-DialectName = Literal["openai-chat", "anthropic-messages"]
+DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages"]
 OperationName = Literal["chat", "embeddings", "count_tokens", "models"]
-ProviderDialectName = Literal["openai-chat", "anthropic-messages", "gemini-generate-content"]
-DIALECT_NAMES: Final[tuple[DialectName, ...]] = ("openai-chat", "anthropic-messages")
+ProviderDialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content"]
+DIALECT_NAMES: Final[tuple[DialectName, ...]] = ("openai-chat", "openai-responses", "anthropic-messages")
 """Dialects that clients speak."""
 PROVIDER_ONLY_NAMES: Final[tuple[ProviderDialectName, ...]] = ("gemini-generate-content",)
 """Dialects that so far only providers speak."""
@@ -34,6 +34,7 @@ class PresetDialect(_Data):
 
     path: VendorPath = Field(description="Path of a chat request")
     operations: dict[OperationName, VendorPath] = Field(default_factory=dict, description="Paths of the other operations that exist")
+    default: bool = Field(default=True, description="Whether a provider has the dialect unless its spec says otherwise")
 
     def path_of(self, operation: str) -> str | None:
         """Path of an operation relative to the base URL, or None where the vendor has no such operation."""

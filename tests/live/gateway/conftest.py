@@ -18,7 +18,7 @@ def make_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RigFactory]:
     loop = Loop()
     rigs: list[Rig] = []
 
-    def make(routes: str, *, env: dict[str, str] | None = None, pace: Pace | None = None, **options: Any) -> Rig:
+    def make(routes: str, *, providers: str = "", env: dict[str, str] | None = None, pace: Pace | None = None, **options: Any) -> Rig:
         folder = tmp_path_factory.mktemp("gateway")
         keys = {"openai": "SIM_OPENAI_KEY", "anthropic": "SIM_ANTHROPIC_KEY", "local": "SIM_LOCAL_KEY"}
         pace = pace or Pace(delay_ms=1)
@@ -35,7 +35,7 @@ def make_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RigFactory]:
             loop.run(vendor.__aenter__())
         specs = folder / "specs" / "gateway.yaml"
         specs.parent.mkdir()
-        specs.write_text(wanted.format(**{n: v.url for n, v in vendors.items()}) + routes, encoding="utf-8")
+        specs.write_text((wanted + providers).format(**{n: v.url for n, v in vendors.items()}) + routes, encoding="utf-8")
         lines: list[str] = []
         settings = Options(
             specs=(specs.parent,),

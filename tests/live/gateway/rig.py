@@ -32,6 +32,20 @@ metadata: {{name: local}}
 spec: {{preset: openai-compatible, baseUrl: "{local}/v1", allowInsecure: true, credentials: [{{secretRef: {{env: SIM_LOCAL_KEY}}}}]}}
 """
 
+ANSWERS = """
+---
+apiVersion: headgate.dev/v1alpha1
+kind: Provider
+metadata: {{name: answers}}
+spec:
+  preset: openai
+  baseUrl: "{openai}/v1"
+  allowInsecure: true
+  dialects: [openai-responses]
+  credentials: [{{secretRef: {{env: SIM_OPENAI_KEY}}}}]
+"""
+"""The first vendor again, as a provider that speaks Responses only."""
+
 GEMINI = """
 ---
 apiVersion: headgate.dev/v1alpha1
@@ -56,7 +70,13 @@ spec:
 
 KEYS = {"SIM_OPENAI_KEY": "sk-canary-openai-4711", "SIM_ANTHROPIC_KEY": "sk-ant-canary-4712", "SIM_LOCAL_KEY": "canary-local-4713"}
 GEMINI_KEYS = {"SIM_GEMINI_KEY": "AIza-canary-gemini-4714"}
-MODELS = {"openai": "gpt-5", "anthropic": "claude-sonnet-5", "local": "llama-3.3-70b", "gemini": "gemini-2.5-flash"}
+MODELS = {
+    "openai": "gpt-5",
+    "anthropic": "claude-sonnet-5",
+    "local": "llama-3.3-70b",
+    "gemini": "gemini-2.5-flash",
+    "answers": "gpt-5",
+}
 
 
 def route(name: str, *groups: str, first_token: str = "5s", hold: bool = False) -> str:

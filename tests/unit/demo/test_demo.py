@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from control_plane.cli.demo import register
 from control_plane.demo import state_file
 from control_plane.demo.check import run_checks
-from control_plane.demo.check.clients import AnthropicClient, Client, Failed, OpenAIClient
+from control_plane.demo.check.clients import AnthropicClient, Client, Failed, OpenAIClient, ResponsesClient
 from control_plane.demo.control_client import ControlClient, in_words
 from control_plane.demo.simulators import Fault, Simulator
 from control_plane.demo.simulators.fault import DESCRIPTIONS, MODES
@@ -117,7 +117,8 @@ def test_faults_in_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("client", "vendor", "model"), [(OpenAIClient(), "openai", "gpt-5"), (AnthropicClient(), "anthropic", "claude-sonnet-5")]
+    ("client", "vendor", "model"),
+    [(OpenAIClient(), "openai", "gpt-5"), (ResponsesClient(), "openai", "gpt-5"), (AnthropicClient(), "anthropic", "claude-sonnet-5")],
 )
 @pytest.mark.parametrize("stream", [True, False])
 async def test_the_check_reads_what_vendors_say(client: Client, vendor: str, model: str, stream: bool) -> None:

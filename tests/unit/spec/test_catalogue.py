@@ -149,7 +149,12 @@ def test_presets_are_exact() -> None:
         "/models",
         None,
     ]
-    assert compatible.dialects == openai.dialects
+    assert compatible.dialects["openai-chat"] == chat
+    assert {name: (offered.path, offered.default) for name, offered in openai.dialects.items()} == {
+        "openai-chat": ("/chat/completions", True),
+        "openai-responses": ("/responses", True),
+    }
+    assert (compatible.dialects["openai-responses"].path, compatible.dialects["openai-responses"].default) == ("/responses", False)
     messages = anthropic.dialects["anthropic-messages"]
     assert [messages.path_of(word) for word in ("chat", "count_tokens", "models", "embeddings")] == [
         "/messages", "/messages/count_tokens", "/models", None,
