@@ -160,8 +160,8 @@ class Exchange:
             return self._decline(FAULT)
         self._tally.translated += 1
         unseen = facts.mute and request.reasoning is not None and request.reasoning.enabled
-        named = dict.fromkeys(map(request.named, written.dropped))
-        self._dropped = wire.shown((*named, thinking.DROPPED_NAME) if unseen else tuple(named))
+        dropped = dict.fromkeys(map(request.named, written.dropped))
+        self._dropped = wire.shown((*dropped, thinking.DROPPED_NAME) if unseen else tuple(dropped))
         headers = (
             (":path", written.path or facts.target.path),
             ("content-type", wire.JSON_TYPE),
