@@ -71,7 +71,8 @@ def what_to_try(demo: Demo) -> str:
     """The text that `headgate demo` prints when it serves."""
     command = "headgate" if shutil.which("headgate") else str(Path(sys.executable).with_name("headgate"))
     return f"""
-A gateway on {demo.url}, with simulated vendors openai, anthropic and local behind it. No key is needed; SDKs want one, so give them any.
+A gateway on {demo.url}, with simulated vendors openai, anthropic, gemini and local behind it.
+No key is needed; SDKs want one, so give them any.
 
   curl -s {demo.url}/v1/chat/completions -H 'content-type: application/json' \\
     -d '{{"model": "chat", "messages": [{{"role": "user", "content": "hello"}}]}}'
@@ -85,8 +86,8 @@ A gateway on {demo.url}, with simulated vendors openai, anthropic and local behi
   Anthropic(base_url="{demo.url}", api_key="any").messages.create(
       model="chat", max_tokens=100, messages=[{{"role": "user", "content": "hello"}}])
 
-Models: chat (openai, then anthropic), claude (anthropic, then openai), fast (openai and local, then anthropic),
-thrifty (anthropic, then openai and local), embed.
+Models: chat (openai, then anthropic), claude (anthropic, then openai), gemini (gemini, then openai),
+fast (openai and local, then anthropic), thrifty (anthropic, then openai and local), embed.
 Answers say who gave them. Now break a vendor, from another terminal, and ask again:
 
   {command} demo break openai --mode status --status 503

@@ -1,4 +1,4 @@
-"""The demo's vendors in one process: three simulators, their control endpoint, made-up keys, and the specs that point at them."""
+"""The demo's vendors in one process: four simulators, their control endpoint, made-up keys, and the specs that point at them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final, Self
 
 from control_plane.demo.simulators import ControlServer, Pace, Simulator
 
-NAMES: Final = ("openai", "anthropic", "local")
+NAMES: Final = ("openai", "anthropic", "gemini", "local")
 LOCAL_MODELS: Final = ("llama-3.3-70b", "nomic-embed-text")
 
 
@@ -24,6 +24,7 @@ class Vendors:
         self.simulators = {
             "openai": Simulator("openai", keys=[keys["openai"]], pace=pace),
             "anthropic": Simulator("anthropic", keys=[keys["anthropic"]], pace=pace),
+            "gemini": Simulator("gemini", keys=[keys["gemini"]], pace=pace),
             "local": Simulator("openai", name="local", keys=[keys["local"]], models=LOCAL_MODELS, pace=pace),
         }
         self.env: Mapping[str, str] = {f"HEADGATE_DEMO_{name.upper()}_KEY": key for name, key in keys.items()}

@@ -1,7 +1,7 @@
 """What a dialect offers: reading and writing requests, answers and errors, as the client's and as the provider's side.
 
-Everything here is sans-I/O: no sockets, no clock, bounded buffers. A `Dialect` is stateless and shared; readers and
-writers belong to one attempt.
+Everything here is sans-I/O: no sockets, no clock, bounded buffers. A dialect is stateless and shared; readers and
+writers belong to one attempt. Both sides are separate protocols, because a dialect may have only one of them so far.
 """
 
 from __future__ import annotations
@@ -75,10 +75,11 @@ class ResponseWriter(Protocol):
         ...
 
 
-class Dialect(Protocol):
-    """One vendor's wire API, stateless."""
+class ClientDialect(Protocol):
+    """One vendor's wire API as clients speak it, stateless."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def read_request(self, body: bytes) -> canon.Request:
         """Raises kit.errors.ClientProtocolError (400) naming the field at fault."""
@@ -90,6 +91,13 @@ class Dialect(Protocol):
         """The JSON error document; `error.status` is the HTTP status to send it with."""
         ...
 
+
+class ProviderDialect(Protocol):
+    """One vendor's wire API as providers speak it, stateless."""
+
+    @property
+    def name(self) -> str: ...
+
     def write_request(self, request: canon.Request, target: TargetFacts) -> ProviderRequest:
         """Raises canon.Unfit when the target cannot do a feature that the request asks for."""
         ...
@@ -99,3 +107,7 @@ class Dialect(Protocol):
     def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> canon.Failure:
         """Classifies a provider's non-2xx answer. Never raises; header names in lower case."""
         ...
+
+
+class Dialect(ClientDialect, ProviderDialect, Protocol):
+    """A dialect that is spoken on both sides."""

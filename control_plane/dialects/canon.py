@@ -187,9 +187,19 @@ class Reasoning(msgspec.Struct, frozen=True):
     adaptive: bool = False
     visible: bool | None = None
 
+    @property
+    def named_effort(self) -> Effort | None:
+        """The effort, or the one that a budget in tokens comes to, for dialects that know efforts only."""
+        if self.effort is not None or self.budget is None:
+            return self.effort
+        return "low" if self.budget <= 2048 else "medium" if self.budget <= 8192 else "high"
+
 
 class Request(msgspec.Struct, frozen=True):
-    """One chat request. `dialect`: the one it was read from. See the module's docstring for `unmapped`, `features`, `raw`."""
+    """One chat request. `dialect`: the one it was read from. See the module's docstring for `unmapped`, `features`, `raw`.
+
+    `names`: where the client's dialect calls a field otherwise than writers do, which say OpenAI chat's name: theirs to the client's.
+    """
 
     dialect: str
     model: str
@@ -210,6 +220,14 @@ class Request(msgspec.Struct, frozen=True):
     features: tuple[str, ...] = ()
     raw: Mapping[str, object] | None = None
     extras: Mapping[str, object] = {}
+    names: Mapping[str, str] = {}
+
+    def named(self, path: str) -> str:
+        """The client's own path of a field that a writer has named."""
+        for name, own in self.names.items():
+            if path == name or path.startswith(f"{name}."):
+                return own + path[len(name) :]
+        return path
 
     def edited(self, **changes: object) -> Request:
         """A changed copy. It no longer has `raw`, so every writer writes the changed meaning."""
@@ -341,7 +359,9 @@ class ReasoningSignature(msgspec.Struct, frozen=True, gc=False):
 
 
 class RedactedReasoning(msgspec.Struct, frozen=True, gc=False):
-    is_content: ClassVar[bool] = True
+    """Encrypted, so nobody has seen anything of the answer yet."""
+
+    is_content: ClassVar[bool] = False
     data: str
     origin: str
     id: str | None = None
@@ -470,6 +490,7 @@ Event = (
 # -------------------------------------------------------------------------------------- signatures between the vendors
 
 _SIGNATURE_MARK: Final = "headgate."
+_ID_MARK: Final = "#"
 
 
 def seal_signature(signature: str | None, origin: str | None) -> str:
@@ -477,9 +498,28 @@ def seal_signature(signature: str | None, origin: str | None) -> str:
     return f"{_SIGNATURE_MARK}{origin or ''}.{signature or ''}"
 
 
+def seal_redacted(data: str, origin: str, identity: str | None) -> str:
+    """As `seal_signature`, for encrypted reasoning, with the id that its vendor wants back ("headgate.<origin>#<id>.<data>").
+
+    The `#` also tells it from a signature where one field carries both. An id with a character of this format is left out.
+    """
+    kept = identity if identity and not set(identity) & {".", _ID_MARK} else ""
+    return f"{_SIGNATURE_MARK}{origin}{_ID_MARK}{kept}.{data}"
+
+
 def unseal_signature(value: str, native: str) -> tuple[str | None, str | None]:
     """(signature, origin) of a replayed signature field of dialect `native`; (None, None) when it is unsigned."""
     if value.startswith(_SIGNATURE_MARK):
         origin, _, signature = value[len(_SIGNATURE_MARK) :].partition(".")
-        return (signature, origin) if signature and origin else (None, None)
+        return (signature, origin.partition(_ID_MARK)[0]) if signature and origin else (None, None)
     return (value, native) if value else (None, None)
+
+
+def unseal_redacted(value: str, native: str) -> RedactedThinking | None:
+    """The encrypted reasoning in a replayed field of dialect `native`, without an id where it is native; None when it holds a
+    signature that another dialect made, or nothing."""
+    if not value.startswith(_SIGNATURE_MARK):
+        return RedactedThinking(value, native) if value else None
+    head, _, data = value[len(_SIGNATURE_MARK) :].partition(".")
+    origin, marked, identity = head.partition(_ID_MARK)
+    return RedactedThinking(data, origin, identity or None) if marked and origin and data else None

@@ -46,6 +46,8 @@ def classify(status: int, code: str | None, message: str) -> FailureClass:
     words = f"{code or ''} {message[: 4 * MESSAGE_LIMIT_CHARS]}"
     if code in _MODEL_FAULT:
         return "transient"
+    if status == 400 and code == "model_not_found":  # OpenAI's Responses
+        return "transient"  # the upstream model name is the operator's, not the client's, and another target may have it
     if status in (401, 403):
         return "content_policy" if _POLICY.search(words) else "credential_dead"
     if status == 402:
@@ -61,7 +63,7 @@ def classify(status: int, code: str | None, message: str) -> FailureClass:
             return "credential_dead"
         return "content_policy" if _POLICY.search(words) else "client_fault"
     if status == 404 or status >= 500 or status in (408, 409, 425):
-        return "transient"  # 404: the upstream model name is the operator's, not the client's, and another target may have it
+        return "transient"  # 404: as above
     return "client_fault" if 400 <= status < 500 else "unreadable"
 
 

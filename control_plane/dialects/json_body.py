@@ -195,3 +195,11 @@ def as_obj(value: object, path: str) -> Object:
 def unknown_fields(parent: Object, known: frozenset[str], path: str) -> Iterable[str]:
     """Paths of the fields of `parent` that are set and not in `known`."""
     return [at(path, key) for key, value in parent.items() if key not in known and value is not None]
+
+
+def data_url(url: str, path: str) -> tuple[str, str]:
+    """(media type, data in base64) of a data URL."""
+    head, comma, data = url.partition(",")
+    if not comma or not head.endswith(";base64"):
+        reject(path, "a data URL must be data:<media type>;base64,<data>")
+    return head[5:-7].partition(";")[0], data

@@ -18,7 +18,7 @@ MAX_COUNT: Final = 10_000_000  # tokens; no model answers at such length
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # options travel to the translator in a header, so ASCII only
 
-Kind = Literal["flag", "choice", "name", "count", "names", "renames"]
+Kind = Literal["flag", "choice", "name", "count", "names", "renames", "settings"]
 Fault = Literal["type", "value", "bounds", "form"]
 
 
@@ -67,13 +67,37 @@ _ANTHROPIC_MESSAGES: Final = (
     Option("system_messages", "flag", "true when the models take system messages inside the conversation (4.8 and later)"),
 )
 
+_OPENAI_RESPONSES: Final = (
+    Option(
+        "encrypted_reasoning",
+        "flag",
+        "Whether to ask for reasoning that a later turn can give back; default: when the request asks for reasoning or the model reasons",
+    ),
+    Option("reasoning_summary", "flag", "false when the provider gives no summaries; default true"),
+)
+
+_GEMINI_GENERATE_CONTENT: Final = (
+    Option("thinking", "choice", "How a model is told to think; default: by the generation in its name", ("level", "budget", "none")),
+    Option("json_with_tools", "flag", "true when tools and a response format go together; default: from the third generation on"),
+    Option("unsigned_calls", "flag", "true to mark replayed calls that no Gemini model signed; default: from the third generation on"),
+    Option("penalties", "flag", "true when the model takes presence and frequency penalties, which newer ones refuse"),
+    Option("call_ids", "flag", "false when the provider does not know ids of calls; default true"),
+    Option("file_urls", "flag", "false when the provider does not fetch files by URL; default true"),
+    Option("safety_settings", "settings", "The list that is sent as safetySettings: objects with category and threshold"),
+)
+
 
 def _table(options: Sequence[Option]) -> Mapping[str, Option]:
     return MappingProxyType({option.name: option for option in (*COMMON, *options)})
 
 
 OPTIONS: Final[Mapping[str, Mapping[str, Option]]] = MappingProxyType(
-    {"openai-chat": _table(_OPENAI_CHAT), "anthropic-messages": _table(_ANTHROPIC_MESSAGES)}
+    {
+        "openai-chat": _table(_OPENAI_CHAT),
+        "openai-responses": _table(_OPENAI_RESPONSES),
+        "anthropic-messages": _table(_ANTHROPIC_MESSAGES),
+        "gemini-generate-content": _table(_GEMINI_GENERATE_CONTENT),
+    }
 )
 """By dialect and name. A dialect that is not here has no options at all."""
 
@@ -112,7 +136,18 @@ def problem_of(option: Option, value: object) -> BadValue | None:
         if not isinstance(value, str):
             return BadValue("type", "must be a text", "write the name of a field")
         return None if _NAME.fullmatch(value) else BadValue("form", "not the name of a field", "write letters, digits and underscores")
-    return _problem_of_names(option, value)
+    return _problem_of_settings(value) if option.kind == "settings" else _problem_of_names(option, value)
+
+
+def _problem_of_settings(value: object) -> BadValue | None:
+    example = "write for example [{category: HARM_CATEGORY_HARASSMENT, threshold: BLOCK_ONLY_HIGH}]"
+    if not isinstance(value, list | tuple) or not all(isinstance(entry, Mapping) for entry in value):
+        return BadValue("type", "must be a list of objects", example)
+    if len(value) > MAX_NAMES:
+        return BadValue("bounds", f"has more than {MAX_NAMES} entries", "shorten it")
+    if not all(isinstance(word, str) and _NAME.fullmatch(word) for entry in value for pair in entry.items() for word in pair):
+        return BadValue("form", "holds something that is not a word", example)
+    return None
 
 
 def _problem_of_names(option: Option, value: object) -> BadValue | None:
@@ -151,5 +186,6 @@ def _schema_of(option: Option) -> dict[str, Any]:
             "additionalProperties": name,
             "maxProperties": MAX_NAMES,
         },
+        "settings": {"type": "array", "items": {"type": "object", "additionalProperties": name}, "maxItems": MAX_NAMES},
     }
     return {"description": option.meaning, **shapes[option.kind]}

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final, Protocol
 
-from control_plane.dialects.api import Dialect, ResponseReader, ResponseWriter
+from control_plane.dialects.api import ClientDialect, ProviderDialect, ResponseReader, ResponseWriter
 from control_plane.dialects.canon import End, Event, Failure, InStreamError, Stop, Usage, UsageUpdate
 from control_plane.extproc import wire
 from control_plane.extproc.tally import Tally
@@ -92,7 +92,7 @@ class Refusal:
 class ProviderError:
     """A non-2xx answer, classified by the provider's dialect and written by the client's."""
 
-    def __init__(self, client: Dialect, provider: Dialect, head: Head, tally: Tally) -> None:
+    def __init__(self, client: ClientDialect, provider: ProviderDialect, head: Head, tally: Tally) -> None:
         self._client = client
         self._provider = provider
         self._status, self._headers = head
@@ -134,7 +134,7 @@ class Translation:
 
     def __init__(
         self,
-        client: Dialect,
+        client: ClientDialect,
         reader: ResponseReader,
         writer: ResponseWriter,
         head: Head,

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from control_plane.dialects.api import Dialect, TargetFacts
+from control_plane.dialects.api import ClientDialect, ProviderDialect, TargetFacts
 from control_plane.kit.errors import SpecError
 
 CLIENT_DIALECT: Final = "x-headgate-client-dialect"
@@ -18,6 +18,7 @@ TARGET: Final = "x-headgate-target"
 MODEL: Final = "x-headgate-model"
 PATH: Final = "x-headgate-path"
 OPTIONS: Final = "x-headgate-options"
+THINKING: Final = "x-headgate-thinking"  # "none": answers are given without it, see thinking.py
 
 # Distinct targets whose facts are kept decoded; each is under 1 KB.
 _CACHED_TARGETS: Final = 4096
@@ -27,17 +28,19 @@ _CACHED_TARGETS: Final = 4096
 class Facts:
     """Everything an attempt needs to know: `client` and `provider` dialects, and the target for the provider's writer."""
 
-    client: Dialect
-    provider: Dialect
+    client: ClientDialect
+    provider: ProviderDialect
     name: str
     target: TargetFacts
+    mute: bool = False
 
 
 class FactsReader:
     """Initial metadata to `Facts`, decoded once per distinct target: the text of the metadata is the key, so it can never be stale."""
 
-    def __init__(self, dialects: Mapping[str, Dialect]) -> None:
-        self._dialects = dialects
+    def __init__(self, clients: Mapping[str, ClientDialect], providers: Mapping[str, ProviderDialect]) -> None:
+        self._clients = clients
+        self._providers = providers
         self._decode = lru_cache(maxsize=_CACHED_TARGETS)(self._decoded)
 
     def read(self, metadata: Mapping[str, str]) -> Facts:
@@ -50,16 +53,19 @@ class FactsReader:
                 metadata[MODEL],
                 metadata[PATH],
                 metadata.get(OPTIONS, "{}"),
+                metadata.get(THINKING) == "none",
             )
         except KeyError as error:
             raise SpecError(f"the target's configuration lacks the initial metadata {error}") from None
 
-    def _decoded(self, client: str, provider: str, name: str, model: str, path: str, options: str) -> Facts:
+    def _decoded(self, client: str, provider: str, name: str, model: str, path: str, options: str, mute: bool) -> Facts:
         for dialect in (client, provider):
-            if dialect not in self._dialects:
+            if dialect not in self._providers:
                 raise SpecError(f"target {name}: this translator does not know the dialect {dialect!r}")
+        if client not in self._clients:
+            raise SpecError(f"target {name}: clients cannot speak the dialect {client!r} yet, only providers")
         try:
             decoded = msgspec.json.decode(options, type=dict[str, object])
         except msgspec.DecodeError as error:
             raise SpecError(f"target {name}: {OPTIONS} is not a JSON object: {error}") from None
-        return Facts(self._dialects[client], self._dialects[provider], name, TargetFacts(model, path, decoded))
+        return Facts(self._clients[client], self._providers[provider], name, TargetFacts(model, path, decoded), mute)

@@ -6,6 +6,7 @@ Constant answers are serialised once; the answer to a body chunk is written by h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -37,6 +38,17 @@ class Metered:
     complete: bool
     stream_error: str | None
     dropped: tuple[str, ...]
+
+
+NAMES_SHOWN: Final = 32  # of what was dropped; a client that sends more has other problems
+NAME_CHARS: Final = 100
+_NOT_IN_HEADERS: Final = re.compile(r"[^!-+\--~]")  # all but printable ASCII without space and comma
+
+
+def shown(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of dropped fields as a header can carry them. They are the client's words: Envoy refuses an answer with others, or too many."""
+    kept = tuple(_NOT_IN_HEADERS.sub("?", name[:NAME_CHARS]) for name in names[:NAMES_SHOWN])
+    return kept if len(names) <= NAMES_SHOWN else (*kept, f"and-{len(names) - NAMES_SHOWN}-more")
 
 
 def _mutate(mutation: pb.HeaderMutation, headers: Headers, remove: Iterable[str]) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 
 import uvloop
 
-from control_plane.dialects.registry import DIALECTS
+from control_plane.dialects.registry import DIALECTS, PROVIDERS
 from control_plane.extproc.facts import FactsReader
 from control_plane.extproc.server import Translator
 from control_plane.kit.errors import SpecError
@@ -56,7 +56,7 @@ async def serve(path: Path, drain_seconds: float = DRAIN_SECONDS, ready: Callabl
     While draining, new streams are still served: Envoy stops sending them as soon as it has asked for /healthz.
     """
     claim(path)
-    translator = Translator(FactsReader(DIALECTS))
+    translator = Translator(FactsReader(DIALECTS, PROVIDERS))
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

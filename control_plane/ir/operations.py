@@ -19,10 +19,15 @@ class Operation:
 OPERATIONS: Final = (
     Operation("openai-chat", "chat", "/v1/chat/completions", translated=True),
     Operation("openai-chat", "embeddings", "/v1/embeddings", translated=False),
+    Operation("openai-responses", "chat", "/v1/responses", translated=True),
     Operation("anthropic-messages", "chat", "/v1/messages", translated=True),
     Operation("anthropic-messages", "count_tokens", "/v1/messages/count_tokens", translated=False),
 )
-"""In the order in which paths are matched. All are POST; `GET /v1/models` is answered from the configuration itself."""
+"""In the order in which paths are matched. All are POST; `GET /v1/models` is answered from the configuration itself.
+Dialects that so far only providers speak have no operation here, and routes cannot name them (HG1018)."""
+
+OWN_THINKING_ONLY: Final = frozenset({"anthropic-messages"})
+"""Dialects whose vendor refuses a replayed conversation with thinking that it did not sign itself."""
 
 
 def operations_of(dialect: str) -> tuple[Operation, ...]:

@@ -144,6 +144,13 @@ _CODES: Final = (
         fix="Put keys into spec.credentials as references; leave the other headers to the gateway.",
     ),
     Code(
+        code="HG1018",
+        title="Dialect for providers only",
+        cause="spec.dialects names a dialect that Headgate speaks with providers, but not yet with clients.",
+        example="dialects: [gemini-generate-content]",
+        fix="Name the dialects that your clients speak; requests are translated for the provider.",
+    ),
+    Code(
         code="HG1019",
         title="Unknown option",
         cause="spec.options names an option that no dialect of the preset knows, so that nothing would ever read it.",
@@ -237,6 +244,13 @@ _CODES: Final = (
         cause="A group names the same provider and model twice.",
         example="targets: [{provider: a, model: m, weight: 1}, {provider: a, model: m, weight: 2}]",
         fix="Keep one, with the sum of the weights.",
+    ),
+    Code(
+        code="HG2013",
+        title="Dialect not in preset",
+        cause="spec.dialects names a dialect that the preset does not have.",
+        example="spec: {preset: anthropic, dialects: [openai-responses]}",
+        fix="Use dialects that the finding lists, or another preset.",
     ),
     Code(
         code="HG2014",

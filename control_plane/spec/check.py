@@ -115,6 +115,10 @@ def _check_provider_with(provider: Provider, preset: PresetSpec) -> Iterator[Fin
             yield provider.finding("HG2010", ("spec",), f'preset "{spec.preset}" has no base URL of its own', fix)
         else:
             yield from _check_address(provider, preset.base_url)
+    for position, dialect in enumerate(spec.dialects or ()):
+        if dialect not in preset.dialects:
+            message = f'preset "{spec.preset}" does not have the dialect "{dialect}"'
+            yield provider.finding("HG2013", ("spec", "dialects", position), message, f"it has {listed(preset.dialects)}")
     if preset.auth.required and not spec.credentials:
         fix = "add credentials: [{secretRef: {env: NAME}}]"
         yield provider.finding("HG3008", ("spec",), f"no credentials, but {preset.title} asks for a key", fix)

@@ -15,8 +15,17 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Private
 from pydantic_core import PydanticCustomError
 
 from control_plane.spec.base_url import MAX_URL
-from control_plane.spec.dialect_names import DIALECT_NAMES, DialectName
-from control_plane.spec.fields import check_base_url, check_headers, check_model, check_path, check_upstream_model, check_weight, distinct
+from control_plane.spec.dialect_names import DIALECT_NAMES, PROVIDER_ONLY_NAMES, DialectName, ProviderDialectName
+from control_plane.spec.fields import (
+    check_base_url,
+    check_client_dialect,
+    check_headers,
+    check_model,
+    check_path,
+    check_upstream_model,
+    check_weight,
+    distinct,
+)
 from control_plane.spec.findings import Finding, severity_of
 from control_plane.spec.origin import Origin
 from control_plane.spec.presets import PresetSpec
@@ -46,6 +55,7 @@ LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/
 LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$", max_length=63)]
 AnnotationValue = Annotated[str, StringConstraints(max_length=262_144)]  # Kubernetes' own bound for all annotations together
 HeaderName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+ClientDialect = Annotated[DialectName, BeforeValidator(check_client_dialect)]
 HeaderValue = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 
 
@@ -115,6 +125,12 @@ class ProviderSpec(Shape):
         default=None, description="http(s) URL before the preset's paths, for example https://api.example.com/v1; overrides the preset's"
     )
     allow_insecure: bool = Field(default=False, description="Permit plain http and private addresses in baseUrl")
+    dialects: Annotated[tuple[ProviderDialectName, ...], AfterValidator(distinct)] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=len(DIALECT_NAMES) + len(PROVIDER_ONLY_NAMES),
+        description="Dialects that the provider speaks, of its preset's; the first serves clients of all others. Default: the usual ones",
+    )
     credentials: tuple[Credential, ...] = Field(
         default=(), max_length=MAX_CREDENTIALS, description="Keys of the account; only the first is used in this version"
     )
@@ -203,7 +219,7 @@ class ModelRouteSpec(Shape):
     )
     timeouts: Timeouts = Field(default_factory=Timeouts, description="The four timers of a request")
     retry: Retry = Field(default_factory=Retry, description="When a request moves on to the next group")
-    dialects: Annotated[tuple[DialectName, ...], AfterValidator(distinct)] = Field(
+    dialects: Annotated[tuple[ClientDialect, ...], AfterValidator(distinct)] = Field(
         default=DIALECT_NAMES,
         min_length=1,
         max_length=len(DIALECT_NAMES),

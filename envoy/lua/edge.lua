@@ -32,6 +32,7 @@ local MODEL_BYTES_MAX = 200
 local WORD_BYTES_MAX = 64 -- a finish reason or the type of an error
 local KEY_BYTES_MAX = 84 -- "stream_options" with every letter written as \u00xx; longer keys cannot be one of ours
 local CARRY_BYTES_MAX = 65536 -- an incomplete line of a stream, kept for the meter
+local RESPONSE_BYTES_MAX = 1048576 -- the same for Responses, whose last event repeats the answer, the instructions and the tools
 local HELD_BYTES_MAX = 16384 -- an incomplete event kept from the client; a usage-only chunk has under 2 KiB
 local ERROR_BYTES_MAX = 4096 -- a whole answer that may be an error
 local WHOLE_BYTES_MAX = 65536 -- of a whole answer that is longer than twice this, only the end is kept for the meter
@@ -299,6 +300,7 @@ end
 
 local WANT_CHAT = {
   ["openai-chat"] = { model = true, stream = true, stream_options = true },
+  ["openai-responses"] = { model = true, stream = true },
   ["anthropic-messages"] = { model = true, stream = true },
 }
 local WANT_MODEL = { model = true }
@@ -544,7 +546,14 @@ local function add_usage(known, dialect, s, i)
   if not z then return false end
   local total = known.usage or {}
   known.usage = total
-  if dialect ~= "anthropic-messages" then
+  if dialect == "openai-responses" then
+    total.input = count(s, '"input_tokens"', i, z) or total.input
+    total.output = count(s, '"output_tokens"', i, z) or total.output
+    total.cached = count(s, '"cached_tokens"', i, z) or total.cached
+    total.cache_write = count(s, '"cache_write_tokens"', i, z) or total.cache_write
+    total.reasoning = count(s, '"reasoning_tokens"', i, z) or total.reasoning
+    return true
+  elseif dialect ~= "anthropic-messages" then
     total.input = count(s, '"prompt_tokens"', i, z) or total.input
     total.output = count(s, '"completion_tokens"', i, z) or total.output
     total.cached = count(s, '"cached_tokens"', i, z) or count(s, '"prompt_cache_hit_tokens"', i, z) or total.cached
@@ -639,6 +648,27 @@ local function finish_in(s)
   return c == 58 and string_value(s, (solid(s, i + 1))) or nil
 end
 
+-- The value of the first `name` (with its quotes) in s[i..z], if that is a string.
+local function string_in(s, name, i, z)
+  local p = find(s, name, i, true)
+  if not p or p > z then return nil end
+  local c
+  p, c = solid(s, p + #name)
+  return c == 58 and string_value(s, (solid(s, p + 1))) or nil
+end
+
+-- Why a response ended: what made it incomplete, else its status. Both stand before its output.
+local function ending_in(s)
+  local p = find(s, '"incomplete_details"', 1, true)
+  if p then
+    local i, c = solid(s, p + 20)
+    if c == 58 then i, c = solid(s, i + 1) end
+    local z = c == 123 and past_nested(s, i)
+    if z then return string_in(s, '"reason"', i, z) or "incomplete" end
+  end
+  return string_in(s, '"status"', 1, #s)
+end
+
 local WANT_ERROR = { type = true, code = true }
 local WANT_WHOLE_ERROR = { error = true }
 
@@ -703,6 +733,8 @@ local function meter_whole(h, dialect, length)
   end
   if dialect == "anthropic-messages" then
     known.finish = string_value(s, top_value(s, "stop_reason", '"stop_reason"', cut))
+  elseif dialect == "openai-responses" then
+    known.finish = not cut and ending_in(s) or nil
   else
     known.finish = finish_in(s)
   end
@@ -829,6 +861,73 @@ local function read_anthropic(s, known)
   return news
 end
 
+local WANT_LAST = { type = true, response = true, error = true, code = true }
+local WANT_RESPONSE = { usage = true, error = true, status = true, incomplete_details = true }
+
+-- Reads the event with which a response ends, whose data begins at s[a], into `known`; returns whether it is one.
+local function read_response_end(s, a, known)
+  local from, till = {}, {}
+  if byte(s, a) ~= 123 or not survey(s, a, WANT_LAST, from, till, false) then return false end
+  local kind = string_at(s, from, till, "type")
+  if kind ~= "response.completed" and kind ~= "response.incomplete" and kind ~= "response.failed" then return false end
+  local i = from.response
+  local inner_from, inner_till = {}, {}
+  if i and byte(s, i) == 123 and survey(s, i, WANT_RESPONSE, inner_from, inner_till, false) then
+    local usage, why = inner_from.usage, inner_from.incomplete_details
+    if usage and byte(s, usage) == 123 then add_usage(known, "openai-responses", s, usage) end
+    if kind == "response.failed" then
+      local problem = inner_from.error
+      known.stream_error = known.stream_error or (problem and error_type(s, problem)) or "error"
+      return true
+    end
+    known.finish = why and byte(s, why) == 123 and string_in(s, '"reason"', why, inner_till.incomplete_details)
+      or string_at(s, inner_from, inner_till, "status")
+  elseif kind == "response.failed" then
+    known.stream_error = known.stream_error or "error"
+    return true
+  end
+  known.complete = true
+  return true
+end
+
+local function within(s, text, a, z)
+  local p = find(s, text, a, true)
+  return p and p <= z
+end
+
+-- As read_openai, for the last event of a Responses stream and for error events. Only few events have a `response`: the last
+-- one, and those at the beginning, which are as long and say nothing yet.
+local function read_responses(s, known)
+  local news = false
+  local p = find(s, '"response"', 1, true)
+  while p do
+    local a, z = data_line(s, p)
+    if a then
+      if not within(s, '"response.created"', a, z) and not within(s, '"response.in_progress"', a, z) then
+        news = read_response_end(s, a, known) or news
+      end
+      p = z
+    end
+    p = find(s, '"response"', p + 1, true)
+  end
+  p = find(s, '"error"', 1, true)
+  while p do
+    local i, c = solid(s, p + 7)
+    if c ~= 58 or byte(s, (solid(s, i + 1))) ~= 110 then -- every response says "error":null
+      local a, z = data_line(s, p)
+      local from, till = {}, {}
+      if a and byte(s, a) == 123 and survey(s, a, WANT_LAST, from, till, false) and string_at(s, from, till, "type") == "error" then
+        local problem = from.error
+        known.stream_error = problem and byte(s, problem) == 123 and error_type(s, problem) or string_at(s, from, till, "code") or "error"
+        news = true
+        p = z
+      end
+    end
+    p = find(s, '"error"', p + 1, true)
+  end
+  return news
+end
+
 -- Position after the last end of a line in s (1 when there is none).
 local function after_last_line(s)
   local i = #s
@@ -836,9 +935,10 @@ local function after_last_line(s)
   return i + 1
 end
 
--- Watches a stream that is passed on untouched.
-local function meter_stream(h, read)
+-- Watches a stream that is passed on untouched. `most`: bytes of an incomplete line that are kept.
+local function meter_stream(h, read, most)
   local known, carry, skipping = { complete = false }, nil, false
+  local parts, size = nil, 0 -- of a line that goes on over several chunks, joined when it ends; bytes of the incomplete line
   publish(h, known)
   for chunk in h:bodyChunks() do
     local n = chunk:length()
@@ -849,13 +949,30 @@ local function meter_stream(h, read)
         skipping = not z
         s = z and sub(s, z + 1) or ""
       elseif carry then
-        s = carry .. s
-        carry = nil
+        if find(s, "\n", 1, true) then
+          if parts then
+            parts[#parts + 1] = s
+            s = concat(parts)
+          else
+            s = carry .. s
+          end
+          carry, parts = nil, nil
+        else
+          size = size + n
+          if size > most then
+            carry, parts, skipping = nil, nil, true
+          else
+            parts = parts or { carry }
+            parts[#parts + 1] = s
+          end
+          s = ""
+        end
       end
       n = #s
       if n > 0 and byte(s, n) ~= 10 then
         local cut = after_last_line(s)
-        if n - cut < CARRY_BYTES_MAX then carry = sub(s, cut) else skipping = true end
+        size = n - cut + 1
+        if size <= most then carry = sub(s, cut) else skipping = true end
         s = sub(s, 1, cut - 1)
       end
       if s ~= "" and read(s, known) then
@@ -864,7 +981,7 @@ local function meter_stream(h, read)
       end
     end
   end
-  if carry and read(carry, known) then publish(h, known) end
+  if carry and read(parts and concat(parts) or carry, known) then publish(h, known) end
 end
 
 -- Position after the last blank line in s (1 when there is none): what follows is an incomplete event.
@@ -1032,8 +1149,9 @@ function envoy_on_response(h)
   local coding = headers:get("content-encoding")
   if not kind or (coding and coding ~= "identity") then return end
   if sub(kind, 1, 17) == "text/event-stream" then
-    if dialect == "anthropic-messages" then return meter_stream(h, read_anthropic) end
-    if asked(h) ~= "trim" then return meter_stream(h, read_openai) end
+    if dialect == "anthropic-messages" then return meter_stream(h, read_anthropic, CARRY_BYTES_MAX) end
+    if dialect == "openai-responses" then return meter_stream(h, read_responses, RESPONSE_BYTES_MAX) end
+    if asked(h) ~= "trim" then return meter_stream(h, read_openai, CARRY_BYTES_MAX) end
     headers:remove("content-length") -- what follows may get shorter
     return meter_and_trim(h)
   elseif find(kind, "json", 1, true) then

@@ -216,6 +216,19 @@ static enum verdict anthropic_event(const u8 *p, const u8 *type, const u8 *end) 
   return MORE;
 }
 
+/* An event of OpenAI's Responses: what says only that something begins is no content, nor is reasoning that nobody has seen. */
+static enum verdict response_event(const u8 *p, const u8 *type, const u8 *end) {
+  if (IS(type, end, "\"response.failed\"")) return BAD;
+  if (IS(type, end, "\"response.created\"") || IS(type, end, "\"response.in_progress\"") || IS(type, end, "\"response.queued\"")) return MORE;
+  if (IS(type, end, "\"response.content_part.added\"") || IS(type, end, "\"response.reasoning_summary_part.added\"")) return MORE;
+  int added = IS(type, end, "\"response.output_item.added\"");
+  if (added || IS(type, end, "\"response.output_item.done\"")) {
+    const u8 *item = VALUE(p, end, "item"), *kind = item ? VALUE(item, end, "type") : 0;
+    return kind && (IS(kind, end, "\"reasoning\"") || (added && IS(kind, end, "\"message\""))) ? MORE : GOOD;
+  }
+  return GOOD;
+}
+
 /* One data line of a stream. */
 static enum verdict data(const u8 *p, const u8 *end) {
   p = solid(p, end);
@@ -225,6 +238,7 @@ static enum verdict data(const u8 *p, const u8 *end) {
   const u8 *choices = VALUE(p, end, "choices");
   if (choices) return openai_chunk(choices, end);
   const u8 *type = VALUE(p, end, "type");
+  if (type && IS(type, end, "\"response.")) return response_event(p, type, end);
   return type ? anthropic_event(p, type, end) : MORE;
 }
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import anthropic
 import httpx2
 import openai
 import pytest
+
+from control_plane.dialects import canon
 
 RECORDINGS = Path(__file__).resolve().parents[2].parent / "shared" / "recordings"
 
@@ -39,7 +41,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Meaning:
-    """What an SDK's user sees of an answer. `usage`: input with cached, cached, output, reasoning; None when not reported."""
+    """What an SDK's user sees of an answer. `usage`: input with cached, cached, output, reasoning; None when not reported.
+
+    `coherent`: a stream says in its deltas, its items and its last event the same.
+    """
 
     text: str = ""
     reasoning: str = ""
@@ -52,6 +57,7 @@ class Meaning:
     error_status: int | None = None
     choices: int = 1
     blocks: tuple[str, ...] = ()
+    coherent: bool = True
 
 
 @dataclass
@@ -63,11 +69,12 @@ class _Folding:
     stop: str | None = None
 
 
-def _load() -> list[Recording]:
+def load(apis: Collection[str]) -> list[Recording]:
+    """The recordings of these APIs."""
     found: list[Recording] = []
     for line in (RECORDINGS / "index.jsonl").read_text().splitlines():
         row = json.loads(line)
-        if row["api"] not in ("openai-chat", "anthropic-messages"):
+        if row["api"] not in apis:
             continue
         envelope = json.loads((RECORDINGS / row["file"]).read_text())
         response, request = envelope["response"], envelope.get("request") or {}
@@ -96,16 +103,26 @@ def _load() -> list[Recording]:
 def _framed(lines: bytes, api: str) -> bytes:
     """Fixtures keep one payload a line: put the framing back."""
     events = [line for line in lines.splitlines() if line.strip()]
-    if api == "anthropic-messages":
-        return b"".join(b"event: %b\ndata: %b\n\n" % (json.loads(e)["type"].encode(), e) for e in events)
-    return b"".join(b"data: %b\n\n" % e for e in events) + b"data: [DONE]\n\n"
+    if api in ("anthropic-messages", "openai-responses"):
+        return b"".join(b"event: %b\ndata: %b\n\n" % (str(json.loads(e).get("type")).encode(), e) for e in events)
+    return b"".join(b"data: %b\n\n" % e for e in events) + (b"" if api == "gemini-generate" else b"data: [DONE]\n\n")
 
 
 @pytest.fixture(scope="session")
 def recordings() -> list[Recording]:
+    """Of the dialects that are spoken on both sides."""
+    return _there("openai-chat", "openai-responses", "anthropic-messages")
+
+
+@pytest.fixture(scope="session")
+def gemini_recordings() -> list[Recording]:
+    return _there("gemini-generate")
+
+
+def _there(*apis: str) -> list[Recording]:
     if not (RECORDINGS / "index.jsonl").is_file():
         pytest.skip(f"no recordings: {RECORDINGS} is not there (third-party data, kept outside the project)")
-    return _load()
+    return load(apis)
 
 
 def _arguments(text: str) -> Any:
@@ -136,9 +153,13 @@ class Sdks:
 
     def decode(self, api: str, body: bytes, stream: bool, status: int = 200) -> Meaning:
         self._answer = (status, body, "text/event-stream" if stream else "application/json")
-        run: Callable[[bool], Meaning] = self._decode_openai if api == "openai-chat" else self._decode_anthropic
+        runs: dict[str, Callable[[bool], Meaning]] = {
+            "openai-chat": self._decode_openai,
+            "openai-responses": self._decode_responses,
+            "anthropic-messages": self._decode_anthropic,
+        }
         try:
-            return run(stream)
+            return runs[api](stream)
         except (openai.APIStatusError, anthropic.APIStatusError) as error:
             return Meaning(error=type(error).__name__, error_status=error.status_code)
         except (openai.APIError, anthropic.APIError) as error:
@@ -151,6 +172,16 @@ class Sdks:
         if not stream:
             return _openai_whole(self._openai.chat.completions.create(model="m", messages=messages))
         return _openai_chunks(self._openai.chat.completions.create(model="m", messages=messages, stream=True))
+
+    # --------------------------------------------------------------------------------------------- responses
+
+    def _decode_responses(self, stream: bool) -> Meaning:
+        if not stream:
+            response = self._openai.responses.create(model="m", input="?")
+            if not isinstance(getattr(response, "output", None), list):
+                return Meaning(error="no response")  # a chat completion under the wrong name
+            return _response_meaning(response, response.output)
+        return _response_events(self._openai.responses.create(model="m", input="?", stream=True))
 
     # --------------------------------------------------------------------------------------------- anthropic
 
@@ -269,6 +300,71 @@ def _openai_chunks(chunks: Iterable[Any]) -> Meaning:
     return Meaning(
         folded.text, folded.reasoning, folded.refusal, calls, folded.stop, usage, tuple(signatures), choices=max(1, len(numbers))
     )
+
+
+def _response_events(events: Iterable[Any]) -> Meaning:
+    """The items as they are done: the last event repeats them, with reasoning encrypted anew."""
+    items: dict[int, Any] = {}
+    arguments: dict[int, str] = {}
+    final, text = None, ""
+    for event in events:
+        if event.type == "response.output_item.done":
+            items[event.output_index] = event.item
+        elif event.type == "response.output_text.delta":
+            text += event.delta
+        elif event.type == "response.function_call_arguments.delta":
+            arguments[event.output_index] = arguments.get(event.output_index, "") + event.delta
+        elif event.type in ("response.completed", "response.incomplete", "response.failed"):
+            final = event.response
+    if final is None:
+        return Meaning(error="no terminal event")
+    done = [items[place] for place in sorted(items)]
+    meaning = _response_meaning(final, done or final.output)
+    calls = [_arguments(arguments[place]) for place in sorted(arguments)]
+    last = _response_meaning(final, final.output or [])
+    return replace(meaning, coherent=last == meaning and text == meaning.text and calls == [c.arguments for c in meaning.calls])
+
+
+def _response_meaning(response: Any, items: Iterable[Any]) -> Meaning:
+    if response.status == "failed":
+        return Meaning(error="failed")
+    items = list(items)
+    parts = [p for item in items if item.type == "message" for p in item.content]
+    thoughts = [t for item in items if item.type == "reasoning" for t in [*(item.summary or []), *(getattr(item, "content", None) or [])]]
+    usage = response.usage
+    read, written = getattr(usage, "input_tokens_details", None), getattr(usage, "output_tokens_details", None)
+    incomplete = response.status == "incomplete"
+    return Meaning(
+        text="".join(p.text for p in parts if p.type == "output_text"),
+        reasoning="".join(t.text for t in thoughts),
+        refusal="".join(p.refusal for p in parts if p.type == "refusal"),
+        calls=tuple(Call(i.call_id, i.name, _arguments(i.arguments)) for i in items if i.type == "function_call"),
+        stop=response.incomplete_details.reason if incomplete and response.incomplete_details else response.status,
+        usage=None
+        if usage is None
+        else (
+            usage.input_tokens,
+            getattr(read, "cached_tokens", 0) or 0,
+            usage.output_tokens,
+            getattr(written, "reasoning_tokens", 0) or 0,
+        ),
+        signatures=tuple(seal for item in items if item.type == "reasoning" and (seal := _seal(item))),
+        blocks=tuple(item.type for item in items if not _says_nothing(item)),
+    )
+
+
+def _says_nothing(item: Any) -> bool:
+    """Reasoning that is neither shown nor sealed, a message without content: canon has no place for them."""
+    if item.type == "message":
+        return not any(getattr(part, "text", "") or getattr(part, "refusal", "") for part in item.content)
+    return item.type == "reasoning" and not (item.summary or getattr(item, "content", None) or getattr(item, "encrypted_content", None))
+
+
+def _seal(item: Any) -> str | None:
+    """What seals reasoning, without the name that we give to another vendor's."""
+    value = getattr(item, "encrypted_content", None) or ""
+    redacted = canon.unseal_redacted(value, "openai-responses")
+    return redacted.data if redacted is not None else canon.unseal_signature(value, "openai-responses")[0]
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Every recorded answer keeps its meaning: read by our reader, written in both dialects, decoded by the official SDKs."""
+"""Every recorded answer keeps its meaning: read by our reader, written in every dialect, decoded by the official SDKs."""
 
 from __future__ import annotations
 
@@ -15,27 +15,33 @@ from control_plane.kit.errors import ProviderProtocolError
 
 pytestmark = pytest.mark.long
 
-STOPS = {
-    "openai-chat": {
-        "stop": "end_turn",
-        "length": "max_tokens",
-        "tool_calls": "tool_use",
-        "function_call": "tool_use",
-        "content_filter": "refusal",
-    },
+CANON = {
+    "openai-chat": {"stop": "end", "length": "max", "tool_calls": "tool", "function_call": "tool", "content_filter": "filter"},
+    "openai-responses": {"completed": "end", "max_output_tokens": "max", "content_filter": "filter"},
     "anthropic-messages": {
-        "end_turn": "stop",
-        "max_tokens": "length",
-        "stop_sequence": "stop",
-        "tool_use": "tool_calls",
-        "pause_turn": "stop",
-        "refusal": "content_filter",
+        "end_turn": "end",
+        "stop_sequence": "end",
+        "pause_turn": "end",
+        "max_tokens": "max",
+        "tool_use": "tool",
+        "refusal": "filter",
     },
+}
+WORDS = {
+    "openai-chat": {"end": "stop", "max": "length", "tool": "tool_calls", "filter": "content_filter"},
+    "openai-responses": {"end": "completed", "max": "max_output_tokens", "tool": "completed", "filter": "content_filter"},
+    "anthropic-messages": {"end": "end_turn", "max": "max_tokens", "tool": "tool_use", "filter": "refusal"},
 }
 
 EXCEPTIONS: dict[str, str] = {
     "anthropic/anthropic-messages.verc.anthropic-tool-search-bm25.1.chunks.stream": "the fixture holds two answers",
     "anthropic/anthropic-messages.verc.anthropic-tool-search-deferred-bm25.chunks.stream": "the fixture holds three answers",
+    "openai/openai-responses.verc.openai-reasoning-encrypted-content.1.chunks.stream": "the fixture holds two answers",
+    "openai/openai-responses.verc.openai-shell-container.1.chunks.stream": "shortened by hand: its deltas say less than its items",
+    "openai/openai-responses.pyd.openai-responses.openai-responses-model-mcp-list-tools-stream-backfills-missing-results.s0": (
+        "cut by hand: two of its items are never done"
+    ),
+    "openai/openai-responses.pyd.openai-responses.background-mode-with-tool-vcr.s0": "still queued: only in the background, which is unfit",
 }
 """Recordings whose meaning is knowingly not equal, each with the reason."""
 
@@ -73,13 +79,16 @@ def write(dialect: str, stream: bool, events: list[canon.Event]) -> bytes:
 def expected(meaning: Any, api: str, client: str) -> Any:
     """What a user of `client` should see of an answer that the vendor's SDK decodes as `meaning`."""
     if client == api:
-        return replace(meaning, stop={"eos": "stop", None: "stop"}.get(meaning.stop, meaning.stop))  # Together's word, and none
-    stop = STOPS[api].get(meaning.stop or "", "end_turn" if client == "anthropic-messages" else "stop")
+        if api == "openai-chat":
+            return replace(meaning, stop={"eos": "stop", None: "stop"}.get(meaning.stop, meaning.stop))  # Together's word, and none
+        return meaning
+    stop = CANON[api].get(meaning.stop or "", "end")
+    if stop == "end" and (api, client) != ("anthropic-messages", "openai-chat"):
+        # A vendor whose own word does not tell: the answer does. A refusal in its own words is a completed response.
+        stop = "tool" if meaning.calls else "filter" if meaning.refusal and client != "openai-responses" else stop
     if client == "anthropic-messages":
-        if stop == "end_turn":
-            stop = "tool_use" if meaning.calls else "refusal" if meaning.refusal else stop
-        return replace(meaning, text=meaning.text + meaning.refusal, refusal="", stop=stop)
-    return replace(meaning, stop=stop)
+        meaning = replace(meaning, text=meaning.text + meaning.refusal, refusal="")
+    return replace(meaning, stop=WORDS[client][stop])
 
 
 def differences(wanted: Any, got: Any, same: bool) -> list[str]:
@@ -92,6 +101,8 @@ def differences(wanted: Any, got: Any, same: bool) -> list[str]:
             found.append(f"{name}: {a!r} became {b!r}"[:300])
     if [(c.name, c.arguments) for c in wanted.calls] != [(c.name, c.arguments) for c in got.calls]:
         found.append(f"calls: {wanted.calls!r} became {got.calls!r}"[:400])
+    if not got.coherent:
+        found.append("the stream contradicts itself")
     if any(w.id and w.id != g.id for w, g in zip(wanted.calls, got.calls, strict=False)):
         found.append("the id of a call changed")
     if same and (wanted.signatures, wanted.blocks) != (got.signatures, got.blocks):
@@ -108,8 +119,8 @@ def check(recording: Any, sdks: Any) -> list[str]:
     found: list[str] = []
     failed = [event.failure for event in events if isinstance(event, canon.InStreamError)]
     for client in DIALECTS:
-        if vendor.choices > 1 and client == "anthropic-messages":
-            continue  # such a request is unfit for it
+        if vendor.choices > 1 and client != "openai-chat":
+            continue  # such a request is unfit for them
         for stream in (True, False):
             # Nothing of a whole answer was sent when the error came, so that it goes out with its own status.
             status = failed[0].status if failed and not stream else 200
@@ -126,14 +137,14 @@ def test_meaning_of_every_recorded_answer(recordings: list[Any], sdks: Any, caps
     unexpected = {name: problems for name, problems in failed.items() if name not in EXCEPTIONS}
     with capsys.disabled():
         print(
-            f"\nconformance: {len(answers)} recorded answers × 2 client dialects × streamed and whole, "
+            f"\nconformance: {len(answers)} recorded answers × {len(DIALECTS)} client dialects × streamed and whole, "
             f"{len(answers) - len(failed)} equal in meaning, {len(failed)} not, {time.monotonic() - began:.1f} s"
         )
         for name, reason in EXCEPTIONS.items():
             print(f"  exception {name}: {reason}")
         for name, problems in unexpected.items():
             print(f"  FAILED {name}: {problems[:3]}")
-    assert len(answers) >= 400
+    assert len(answers) >= 600
     assert not unexpected
     assert len(failed) <= 0.01 * len(answers)
     assert set(EXCEPTIONS) <= set(failed), "an exception that no longer fails must go"

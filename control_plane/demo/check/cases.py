@@ -12,7 +12,7 @@ from control_plane.demo.check.clients import CLIENTS, Client, Failed, check_ok
 from control_plane.demo.simulators.sampling import sample
 from control_plane.demo.wire_client import call
 
-ROUTES: Final = {"openai": ("chat", "gpt-5"), "anthropic": ("claude", "claude-sonnet-5")}
+ROUTES: Final = {"openai": ("chat", "gpt-5"), "anthropic": ("claude", "claude-sonnet-5"), "gemini": ("gemini", "gemini-2.5-flash")}
 """Vendor → (model name to ask for, upstream model): the demo's route that tries this vendor first."""
 
 Work = Callable[[], Awaitable[None]]
@@ -30,7 +30,7 @@ def cases(base_url: str) -> Iterator[Case]:
     """Everything that needs no fault, in the order in which it is shown."""
     for client in CLIENTS:
         for vendor in ROUTES:
-            lane = "passthrough" if client.name == vendor else "translated"
+            lane = "passthrough" if client.vendor == vendor else "translated"
             for stream in (False, True):
                 how = "streamed" if stream else "whole"
                 label = f"{client.name} client → {vendor}, {lane}, {how}"
@@ -58,7 +58,7 @@ def _text(base_url: str, client: Client, vendor: str, stream: bool) -> Work:
         said = client.read(answer, stream=stream)
         if said.text != f"{vendor}/{upstream} heard: {question}":
             raise Failed(f"expected {vendor}/{upstream} to repeat the question, got {said.text[:200]!r}")
-        if not said.whole or said.finish not in ("stop", "end_turn"):
+        if not said.whole or said.finish not in ("stop", "end_turn", "completed"):
             raise Failed(f"not a complete answer: finish {said.finish}, terminal event {'seen' if said.whole else 'missing'}")
         if said.input_tokens < 1 or said.output_tokens < 40:
             raise Failed(f"usage is missing: input {said.input_tokens}, output {said.output_tokens}")
@@ -74,7 +74,7 @@ def _tools(base_url: str, client: Client, vendor: str, stream: bool) -> Work:
         name, upstream = ROUTES[vendor]
         answer, asked = await client.ask(base_url, name, "use get_weather, then get_time", stream=stream, tools=True)
         said = client.read(answer, stream=stream)
-        if [made.name for made in said.calls] != ["get_weather", "get_time"] or said.finish not in ("tool_calls", "tool_use"):
+        if [made.name for made in said.calls] != ["get_weather", "get_time"] or said.finish not in ("tool_calls", "tool_use", "completed"):
             raise Failed(f"expected two tool calls, got {said.calls}, finish {said.finish}")
         wanted = sample({"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}})
         if said.calls[0].arguments != wanted or said.calls[1].arguments != {}:
@@ -131,7 +131,7 @@ def _models(base_url: str) -> Work:
             answer = await call(f"{base_url}/v1/models", method="GET", headers=headers)
             check_ok(answer)
             document = answer.json()
-            if key not in document or not {"chat", "claude", "fast"} <= {model["id"] for model in document["data"]}:
+            if key not in document or not {"chat", "claude", "gemini", "fast"} <= {model["id"] for model in document["data"]}:
                 raise Failed(f"unexpected list: {document}")
 
     return work
@@ -178,8 +178,8 @@ def _refused(
 
 def _wrong_method(base_url: str, client: Client) -> Work:
     async def work() -> None:
-        path, headers = ("/v1/chat/completions", {}) if client.name == "openai" else ("/v1/messages", {"anthropic-version": "2023-06-01"})
-        answer = await call(base_url + path, method="GET", headers=headers)
+        headers = {"anthropic-version": "2023-06-01"} if client.vendor == "anthropic" else {}
+        answer = await call(base_url + client.path, method="GET", headers=headers)
         if answer.status != 405:
             raise Failed(f"expected 405, got {answer.status}: {answer.body[:200]!r}")
         client.error(answer)

@@ -1,4 +1,4 @@
-"""The two client dialects as a client sees them: build a request, read an answer, judge an error."""
+"""The client dialects as a client sees them: build a request, read an answer, judge an error."""
 
 from __future__ import annotations
 
@@ -51,6 +51,14 @@ class Client(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def vendor(self) -> str:
+        """Whose own dialect it is: that vendor answers without translation."""
+        ...
+
+    @property
+    def path(self) -> str: ...
+
     async def ask(
         self, base_url: str, model: str, text: str, *, stream: bool, tools: bool = False, timeout_s: float = 20.0
     ) -> tuple[Answer, dict[str, Any]]:
@@ -83,6 +91,7 @@ class OpenAIClient:
     """Chat completions."""
 
     name = "openai"
+    vendor = "openai"
     path: Final = "/v1/chat/completions"
     headers: Final = {"authorization": "Bearer demo"}
 
@@ -147,10 +156,73 @@ class OpenAIClient:
         return str(document["error"]["message"])
 
 
+class ResponsesClient:
+    """Responses."""
+
+    name = "responses"
+    vendor = "openai"
+    path: Final = "/v1/responses"
+    headers: Final = {"authorization": "Bearer demo"}
+
+    async def ask(
+        self, base_url: str, model: str, text: str, *, stream: bool, tools: bool = False, timeout_s: float = 20.0
+    ) -> tuple[Answer, dict[str, Any]]:
+        body: dict[str, Any] = {"model": model, "input": [{"role": "user", "content": text}], "stream": stream, "store": False}
+        if tools:
+            body["tools"] = [
+                {"type": "function", "name": name, "parameters": schema, "strict": False} for name, schema in TOOL_SCHEMAS.items()
+            ]
+        return await call(base_url + self.path, body, headers=self.headers, timeout_s=timeout_s), body
+
+    async def give_results(self, base_url: str, asked: dict[str, Any], said: Said, results: Sequence[str]) -> Answer:
+        made = [{"type": "function_call", "call_id": c.id, "name": c.name, "arguments": json.dumps(c.arguments)} for c in said.calls]
+        given = [{"type": "function_call_output", "call_id": c.id, "output": r} for c, r in zip(said.calls, results, strict=True)]
+        return await self.post(base_url, asked | {"input": [*asked["input"], *made, *given]})
+
+    async def post(self, base_url: str, body: object, headers: Mapping[str, str] | None = None, path: str | None = None) -> Answer:
+        return await call(base_url + (path or self.path), body, headers=self.headers | dict(headers or {}))
+
+    def read(self, answer: Answer, *, stream: bool) -> Said:
+        check_ok(answer)
+        return self._stream(answer) if stream else self._document(answer.json())
+
+    def _document(self, document: Any) -> Said:
+        _expect(document.get("object") == "response" and not document["error"], f"not a response: {document}")
+        items, usage = document["output"], document["usage"]
+        text = "".join(part["text"] for item in items if item["type"] == "message" for part in item["content"])
+        made = [Call(i["call_id"], i["name"], json.loads(i["arguments"])) for i in items if i["type"] == "function_call"]
+        return Said(text, tuple(made), document["status"], usage["input_tokens"], usage["output_tokens"], True)
+
+    def _stream(self, answer: Answer) -> Said:
+        """What the last event says, which the deltas must have said before."""
+        events = answer.events()
+        text = ""
+        arguments: dict[int, str] = {}
+        for number, event in enumerate(events):
+            kind = event["type"]
+            _expect(kind not in ("error", "response.failed"), f"an error in the stream: {event}")
+            _expect(event["sequence_number"] == number, f"event {number} is numbered {event['sequence_number']}")
+            if kind == "response.output_text.delta":
+                text += event["delta"]
+            elif kind == "response.function_call_arguments.delta":
+                arguments[event["output_index"]] = arguments.get(event["output_index"], "") + event["delta"]
+        if not events or events[-1]["type"] not in ("response.completed", "response.incomplete"):
+            return Said(text, (), None, 0, 0, False)
+        said = self._document(events[-1]["response"])
+        _expect(text == said.text, f"the deltas say {text!r}, the response {said.text!r}")
+        told = [json.loads(arguments[index]) for index in sorted(arguments)]
+        _expect(told == [one.arguments for one in said.calls], f"the deltas say {told}, the response {said.calls}")
+        return said
+
+    def error(self, answer: Answer) -> str:
+        return OpenAIClient().error(answer)
+
+
 class AnthropicClient:
     """Messages."""
 
     name = "anthropic"
+    vendor = "anthropic"
     path: Final = "/v1/messages"
     headers: Final = {"x-api-key": "demo", "anthropic-version": "2023-06-01"}
 
@@ -209,4 +281,4 @@ class AnthropicClient:
         return str(document["error"]["message"])
 
 
-CLIENTS: Final[tuple[Client, ...]] = (OpenAIClient(), AnthropicClient())
+CLIENTS: Final[tuple[Client, ...]] = (OpenAIClient(), ResponsesClient(), AnthropicClient())

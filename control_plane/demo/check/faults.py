@@ -11,7 +11,8 @@ from control_plane.demo.check.clients import CLIENTS, Client, Failed
 from control_plane.demo.control_client import ControlClient
 from control_plane.demo.simulators import Fault
 
-OTHER: Final = {"openai": "anthropic", "anthropic": "openai"}
+OTHER: Final = {"openai": "anthropic", "anthropic": "openai", "gemini": "openai"}
+"""Vendor → who serves when it cannot."""
 LANES: Final = ("passthrough", "translation")
 FAILOVER_LIMIT_S: Final = 6.0  # the demo's connect (0.5 s) and first-token (1.5 s) timers, and room for a slow machine
 RECOVERY_LIMIT_S: Final = 45.0  # Envoy may have ejected the vendor for 30 s
@@ -64,7 +65,12 @@ def fault_cases(base_url: str, control: ControlClient) -> Iterator[Case]:
 
 def _clients(vendor: str, lanes: tuple[str, ...]) -> list[tuple[str, Client]]:
     """The clients whose requests to `vendor` go over these lanes."""
-    return [(lane, client) for client in CLIENTS if (lane := LANES[client.name != vendor]) in lanes]
+    return [(lane, client) for client in CLIENTS if (lane := LANES[client.vendor != vendor]) in lanes]
+
+
+def _straightest(vendor: str) -> tuple[str, Client]:
+    """A client of the vendor's own dialect, over the passthrough lane, where there is one."""
+    return min(_clients(vendor, LANES), key=lambda found: LANES.index(found[0]))
 
 
 def _fails_over(base_url: str, control: ControlClient, vendor: str, fault: Fault, lanes: tuple[str, ...]) -> Work:
@@ -107,7 +113,8 @@ def _ends_honestly(base_url: str, control: ControlClient, vendor: str, fault: Fa
                 answer, _ = await client.ask(base_url, ROUTES[vendor][0], "count [[sim tokens=30 delay_ms=5 reasoning=0]]", stream=True)
                 if answer.status != 200:
                     raise Failed(f"{lane}: status {answer.status}: {answer.body[:200]!r}")
-                if (b"[DONE]" in answer.body and b'"error"' not in answer.body) or b"message_stop" in answer.body:
+                ended = b"message_stop" in answer.body or b"event: response.completed" in answer.body
+                if ended or (b"[DONE]" in answer.body and b'"error"' not in answer.body):
                     raise Failed(f"{lane}: the answer looks whole: ...{answer.body[-300:]!r}")
                 if lane == "translation" and fault.how != "clean" and answer.ended == "complete" and b'"error"' not in answer.body:
                     raise Failed(f"{lane}: ended without an error event: ...{answer.body[-300:]!r}")
@@ -122,7 +129,7 @@ def _stall(base_url: str, control: ControlClient, vendor: str) -> Work:
 
     async def work() -> None:
         await control.break_vendor(vendor, Fault(mode="stall", after=3, heartbeat_ms=100))
-        client = next(client for lane, client in _clients(vendor, LANES) if lane == "passthrough")
+        _, client = _straightest(vendor)
         before = (await control.state())[vendor]["stats"]["cancelled"]
         try:
             answer, _ = await client.ask(base_url, ROUTES[vendor][0], "count [[sim tokens=30]]", stream=True, timeout_s=1.0)
@@ -161,7 +168,7 @@ def _recovers(base_url: str, control: ControlClient, vendor: str) -> Work:
     async def work() -> None:
         await control.heal()
         name, upstream = ROUTES[vendor]
-        client = next(client for lane, client in _clients(vendor, LANES) if lane == "passthrough")
+        _, client = _straightest(vendor)
         try:
             async with asyncio.timeout(RECOVERY_LIMIT_S):
                 while True:

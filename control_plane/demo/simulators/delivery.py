@@ -172,7 +172,7 @@ class _Stream:
         if fault.mode == "stall":
             await self._stall(fault)
         elif fault.mode == "error_event":
-            connection.write(chunk(self._vendor.error_event(fault)) + LAST_CHUNK)
+            connection.write(chunk((self._reply.failing or self._vendor.error_event)(fault)) + LAST_CHUNK)
         elif fault.mode == "garbage":
             connection.write(chunk(GARBAGE) + LAST_CHUNK)
         elif fault.mode == "truncated":

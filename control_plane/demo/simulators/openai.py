@@ -1,4 +1,4 @@
-"""OpenAI on the wire: chat completions, embeddings, models (platform.openai.com/docs/api-reference)."""
+"""OpenAI on the wire: chat completions, responses, embeddings, models (platform.openai.com/docs/api-reference)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from control_plane.demo.simulators import openai_errors as errors
+from control_plane.demo.simulators import openai_responses as responses
 from control_plane.demo.simulators.compose import Answer, answer
 from control_plane.demo.simulators.fault import Fault
 from control_plane.demo.simulators.http1 import HttpRequest
 from control_plane.demo.simulators.openai_request import Chat
+from control_plane.demo.simulators.openai_responses_request import Responses
 from control_plane.demo.simulators.reply import Event, Keys, Reply, VendorError, decode, encode, header_lines
 from control_plane.demo.simulators.tokens import PromptCache, count
 
@@ -57,6 +59,7 @@ class OpenAI:
         self._strict = strict
         self._reasoning_field = reasoning_field
         self._cache = PromptCache(minimum_cached_tokens)
+        self._stored = responses.Store()
         self._number = itertools.count(1)
         self._static = header_lines(
             {
@@ -93,7 +96,7 @@ class OpenAI:
 
     def _route(self, request: HttpRequest, number: int) -> Reply:
         path = request.path
-        post = path in ("/v1/chat/completions", "/v1/embeddings")
+        post = path in ("/v1/chat/completions", "/v1/responses", "/v1/embeddings")
         if not post and path != "/v1/models" and not path.startswith("/v1/models/"):
             raise errors.unknown_url(request.method, path)
         if request.method != ("POST" if post else "GET"):
@@ -115,7 +118,9 @@ class OpenAI:
         if not isinstance(model, str):
             raise errors.wrong_type("model", "a string", model)
         if not self._any_model and model not in self._known:
-            raise errors.unknown_model(model)
+            raise errors.unknown_response_model(model) if path == "/v1/responses" else errors.unknown_model(model)
+        if path == "/v1/responses":
+            return self._responses(body, number)
         return self._chat(body, number) if path == "/v1/chat/completions" else self._embeddings(body, number)
 
     def _authenticate(self, headers: Mapping[str, str]) -> None:
@@ -169,6 +174,32 @@ class OpenAI:
             data.append({"object": "embedding", "index": index, "embedding": shown})
         document = {"object": "list", "data": data, "model": body["model"], "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
         return Reply(200, self._headers(number, tokens), encode(document), model=body["model"])
+
+    # responses
+
+    def _responses(self, body: Mapping[str, Any], number: int) -> Reply:
+        asked = Responses(body, f"{self._name}/{body['model']}", self._strict, self._stored.of(body.get("previous_response_id")))
+        result = answer(asked.ask)
+        cached, _ = self._cache.look(asked.model, asked.tool_parts + asked.parts, asked.tool_sizes + asked.sizes)
+        usage = responses.usage_of(sum(asked.sizes) + sum(asked.tool_sizes), cached - cached % 128, result)
+        model = SNAPSHOTS.get(asked.model, asked.model) if self._vendor else asked.model
+        output = responses.output_items(asked, result, number)
+        status = "incomplete" if result.finish == "length" else "completed"
+        document = responses.document(asked, model, number, status, output, usage)
+        if asked.store:
+            self._stored.keep(document["id"], asked.items, output)
+        headers = self._headers(number, usage["total_tokens"])
+        if not asked.stream:
+            return Reply(200, headers, encode(document), model=asked.model, pace=asked.directive)
+        stream = responses.EventStream(number)
+        begun = responses.document(asked, model, number, "in_progress", [], None)
+        stream.lifecycle("response.created", begun)
+        stream.lifecycle("response.in_progress", begun)
+        for index, item in enumerate(output):
+            stream.item(index, item, result)
+        stream.lifecycle(f"response.{status}", document)
+        events = stream.events
+        return Reply(200, headers, content_type=SSE, events=events, model=asked.model, pace=asked.directive, failing=responses.error_event)
 
     # chat
 

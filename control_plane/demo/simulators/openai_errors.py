@@ -75,6 +75,11 @@ def unknown_model(model: str) -> VendorError:
     return VendorError(404, document(f"The model `{model}` does not exist or you do not have access to it.", code="model_not_found"))
 
 
+def unknown_response_model(model: str) -> VendorError:
+    """What responses say, unlike chat completions."""
+    return bad_request(f"The requested model '{model}' does not exist.", "model", "model_not_found")
+
+
 def unknown_url(method: str, path: str) -> VendorError:
     return VendorError(404, document(f"Invalid URL ({method} {path})"))
 

@@ -19,8 +19,8 @@ CHAT_FIELDS: Final = frozenset({
 })  # fmt: skip
 ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 REASONING_TOKENS: Final = {"none": 0, "minimal": 0, "low": 32, "medium": 64, "high": 128, "xhigh": 256}
-_REASONS: Final = re.compile(r"(gpt-5|o[134])(?!\d)")
-_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+REASONS: Final = re.compile(r"(gpt-5|o[134])(?!\d)")
+NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
 class Chat:
@@ -48,7 +48,7 @@ class Chat:
         if options is not None and not self.stream:
             raise errors.bad_request("The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options")
         self.include_usage: bool = isinstance(options, dict) and options.get("include_usage") is True
-        self.choices = _integer(body, "n", 1, 1, 128)
+        self.choices = integer(body, "n", 1, 1, 128)
         stop = body.get("stop") or ()
         limit = body.get("max_completion_tokens")
         self.ask = Ask(
@@ -71,7 +71,7 @@ def _check_options(body: Mapping[str, Any], model: str) -> None:
     for name in body:
         if name not in CHAT_FIELDS:
             raise errors.bad_request(f"Unknown parameter: '{name}'.", name, "unknown_parameter")
-    if _REASONS.match(model):
+    if REASONS.match(model):
         if body.get("max_tokens") is not None:
             raise errors.bad_request(
                 "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
@@ -88,7 +88,7 @@ def _check_options(body: Mapping[str, Any], model: str) -> None:
                     "unsupported_value",
                 )
     for name in ("max_tokens", "max_completion_tokens"):
-        _integer(body, name, None, 1, 1_000_000)
+        integer(body, name, None, 1, 1_000_000)
     for name, low, high in (("temperature", 0, 2), ("top_p", 0, 1)):
         value = body.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
@@ -97,7 +97,8 @@ def _check_options(body: Mapping[str, Any], model: str) -> None:
             raise errors.bad_request(f"Invalid '{name}': decimal out of range: {value}.", name, "decimal_out_of_range")
 
 
-def _integer(body: Mapping[str, Any], name: str, default: Any, low: int, high: int) -> Any:
+def integer(body: Mapping[str, Any], name: str, default: Any, low: int, high: int) -> Any:
+    """The number, `default` where none was sent. Raises VendorError."""
     value = body.get(name)
     if value is None:
         return default
@@ -213,7 +214,7 @@ def _content(content: Any, where: str, role: str) -> tuple[str, int]:
                 raise errors.missing(f"{place}.{kind}") if value is None else errors.wrong_type(f"{place}.{kind}", "a string", value)
             texts.append(value)
         elif kind == "image_url" and role == "user":
-            _check_image(part.get("image_url"), f"{place}.image_url")
+            check_image(part.get("image_url"), f"{place}.image_url")
             images += 1
         elif kind in ("input_audio", "file") and role == "user":
             texts.append("")
@@ -223,7 +224,7 @@ def _content(content: Any, where: str, role: str) -> tuple[str, int]:
     return "\n".join(texts), images
 
 
-def _check_image(image: Any, where: str) -> None:
+def check_image(image: Any, where: str) -> None:
     url = image.get("url") if isinstance(image, dict) else None
     if not isinstance(url, str):
         raise errors.missing(f"{where}.url")
@@ -250,7 +251,7 @@ def _read_tools(tools: Any, parts: list[str], sizes: list[int]) -> tuple[Tool, .
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise errors.missing(f"tools[{number}].function.name")
         name = function["name"]
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise errors.bad_request(
                 f"Invalid 'tools[{number}].function.name': string does not match pattern. "
                 "Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'.",
@@ -315,7 +316,7 @@ def _reasoning(body: Mapping[str, Any], model: str, directive: Directive) -> int
             "reasoning_effort",
             "invalid_value",
         )
-    if not _REASONS.match(model):
+    if not REASONS.match(model):
         return 0
     limit = body.get("max_completion_tokens")
     tokens = REASONING_TOKENS[effort or "medium"]

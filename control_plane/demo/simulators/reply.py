@@ -20,7 +20,10 @@ Event = tuple[bytes, bool]  # bytes of one SSE event with its blank line; True i
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer: whole (`body`) or streamed (`events`). `headers` are complete lines with CRLF."""
+    """An answer: whole (`body`) or streamed (`events`). `headers` are complete lines with CRLF.
+
+    `failing`: the event that reports an error in this stream, where it is not the vendor's usual one.
+    """
 
     status: int
     headers: bytes
@@ -29,6 +32,7 @@ class Reply:
     events: Sequence[Event] | None = None
     model: str | None = None
     pace: Directive = NO_DIRECTIVE
+    failing: Callable[[Fault], bytes] | None = None
 
 
 class VendorError(Exception):

@@ -12,6 +12,7 @@ from typing import Final, Literal, Self
 from control_plane.demo.simulators.anthropic import Anthropic
 from control_plane.demo.simulators.delivery import Gone, Pace, deliver, immediate, whole_bytes
 from control_plane.demo.simulators.fault import Fault
+from control_plane.demo.simulators.gemini import Gemini
 from control_plane.demo.simulators.http1 import Connection, HttpRequest
 from control_plane.demo.simulators.listening import Port
 from control_plane.demo.simulators.openai import OpenAI
@@ -29,13 +30,13 @@ class Simulator:
     vendor: whose wire. name: what it calls itself in answers; any other name than the vendor's makes it a compatible server
     (accepts unknown parameters, no vendor habits). keys: accepted API keys, None accepts any. models: listed and accepted models,
     None = the vendor's, ("*",) accepts any. strict: refuse what the vendor refuses (unknown parameters, max_tokens and temperature on
-    OpenAI's reasoning models, sampling parameters on Anthropic's newest); by default only under the vendor's own name. pace: how
-    fast answers come. tls: serve TLS with this context.
+    OpenAI's reasoning models, sampling parameters on Anthropic's newest, formats with tools on Gemini's older); by default only under
+    the vendor's own name. pace: how fast answers come. tls: serve TLS with this context.
     """
 
     def __init__(
         self,
-        vendor: Literal["openai", "anthropic"] = "openai",
+        vendor: Literal["openai", "anthropic", "gemini"] = "openai",
         *,
         name: str | None = None,
         host: str = "127.0.0.1",
@@ -58,10 +59,12 @@ class Simulator:
         self._keep = keep_body_bytes
         self._tls = tls
         self._scheme = "https" if tls else "http"
-        self._wire: OpenAI | Anthropic
+        self._wire: OpenAI | Anthropic | Gemini
         refuses = self.name == vendor if strict is None else strict
         if vendor == "openai":
             self._wire = OpenAI(self.name, Keys(keys), models, minimum_cached_tokens, refuses, reasoning_field)
+        elif vendor == "gemini":
+            self._wire = Gemini(self.name, Keys(keys), models, minimum_cached_tokens, refuses)
         else:
             self._wire = Anthropic(self.name, Keys(keys), models, minimum_cached_tokens, refuses)
         self._fault: Fault | None = None
@@ -94,7 +97,7 @@ class Simulator:
 
     @property
     def url(self) -> str:
-        """Scheme, host and port; the vendor's paths begin with /v1."""
+        """Scheme, host and port; the vendor's paths begin with /v1 (Gemini: /v1beta)."""
         return f"{self._scheme}://{self.host}:{self.port}"
 
     @property
@@ -223,7 +226,7 @@ class Simulator:
 
     def _record(self, connection: Connection, request: HttpRequest, body: bytes) -> Recorded:
         headers = request.headers
-        key = headers.get("x-api-key") or headers.get("authorization", "").partition(" ")[2]
+        key = headers.get("x-api-key") or headers.get("x-goog-api-key") or headers.get("authorization", "").partition(" ")[2]
         index = self._wire.keys.index(key)
         kept = len(body) <= self._keep
         self._number += 1

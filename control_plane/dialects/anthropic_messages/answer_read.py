@@ -9,6 +9,7 @@ import msgspec
 from control_plane.dialects.anthropic_messages import errors
 from control_plane.dialects.anthropic_messages.usage import UsageCounter, WireUsage
 from control_plane.dialects.anthropic_messages.vocabulary import NAME, STOP_TO_CANON
+from control_plane.dialects.body_reader import BodyReader, decode_any, unreadable
 from control_plane.dialects.canon import (
     Citation,
     End,
@@ -28,14 +29,7 @@ from control_plane.dialects.canon import (
     ToolCallStart,
     UsageUpdate,
 )
-from control_plane.dialects.sse import SSEDecoder
 from control_plane.kit.errors import ProviderProtocolError
-
-WHOLE_LIMIT_BYTES: Final = 32 * 1024 * 1024
-"""A whole answer, 32 MiB: above any real one."""
-
-STREAM_LIMIT_BYTES: Final = 256 * 1024 * 1024
-"""A streamed answer, 256 MiB on the wire: hours of output at the fastest rates, and an end to one that never ends."""
 
 BLOCK_LIMIT: Final = 4096
 """Content blocks in one answer; keeps a hostile provider from growing our tables without end."""
@@ -94,15 +88,11 @@ class _Block:
         self.given = given
 
 
-class AnswerReader:
+class AnswerReader(BodyReader):
     """See control_plane.dialects.api.ResponseReader."""
 
     def __init__(self, request: Request) -> None:
-        # A client that waits for the whole answer makes us keep it all.
-        self._left = STREAM_LIMIT_BYTES if request.stream else WHOLE_LIMIT_BYTES
-        self._mode: Literal["unset", "whole", "sse"] = "unset"
-        self._sse = SSEDecoder()
-        self._whole = bytearray()
+        super().__init__(request)
         self._blocks: dict[int, _Block] = {}
         self._seen = 0
         self._calls = 0
@@ -110,39 +100,11 @@ class AnswerReader:
         self._counter = UsageCounter()
         self._started = False
         self._stopped = False
-        self._over = False  # End or InStreamError was given
-
-    def start(self, status: int, content_type: str) -> None:
-        self._mode = "sse" if content_type.lower().startswith("text/event-stream") else "whole"
-
-    def feed(self, data: bytes) -> list[Event]:
-        self._left -= len(data)
-        if self._left < 0:
-            raise ProviderProtocolError("the answer is larger than any real one")
-        if self._mode != "sse":
-            self._whole += data
-            if len(self._whole) > WHOLE_LIMIT_BYTES:
-                raise ProviderProtocolError("the answer is larger than any real one")
-            return []
-        events: list[Event] = []
-        for name, payload in self._sse.feed(data):
-            self._wire_event(name, payload, events)
-        return events
-
-    def finish(self) -> list[Event]:
-        if self._mode != "sse":
-            return self._message(bytes(self._whole))
-        events: list[Event] = []
-        for name, payload in self._sse.finish():
-            self._wire_event(name, payload, events)
-        if not self._over:
-            raise ProviderProtocolError("the stream ended before its last event")
-        return events
 
     # ------------------------------------------------------------------------------------------------ streamed
 
     def _wire_event(self, name: bytes | None, payload: bytes, events: list[Event]) -> None:
-        if self._over or name == b"ping":
+        if name == b"ping":
             return
         if payload == b"[DONE]":  # some gateways add the other dialect's end
             return
@@ -152,12 +114,12 @@ class AnswerReader:
             if name == b"error":
                 self._fail(payload[:2000].decode(errors="replace"), events)
                 return
-            raise ProviderProtocolError(f"the answer cannot be read: {str(error)[:200]}") from error
+            raise unreadable(error) from error
         kind = wire.type
         if kind == "content_block_delta":
             self._delta(wire, payload, events)
         elif kind == "error" or name == b"error":
-            self._fail(wire.error if wire.error is not None else _decode_any(payload), events)
+            self._fail(wire.error if wire.error is not None else decode_any(payload), events)
         elif kind == "content_block_start":
             self._block_start(wire, events)
         elif kind == "content_block_stop":
@@ -248,7 +210,7 @@ class AnswerReader:
             raise ProviderProtocolError("a content_block_delta without an open block")
         kind = delta.type
         if block.kind == "foreign":
-            events.append(ForeignEvent(NAME, _decode_any(payload)))
+            events.append(ForeignEvent(NAME, decode_any(payload)))
         elif kind == "text_delta" and block.kind == "text":
             if delta.text:
                 events.append(TextDelta(delta.text))
@@ -284,15 +246,14 @@ class AnswerReader:
 
     # --------------------------------------------------------------------------------------------------- whole
 
-    def _message(self, body: bytes) -> list[Event]:
+    def _document(self, body: bytes, events: list[Event]) -> None:
         try:
             message = _decode_message(body)
         except (ValueError, RecursionError) as error:
-            raise ProviderProtocolError(f"the answer cannot be read: {str(error)[:200]}") from error
-        events: list[Event] = []
+            raise unreadable(error) from error
         if message.error is not None:
             self._fail(message.error, events)
-            return events
+            return
         if message.content is None:
             raise ProviderProtocolError("the answer has neither content nor an error")
         self._begin(message, events)
@@ -306,18 +267,10 @@ class AnswerReader:
             events.append(Stop("tool_use" if self._calls else "other"))
         self._over = True
         events.append(End())
-        return events
 
 
 def _stop(native: str, sequence: str | None, detail: dict[str, Any] | None) -> Stop:
     return Stop(STOP_TO_CANON.get(native, "other"), native, sequence, 0, detail)
-
-
-def _decode_any(payload: bytes) -> Any:
-    try:
-        return msgspec.json.decode(payload)
-    except (ValueError, RecursionError) as error:
-        raise ProviderProtocolError(f"the answer cannot be read: {str(error)[:200]}") from error
 
 
 def _text(block: dict[str, Any], key: str) -> str:

@@ -35,6 +35,7 @@ from control_plane.dialects.canon import (
     ToolCallStart,
     Usage,
     UsageUpdate,
+    seal_redacted,
     seal_signature,
 )
 
@@ -63,9 +64,22 @@ def stop_fields(stop: Stop) -> dict[str, Any]:
     return fields
 
 
+def signs_calls(request: Request) -> bool:
+    """Whether a client can be given the signature of a call, as thinking in front of it: only when it asked for thinking.
+
+    Others do not expect thinking, and would break a conversation that goes on at Anthropic itself, which refuses what it did not sign.
+    """
+    return request.reasoning is not None and request.reasoning.enabled is True
+
+
 def signature_for_client(signature: str, origin: str | None) -> str:
     """Anthropic's own signatures as they are; others sealed with their origin, so that they never reach Anthropic."""
     return signature if origin == NAME else seal_signature(signature, origin)
+
+
+def redacted_for_client(item: RedactedReasoning) -> str:
+    """As `signature_for_client`, for encrypted reasoning."""
+    return item.data if item.origin == NAME else seal_redacted(item.data, item.origin, item.id)
 
 
 class _Call:
@@ -153,7 +167,7 @@ class StreamWriter:
                 delta = {"type": "signature_delta", "signature": signature_for_client(item.signature, item.origin)}
                 return opening + event({"type": "content_block_delta", "index": self._index, "delta": delta})
             case RedactedReasoning():
-                block = {"type": "redacted_thinking", "data": signature_for_client(item.data, item.origin)}
+                block = {"type": "redacted_thinking", "data": redacted_for_client(item)}
                 return self._close() + self._begin_block(block, "foreign") + self._close()
             case PartBreak():
                 return self._close()
@@ -226,12 +240,20 @@ class StreamWriter:
     # ------------------------------------------------------------------------------------------------- calls
 
     def _open_call(self, start: ToolCallStart) -> bytes:
+        signed = b""
+        if start.signature is not None and signs_calls(self._request):  # this dialect signs thinking only, so one without a text
+            signature = signature_for_client(start.signature, start.origin)
+            signed = self._begin_block({"type": "thinking", "thinking": "", "signature": ""}, "foreign")
+            signed += event(
+                {"type": "content_block_delta", "index": self._index, "delta": {"type": "signature_delta", "signature": signature}}
+            )
+            signed += self._close_block()
         block = {"type": "tool_use", "id": start.id or self._ids.new("toolu_"), "name": start.name, "input": {}}
         opening = self._begin_block(block, "tool")
         self._call = _Call(start.index)
         self._block_of[start.index] = self._index
         self._set_head(b'"input_json_delta","partial_json":')
-        return opening
+        return signed + opening
 
     def _advance(self, final: bool) -> bytes:
         """Ends the open call and opens the next that waits; goes on while that one is complete too (or, at the end, in any case)."""

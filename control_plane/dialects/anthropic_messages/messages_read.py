@@ -22,6 +22,7 @@ from control_plane.dialects.canon import (
     Thinking,
     ToolCall,
     ToolResult,
+    unseal_redacted,
     unseal_signature,
 )
 
@@ -90,8 +91,11 @@ def read_block(item: object, path: str, lost: list[str]) -> Part:
         signature, origin = unseal_signature(j.string(value, "signature", path) or "", NAME)
         return Thinking(j.required_string(value, "thinking", path), signature, origin)
     if kind == "redacted_thinking":
-        data, origin = unseal_signature(j.required_string(value, "data", path), NAME)
-        return RedactedThinking(data or "", origin or NAME)
+        data = j.required_string(value, "data", path)
+        if (redacted := unseal_redacted(data, NAME)) is not None:
+            return redacted
+        signature, origin = unseal_signature(data, NAME)
+        return RedactedThinking(signature or "", origin or NAME)
     if kind == "image":
         return _image(value, path)
     return _document(value, path)

@@ -149,6 +149,8 @@ class MessageWriter:
                 # A model wrote these arguments and the client must give them back, or its conversation ends here.
                 arguments = {"arguments": part.arguments}
                 self._dropped.append(f"{path}.tool_calls.arguments")
+        if part.signature is not None:
+            self._dropped.append(f"{path}.tool_calls.extra_content")  # another vendor's: here thinking is signed, not calls
         wire = {"type": "tool_use", "id": self._ids.of_call(part.id), "name": part.name, "input": arguments}
         return _cached(wire, part.cache)
 

@@ -149,8 +149,7 @@ def _thinking(body: dict[str, Any], request: Request, target: TargetFacts, dropp
     display = {} if wanted.visible is None else {"display": "summarized" if wanted.visible else "omitted"}
     if form == "adaptive":
         body["thinking"] = {"type": "adaptive", **display}
-        effort = wanted.effort if wanted.effort is not None else _effort_of(wanted.budget)
-        if effort is not None:
+        if (effort := wanted.named_effort) is not None:
             body.setdefault("output_config", {})["effort"] = _EFFORTS[effort]
         return True
     budget = wanted.budget if wanted.budget is not None else _BUDGETS[wanted.effort or "medium"]
@@ -163,10 +162,6 @@ def _thinking(body: dict[str, Any], request: Request, target: TargetFacts, dropp
         return False
     body["thinking"] = {"type": "enabled", "budget_tokens": budget, **display}
     return True
-
-
-def _effort_of(budget: int | None) -> str | None:
-    return None if budget is None else "low" if budget <= 2048 else "medium" if budget <= 8192 else "high"
 
 
 def _inside_unsigned_tool_loop(request: Request) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from control_plane.dialects.anthropic_messages import errors
-from control_plane.dialects.anthropic_messages.answer_write import signature_for_client, stop_fields
+from control_plane.dialects.anthropic_messages.answer_write import redacted_for_client, signature_for_client, signs_calls, stop_fields
 from control_plane.dialects.anthropic_messages.usage import write_usage
 from control_plane.dialects.anthropic_messages.vocabulary import NAME
 from control_plane.dialects.api import IdSource
@@ -73,8 +73,11 @@ class WholeWriter:
                     signature = "" if piece.signature is None else signature_for_client(piece.signature, piece.origin)
                     blocks.append({"type": "thinking", "thinking": "".join(piece.texts), "signature": signature})
                 case RedactedReasoning():
-                    blocks.append({"type": "redacted_thinking", "data": signature_for_client(piece.data, piece.origin)})
+                    blocks.append({"type": "redacted_thinking", "data": redacted_for_client(piece)})
                 case CallPiece():
+                    if piece.start.signature is not None and signs_calls(self._request):  # see StreamWriter
+                        signature = signature_for_client(piece.start.signature, piece.start.origin)
+                        blocks.append({"type": "thinking", "thinking": "", "signature": signature})
                     blocks.append(self._tool_use(piece))
                 case ForeignEvent() if piece.origin == NAME:
                     _foreign(piece, blocks, fragments)

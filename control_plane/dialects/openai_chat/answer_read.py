@@ -6,10 +6,11 @@ and without an error cannot be read, a stream that ends before a finish reason w
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
+from control_plane.dialects.body_reader import BodyReader, unreadable
 from control_plane.dialects.canon import (
     Citation,
     End,
@@ -34,14 +35,7 @@ from control_plane.dialects.openai_chat import errors
 from control_plane.dialects.openai_chat.messages_read import thinking_text
 from control_plane.dialects.openai_chat.usage import WireUsage, read_usage
 from control_plane.dialects.openai_chat.vocabulary import DETAILS_ORIGIN, FAILED_STOPS, NAME, STOP_TO_CANON
-from control_plane.dialects.sse import SSEDecoder
 from control_plane.kit.errors import ProviderProtocolError
-
-WHOLE_LIMIT_BYTES: Final = 32 * 1024 * 1024
-"""A whole answer, 32 MiB: generated images and audio in base64 fit."""
-
-STREAM_LIMIT_BYTES: Final = 256 * 1024 * 1024
-"""A streamed answer, 256 MiB on the wire: hours of output at the fastest rates, and an end to one that never ends."""
 
 CHOICE_LIMIT: Final = 128
 """OpenAI's own maximum of `n`."""
@@ -120,62 +114,37 @@ class _ChoiceState:
         self.refused = False
 
 
-class AnswerReader:
+class AnswerReader(BodyReader):
     """See control_plane.dialects.api.ResponseReader."""
 
     def __init__(self, request: Request) -> None:
-        # A client that waits for the whole answer makes us keep it all.
-        self._left = STREAM_LIMIT_BYTES if request.stream else WHOLE_LIMIT_BYTES
-        self._mode: Literal["unset", "whole", "sse"] = "unset"
-        self._sse = SSEDecoder()
-        self._whole = bytearray()
+        super().__init__(request)
         self._choices: dict[int, _ChoiceState] = {}
         self._started = False
-        self._over = False  # End or InStreamError was given
         self._usage: Usage | None = None
 
-    def start(self, status: int, content_type: str) -> None:
-        self._mode = "sse" if content_type.lower().startswith("text/event-stream") else "whole"
+    def _document(self, body: bytes, events: list[Event]) -> None:
+        events += self._chunk(body)
+        if not self._over and not self._choices:
+            raise ProviderProtocolError("the answer has neither choices nor an error")
+        if not self._over:
+            events.append(End())
 
-    def feed(self, data: bytes) -> list[Event]:
-        self._left -= len(data)
-        if self._left < 0:
-            raise ProviderProtocolError("the answer is larger than any real one")
-        if self._mode == "sse":
-            return self._events(self._sse.feed(data))
-        self._whole += data
-        if len(self._whole) > WHOLE_LIMIT_BYTES:
-            raise ProviderProtocolError("the answer is larger than any real one")
-        return []
+    def _wire_event(self, name: bytes | None, payload: bytes, events: list[Event]) -> None:
+        if name == b"error":
+            events.append(self._failed(errors.error_payload(payload)))
+        elif payload == b"[DONE]" or payload.strip() == b"[DONE]":
+            self._over = True
+            events.append(End())
+        elif name is None or name not in (b"ping", b"keepalive", b"heartbeat"):
+            events += self._chunk(payload)
 
-    def finish(self) -> list[Event]:
-        if self._mode != "sse":
-            events = self._chunk(bytes(self._whole))
-            if not self._over and not self._choices:
-                raise ProviderProtocolError("the answer has neither choices nor an error")
-            return events if self._over else [*events, End()]
-        events = self._events(self._sse.finish())
-        if self._over:
-            return events
+    def _ended_without_terminal(self, events: list[Event]) -> None:
         # Perplexity, Writer and gpustack never send [DONE]: the stream is complete when every choice said why it ended.
         if not self._choices or not all(choice.finished for choice in self._choices.values()):
             raise ProviderProtocolError("the stream ended before its last event")
         self._over = True
-        return [*events, End()]
-
-    def _events(self, wire: list[tuple[bytes | None, bytes]]) -> list[Event]:
-        events: list[Event] = []
-        for name, data in wire:
-            if self._over:
-                break
-            if name == b"error":
-                events.append(self._failed(_error_payload(data)))
-            elif data == b"[DONE]" or data.strip() == b"[DONE]":
-                self._over = True
-                events.append(End())
-            elif name is None or name not in (b"ping", b"keepalive", b"heartbeat"):
-                events += self._chunk(data)
-        return events
+        events.append(End())
 
     def _failed(self, error: object) -> InStreamError:
         self._over = True
@@ -185,7 +154,7 @@ class AnswerReader:
         try:
             chunk = _decode(data)
         except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
-            raise ProviderProtocolError(f"the answer cannot be read: {str(error)[:200]}") from error
+            raise unreadable(error) from error
         if chunk.error:
             return [self._failed(chunk.error)]
         events: list[Event] = []
@@ -286,14 +255,6 @@ class AnswerReader:
         if arguments:
             text = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
             events.append(ToolArgumentsDelta(current.index, text, number))
-
-
-def _error_payload(data: bytes) -> object:
-    try:
-        value = msgspec.json.decode(data)
-    except (ValueError, RecursionError):
-        return data[:2000].decode(errors="replace")
-    return value.get("error", value) if isinstance(value, dict) else str(value)
 
 
 def _logprobs(value: object, number: int, events: list[Event]) -> None:

@@ -36,7 +36,7 @@ from control_plane.dialects.canon import (
 from control_plane.dialects.gather import Answer, CallPiece, Choice, TextPiece, ThinkingPiece, merged
 from control_plane.dialects.openai_chat import errors
 from control_plane.dialects.openai_chat.usage import write_usage
-from control_plane.dialects.openai_chat.vocabulary import DETAILS_FORMAT, NAME, OFFICIAL_STOPS, STOP_TO_WIRE
+from control_plane.dialects.openai_chat.vocabulary import CALL_SIGNATURES, DETAILS_FORMAT, NAME, OFFICIAL_STOPS, STOP_TO_WIRE
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -61,6 +61,12 @@ def reasoning_detail(event: ReasoningSignature | RedactedReasoning) -> dict[str,
     if isinstance(event, ReasoningSignature):
         return {"type": "reasoning.text", "signature": event.signature, "format": wire_format, "index": 0}
     return {"type": "reasoning.encrypted", "data": event.data, "id": event.id, "format": wire_format, "index": 0}
+
+
+def extra_content(start: ToolCallStart) -> dict[str, Any]:
+    """The signature of a call where Google's OpenAI-compatible API puts it; clients give it back with the call."""
+    names = CALL_SIGNATURES.get(start.origin or "")
+    return {} if start.signature is None or names is None else {"extra_content": {names[0]: {"thought_signature": start.signature}}}
 
 
 class StreamWriter:
@@ -155,6 +161,7 @@ class StreamWriter:
             "id": event.id or self._ids.new("call_"),
             "type": "function",
             "function": {"name": event.name, "arguments": ""},
+            **extra_content(event),
         }
         return self._delta(event.choice, _encode({"tool_calls": [call]}))
 
@@ -268,4 +275,4 @@ class WholeWriter:
     def _call(self, piece: CallPiece) -> dict[str, Any]:
         start = piece.start
         function = {"name": start.name, "arguments": "".join(piece.arguments) or "{}"}
-        return {"id": start.id or self._ids.new("call_"), "type": "function", "function": function}
+        return {"id": start.id or self._ids.new("call_"), "type": "function", "function": function, **extra_content(start)}

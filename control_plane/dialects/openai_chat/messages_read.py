@@ -24,7 +24,7 @@ from control_plane.dialects.canon import (
     ToolCall,
     ToolResult,
 )
-from control_plane.dialects.openai_chat.vocabulary import DETAILS_ORIGIN, NAME
+from control_plane.dialects.openai_chat.vocabulary import CALL_SIGNATURES, DETAILS_ORIGIN, NAME
 
 _ROLES: Final = frozenset(("system", "developer", "user", "assistant", "tool", "function"))
 _KNOWN: Final = frozenset(
@@ -147,16 +147,9 @@ def _image(value: j.Object, path: str, mark: CacheMark | None) -> Image:
     if type(image) is not str:
         j.wrong_type(f"{path}.image_url", "an object with a url", image)
     if image.startswith("data:"):
-        media_type, data = _data_url(image, f"{path}.image_url.url")
+        media_type, data = j.data_url(image, f"{path}.image_url.url")
         return Image(media_type=media_type, data=data, detail=detail, cache=mark)
     return Image(url=image, detail=detail, cache=mark)
-
-
-def _data_url(url: str, path: str) -> tuple[str, str]:
-    head, comma, data = url.partition(",")
-    if not comma or not head.endswith(";base64"):
-        j.reject(path, "a data URL must be data:<media type>;base64,<data>")
-    return head[5:-7].partition(";")[0], data
 
 
 def _file(file: j.Object, path: str, mark: CacheMark | None) -> Document:
@@ -165,7 +158,7 @@ def _file(file: j.Object, path: str, mark: CacheMark | None) -> Document:
         return Document(file_id=file_id, title=name, cache=mark)
     data = j.required_string(file, "file_data", path)
     if data.startswith("data:"):
-        media_type, data = _data_url(data, f"{path}.file_data")
+        media_type, data = j.data_url(data, f"{path}.file_data")
         return Document(media_type=media_type or "application/pdf", data=data, title=name, cache=mark)
     if data.startswith(("https://", "http://")):  # OpenRouter
         return Document(url=data, title=name, cache=mark)
@@ -183,7 +176,19 @@ def _tool_call(item: object, path: str) -> Part:
         arguments = msgspec.json.encode(arguments).decode()
     elif arguments is not None and type(arguments) is not str:
         j.wrong_type(f"{path_fn}.arguments", "a string of JSON", arguments)
-    return ToolCall(j.required_string(value, "id", path), j.required_string(function, "name", path_fn), arguments or "")
+    signature, origin = _call_signature(value, path)
+    call_id, name = j.required_string(value, "id", path), j.required_string(function, "name", path_fn)
+    return ToolCall(call_id, name, arguments or "", signature, origin)
+
+
+def _call_signature(value: j.Object, path: str) -> tuple[str | None, str | None]:
+    """(signature, origin) from `extra_content`, as this dialect's answers carry them."""
+    if (extra := j.obj(value, "extra_content", path)) is not None:
+        for origin, vendor in [(origin, name) for origin, names in CALL_SIGNATURES.items() for name in names]:
+            signed = j.obj(extra, vendor, f"{path}.extra_content") or {}
+            if signature := j.string(signed, "thought_signature", f"{path}.extra_content.{vendor}"):
+                return signature, origin
+    return None, None
 
 
 def _reasoning(value: j.Object, path: str) -> list[Part]:

@@ -124,6 +124,8 @@ class MessageWriter:
                 calls.append({"id": part.id, "type": "function", "function": {"name": part.name, "arguments": part.arguments or "{}"}})
                 if part.cache is not None:
                     self._dropped.append("cache_control")
+                if part.signature is not None:
+                    self._dropped.append(f"{message.path}.tool_calls.extra_content")
             elif isinstance(part, Thinking):
                 reasoning.append(part.text)
                 details.extend(_detail(part))

@@ -133,15 +133,9 @@ def _sampling(body: dict[str, Any], request: Request, target: TargetFacts, dropp
         dropped.extend(f"stop_sequences.{i}" for i in range(STOP_LIMIT, len(wanted.stop)))
 
 
-_EFFORT_STEPS: Final = ((2048, "low"), (8192, "medium"), (1 << 62, "high"))
-"""A thinking budget in tokens, up to which the effort has this name (the inverse of what the Anthropic side writes)."""
-
-
 def _reasoning(body: dict[str, Any], wanted: Reasoning, dropped: list[str]) -> None:
     """An effort when the client named one or gave a budget; thinking left to the model is the default of this dialect."""
-    if wanted.effort is not None:
-        body["reasoning_effort"] = wanted.effort
-    elif wanted.budget is not None:
-        body["reasoning_effort"] = next(name for limit, name in _EFFORT_STEPS if wanted.budget <= limit)
+    if (effort := wanted.named_effort) is not None:
+        body["reasoning_effort"] = effort
     elif wanted.enabled or wanted.adaptive:
         dropped.append("thinking")

@@ -49,6 +49,10 @@ DETAILS_ORIGIN: Final[Mapping[str, str]] = {
 }
 """`reasoning_details[].format` (OpenRouter's convention for carrying signed reasoning) to the dialect that signed it."""
 
+CALL_SIGNATURES: Final[Mapping[str, tuple[str, ...]]] = {"gemini-generate-content": ("google", "vertex")}
+"""Dialects that sign single calls, and the keys of `tool_calls[].extra_content` under which the vendor's own OpenAI-compatible APIs put
+the signature. The first is written, all are read."""
+
 DETAILS_FORMAT: Final[Mapping[str, str]] = {
     "anthropic-messages": "anthropic-claude-v1",
     "openai-responses": "openai-responses-v1",

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from control_plane.dialects.options import Fault, options_of, problem_of, schema_of_options
 from control_plane.spec.base_url import MAX_URL
-from control_plane.spec.dialect_names import DialectName, OperationName
+from control_plane.spec.dialect_names import OperationName, ProviderDialectName
 from control_plane.spec.fields import check_base_url, check_headers, check_key_header, check_title
 from control_plane.spec.nearest import did_you_mean, listed
 from control_plane.spec.shape import Shape
@@ -24,7 +24,8 @@ _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # thirty fi
 
 _FOLDER: Final = resources.files("control_plane.spec.presets")
 
-VendorPath = Annotated[str, StringConstraints(pattern=r"^(/[a-z0-9_.-]+)+$", max_length=200)]
+VendorPath = Annotated[str, StringConstraints(pattern=r"^(/([a-z0-9_.-]+|\{model\})(:[a-zA-Z]+)?)+$", max_length=200)]
+"""`{model}` stands for the upstream name of the model, for dialects that have it in the path."""
 Title = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(check_title)]
 KeyPrefix = Annotated[str, StringConstraints(pattern=r"^[!-~ ]*$", max_length=32)]
 HeaderName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -38,6 +39,7 @@ class PresetDialect(Shape):
     operations: dict[OperationName, VendorPath] = Field(
         default_factory=dict, description="Paths of the other operations that exist: embeddings, models, count_tokens"
     )
+    default: bool = Field(default=True, description="Whether a provider has the dialect unless its spec says otherwise")
 
     def path_of(self, operation: str) -> str | None:
         """Path of an operation relative to the base URL, or None where the vendor has no such operation."""
@@ -61,7 +63,7 @@ class PresetSpec(Shape):
     base_url: Annotated[str, StringConstraints(min_length=1, max_length=MAX_URL), AfterValidator(check_base_url)] | None = Field(
         default=None, description="http(s) URL before all paths; without it every Provider must have a baseUrl of its own"
     )
-    dialects: dict[DialectName, PresetDialect] = Field(
+    dialects: dict[ProviderDialectName, PresetDialect] = Field(
         min_length=1, description="Dialects that the vendor speaks, each with its paths; clients of the others are translated"
     )
     auth: PresetAuth = Field(description="How the key is sent")

@@ -27,7 +27,7 @@ ANTHROPIC_TYPES: Final = {
 
 
 def error_object(dialect: str, status: int, code: str, message: str) -> dict[str, object]:
-    """The error body of that dialect as plain data."""
+    """The error body of that dialect as plain data. Both of OpenAI's dialects have the same shape."""
     if dialect == "anthropic-messages":
         return {"type": "error", "error": {"type": ANTHROPIC_TYPES[status], "message": message}}
     kind = "invalid_request_error" if status < 500 else "server_error"

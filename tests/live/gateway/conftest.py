@@ -9,7 +9,7 @@ import pytest
 
 from control_plane.app.supervisor import GatewayProcess, Options
 from control_plane.demo.simulators import Pace, Simulator
-from tests.live.gateway.rig import KEYS, MODELS, SPECS, Loop, Rig, RigFactory
+from tests.live.gateway.rig import GEMINI, GEMINI_KEYS, KEYS, MODELS, SPECS, Loop, Rig, RigFactory
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def make_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RigFactory]:
     loop = Loop()
     rigs: list[Rig] = []
 
-    def make(routes: str, *, env: dict[str, str] | None = None, pace: Pace | None = None, **options: Any) -> Rig:
+    def make(routes: str, *, providers: str = "", env: dict[str, str] | None = None, pace: Pace | None = None, **options: Any) -> Rig:
         folder = tmp_path_factory.mktemp("gateway")
         keys = {"openai": "SIM_OPENAI_KEY", "anthropic": "SIM_ANTHROPIC_KEY", "local": "SIM_LOCAL_KEY"}
         pace = pace or Pace(delay_ms=1)
@@ -27,11 +27,15 @@ def make_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RigFactory]:
             "anthropic": Simulator("anthropic", keys=[KEYS[keys["anthropic"]]], pace=pace),
             "local": Simulator("openai", name="local", keys=[KEYS[keys["local"]]], models=[MODELS["local"]], pace=pace),
         }
+        wanted, given = SPECS, KEYS
+        if "provider: gemini" in routes:
+            vendors["gemini"] = Simulator("gemini", keys=[*GEMINI_KEYS.values()], pace=pace)
+            wanted, given = SPECS + GEMINI, KEYS | GEMINI_KEYS
         for vendor in vendors.values():
             loop.run(vendor.__aenter__())
         specs = folder / "specs" / "gateway.yaml"
         specs.parent.mkdir()
-        specs.write_text(SPECS.format(**{n: v.url for n, v in vendors.items()}) + routes, encoding="utf-8")
+        specs.write_text((wanted + providers).format(**{n: v.url for n, v in vendors.items()}) + routes, encoding="utf-8")
         lines: list[str] = []
         settings = Options(
             specs=(specs.parent,),
@@ -41,7 +45,7 @@ def make_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RigFactory]:
             translators=2,
             concurrency=2,
             drain_s=5,
-            env={**KEYS, **(env or {})},
+            env={**given, **(env or {})},
             **options,
         )
         gateway = GatewayProcess(settings, lines.append)

@@ -32,6 +32,29 @@ metadata: {{name: local}}
 spec: {{preset: openai-compatible, baseUrl: "{local}/v1", allowInsecure: true, credentials: [{{secretRef: {{env: SIM_LOCAL_KEY}}}}]}}
 """
 
+ANSWERS = """
+---
+apiVersion: headgate.dev/v1alpha1
+kind: Provider
+metadata: {{name: answers}}
+spec:
+  preset: openai
+  baseUrl: "{openai}/v1"
+  allowInsecure: true
+  dialects: [openai-responses]
+  credentials: [{{secretRef: {{env: SIM_OPENAI_KEY}}}}]
+"""
+"""The first vendor again, as a provider that speaks Responses only."""
+
+GEMINI = """
+---
+apiVersion: headgate.dev/v1alpha1
+kind: Provider
+metadata: {{name: gemini}}
+spec: {{preset: gemini, baseUrl: "{gemini}/v1beta", allowInsecure: true, credentials: [{{secretRef: {{env: SIM_GEMINI_KEY}}}}]}}
+"""
+"""Only where a route names it."""
+
 ROUTE = """
 ---
 apiVersion: headgate.dev/v1alpha1
@@ -46,7 +69,14 @@ spec:
 """
 
 KEYS = {"SIM_OPENAI_KEY": "sk-canary-openai-4711", "SIM_ANTHROPIC_KEY": "sk-ant-canary-4712", "SIM_LOCAL_KEY": "canary-local-4713"}
-MODELS = {"openai": "gpt-5", "anthropic": "claude-sonnet-5", "local": "llama-3.3-70b"}
+GEMINI_KEYS = {"SIM_GEMINI_KEY": "AIza-canary-gemini-4714"}
+MODELS = {
+    "openai": "gpt-5",
+    "anthropic": "claude-sonnet-5",
+    "local": "llama-3.3-70b",
+    "gemini": "gemini-2.5-flash",
+    "answers": "gpt-5",
+}
 
 
 def route(name: str, *groups: str, first_token: str = "5s", hold: bool = False) -> str:

@@ -13,7 +13,7 @@ import pytest
 from tests.live.gateway.rig import Rig, RigFactory, route
 
 MESSAGES = [{"role": "user", "content": "hello"}]
-PATHS = ["/v1/chat/completions", "/v1/messages"]
+PATHS = ["/v1/chat/completions", "/v1/responses", "/v1/messages"]
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,11 @@ def test_wrong_method(rig: Rig, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/nothing", "/", "/v1/messages/nothing", "/v1/chat/completions/extra", "/admin", "/config_dump", "/stats"]
+    "path",
+    [
+        *("/v1/nothing", "/", "/v1/messages/nothing", "/v1/chat/completions/extra", "/v1/responses/resp_1"),
+        *("/admin", "/config_dump", "/stats"),
+    ],
 )
 def test_unknown_paths(rig: Rig, path: str) -> None:
     status, answer, _ = call(rig, "POST", path, b"{}")

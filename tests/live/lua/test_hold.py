@@ -25,6 +25,20 @@ TOOL_BLOCK = b'event: content_block_start\ndata: {"type":"content_block_start","
 DELTA = (
     b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"{\\"error\\":1}"}}\n\n'
 )
+R_START = (
+    b'event: response.created\ndata: {"type":"response.created","response":{"status":"in_progress","error":null,"output":[]}}\n\n'
+    b'event: response.in_progress\ndata: {"type":"response.in_progress","response":{"error":null}}\n\n'
+    b'event: response.output_item.added\ndata: {"type":"response.output_item.added","item":{"type":"message"}}\n\n'
+    b'event: response.content_part.added\ndata: {"type":"response.content_part.added","part":{"type":"output_text"}}\n\n'
+)
+R_HIDDEN = (
+    b'event: response.output_item.added\ndata: {"type":"response.output_item.added","item":{"type":"reasoning","summary":[]}}\n\n'
+    b'event: response.output_item.done\ndata: {"type":"response.output_item.done","item":{"type":"reasoning","summary":[]}}\n\n'
+)
+R_DELTA = b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","delta":"x"}\n\n'
+R_CALL = b'event: response.output_item.added\ndata: {"type":"response.output_item.added","item":{"type":"function_call"}}\n\n'
+R_FAILED = b'event: response.failed\ndata: {"type":"response.failed","response":{"error":{"code":"server_error"}}}\n\n'
+R_EMPTY = b'event: response.completed\ndata: {"type":"response.completed","response":{"status":"completed","output":[]}}\n\n'
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +73,10 @@ BAD_STREAMS = {
     "not json": [b"data: upstream connect error\n\n"],
     "crlf error": [EMPTY.replace(b"\n", b"\r\n"), ERROR.replace(b"\n", b"\r\n")],
     "one byte at a time": [bytes([c]) for c in START + A_ERROR],
+    "response failed": [R_START, R_FAILED],
+    "response failed after hidden reasoning": [R_HIDDEN, R_START, R_FAILED],
+    "response error": [R_START, b'event: error\ndata: {"type":"error","code":"server_error","message":"x","sequence_number":4}\n\n'],
+    "response ends before content": [R_START],
 }
 
 
@@ -81,6 +99,9 @@ GOOD_STREAMS = {
     "64 events": [EMPTY] * 64 + [ERROR],
     "256 KiB": [b": " + b"x" * 70_000 + b"\n\n"] * 4 + [ERROR],
     "one byte at a time": [bytes([c]) for c in START + DELTA],
+    "response text": [R_START, R_DELTA, R_FAILED],
+    "response call": [R_START, R_CALL, R_FAILED],
+    "an empty response": [R_START, R_EMPTY],
     "everything in one": [START + PING + TEXT_BLOCK + DELTA + A_ERROR],
 }
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 import anthropic
+import httpx
 import openai
 import pytest
+from google import genai
+from google.genai import types
 
 from control_plane.demo.simulators import Pace, Simulator
 
@@ -21,6 +24,21 @@ async def openai_vendor() -> AsyncIterator[Simulator]:
 async def anthropic_vendor() -> AsyncIterator[Simulator]:
     async with Simulator("anthropic", keys=["sk-a"], pace=Pace(delay_ms=1)) as simulator:
         yield simulator
+
+
+@pytest.fixture
+async def gemini_vendor() -> AsyncIterator[Simulator]:
+    async with Simulator("gemini", keys=["sk-a"], pace=Pace(delay_ms=1)) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+async def gemini_client(gemini_vendor: Simulator) -> AsyncIterator[genai.Client]:
+    """Its `aio` is the async client; on httpx, since its use of aiohttp warns."""
+    async with httpx.AsyncClient() as transport:
+        options = types.HttpOptions(base_url=gemini_vendor.url, timeout=5000, httpx_async_client=transport)
+        with genai.Client(api_key="sk-a", http_options=options) as client:
+            yield client
 
 
 @pytest.fixture

@@ -13,7 +13,11 @@ from control_plane.demo.wire_client import call as send
 
 Call = Callable[..., Coroutine[Any, Any, Answer]]
 
-CREDENTIALS = {"openai": {"authorization": "Bearer sk-a"}, "anthropic": {"x-api-key": "sk-a", "anthropic-version": "2023-06-01"}}
+CREDENTIALS = {
+    "openai": {"authorization": "Bearer sk-a"},
+    "anthropic": {"x-api-key": "sk-a", "anthropic-version": "2023-06-01"},
+    "gemini": {"x-goog-api-key": "sk-a"},
+}
 
 
 @pytest.fixture
@@ -44,4 +48,10 @@ async def openai() -> AsyncIterator[Simulator]:
 @pytest.fixture
 async def anthropic() -> AsyncIterator[Simulator]:
     async with Simulator("anthropic", keys=["sk-a", "sk-b"], pace=Pace(delay_ms=1)) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+async def gemini() -> AsyncIterator[Simulator]:
+    async with Simulator("gemini", keys=["sk-a", "sk-b"], pace=Pace(delay_ms=1)) as simulator:
         yield simulator

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from control_plane.cli.demo import register
 from control_plane.demo import state_file
 from control_plane.demo.check import run_checks
-from control_plane.demo.check.clients import AnthropicClient, Client, Failed, OpenAIClient
+from control_plane.demo.check.clients import AnthropicClient, Client, Failed, OpenAIClient, ResponsesClient
 from control_plane.demo.control_client import ControlClient, in_words
 from control_plane.demo.simulators import Fault, Simulator
 from control_plane.demo.simulators.fault import DESCRIPTIONS, MODES
@@ -50,11 +50,11 @@ async def test_the_demos_specs_load_without_a_finding_and_its_keys_work(tmp_path
         assert sorted(provider.name for provider in loaded.specs.providers) == sorted(NAMES)
         for provider in loaded.specs.providers:
             key = vendors.env[provider.spec.credentials[0].secret_ref.env or ""]
-            headers = {"authorization": f"Bearer {key}", "anthropic-version": "2023-06-01"}
-            assert (await call(f"{provider.spec.base_url}/models", method="GET", headers=headers)).status == 200
-            assert (
-                await call(f"{provider.spec.base_url}/models", method="GET", headers=headers | {"authorization": "Bearer x"})
-            ).status == 401
+            refused = 400 if provider.name == "gemini" else 401
+            for sent, status in ((key, 200), ("x", refused)):
+                headers = {"x-goog-api-key": sent} if provider.name == "gemini" else {"authorization": f"Bearer {sent}"}
+                headers["anthropic-version"] = "2023-06-01"
+                assert (await call(f"{provider.spec.base_url}/models", method="GET", headers=headers)).status == status
         for route in loaded.specs.routes:
             for group in route.spec.plan:
                 for target in group.targets:
@@ -93,7 +93,7 @@ async def test_break_status_and_heal(verb: Verb) -> None:
         assert (await ControlClient(vendors.control_url).state())["openai"]["fault"] is None
         unknown = await asyncio.to_thread(verb, "break", "opanai", "--mode", "stall")
         assert unknown.exit_code == 1
-        assert "there are openai, anthropic, local" in unknown.output
+        assert "there are openai, anthropic, gemini, local" in unknown.output
 
 
 def test_verbs_without_a_demo_say_what_to_do(verb: Verb) -> None:
@@ -117,7 +117,8 @@ def test_faults_in_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("client", "vendor", "model"), [(OpenAIClient(), "openai", "gpt-5"), (AnthropicClient(), "anthropic", "claude-sonnet-5")]
+    ("client", "vendor", "model"),
+    [(OpenAIClient(), "openai", "gpt-5"), (ResponsesClient(), "openai", "gpt-5"), (AnthropicClient(), "anthropic", "claude-sonnet-5")],
 )
 @pytest.mark.parametrize("stream", [True, False])
 async def test_the_check_reads_what_vendors_say(client: Client, vendor: str, model: str, stream: bool) -> None:

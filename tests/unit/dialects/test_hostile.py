@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from control_plane.dialects import canon
 from control_plane.dialects.api import TargetFacts
-from control_plane.dialects.registry import DIALECTS
+from control_plane.dialects.registry import DIALECTS, PROVIDERS
 from control_plane.kit.errors import ClientProtocolError, ProviderProtocolError
 
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -21,14 +21,24 @@ KEY_WORDS = """
 id model created choices index delta message content role finish_reason tool_calls function name arguments usage prompt_tokens
 completion_tokens prompt_tokens_details cached_tokens error code type text thinking signature content_block partial_json input
 stop_reason stop_sequence input_tokens output_tokens messages system tools tool_choice max_tokens source data media_type url tool_use_id
-is_error tool_call_id image_url file file_data response_format json_schema schema reasoning reasoning_details output_config format
+is_error tool_call_id extra_content google thought_signature candidates parts functionCall args finishReason promptFeedback blockReason
+usageMetadata promptTokenCount thoughtsTokenCount thought thoughtSignature responseId details citationMetadata citationSources
+logprobsResult chosenCandidates topCandidates
+image_url file file_data response_format json_schema schema reasoning reasoning_details output_config format
 cache_control ttl metadata user_id stream stop annotations logprobs audio function_call refusal citations title
+response output output_index content_index summary_index item call_id summary encrypted_content annotation status incomplete_details
+instructions effort include store parallel_tool_calls strict output_text_details input_tokens_details
 """
 VALUE_WORDS = """
 message_start content_block_start content_block_delta content_block_stop message_delta message_stop ping error message text text_delta
 thinking thinking_delta signature_delta tool_use input_json_delta tool_result image document base64 url file function json_schema
 json_object user assistant system tool developer auto none required any enabled disabled adaptive stop tool_calls end_turn
-redacted_thinking citations_delta image_url input_audio custom data:image/png;base64,QUJD headgate.x.y
+redacted_thinking citations_delta image_url input_audio custom data:image/png;base64,QUJD headgate.x.y headgate.x#i.y
+response.created response.output_item.added response.output_item.done response.output_text.delta response.output_text.done
+response.refusal.delta response.reasoning_summary_text.delta response.function_call_arguments.delta response.completed
+response.incomplete response.failed response.output_text.annotation.added function_call function_call_output reasoning output_text
+input_text input_image input_file summary_text completed incomplete max_output_tokens
+STOP MAX_TOKENS SAFETY MALFORMED_FUNCTION_CALL
 """
 _KEYS = st.sampled_from(KEY_WORDS.split())
 _WORDS = st.sampled_from(VALUE_WORDS.split())
@@ -41,7 +51,7 @@ _JSON: st.SearchStrategy[Any] = st.recursive(
 
 
 def read_answer(name: str, body: bytes, stream: bool) -> list[canon.Event]:
-    reader = DIALECTS[name].reader(canon.Request(dialect=name, model="m", messages=(), stream=stream))
+    reader = PROVIDERS[name].reader(canon.Request(dialect=name, model="m", messages=(), stream=stream))
     reader.start(200, "text/event-stream" if stream else "application/json")
     try:
         events = reader.feed(body)
@@ -68,25 +78,25 @@ class Ids:
 
 
 @STEADY
-@given(st.binary(max_size=400), st.sampled_from(sorted(DIALECTS)), st.booleans())
+@given(st.binary(max_size=400), st.sampled_from(sorted(PROVIDERS)), st.booleans())
 def test_any_bytes_as_an_answer(body: bytes, name: str, stream: bool) -> None:
     write_answer(read_answer(name, body, stream))
-    DIALECTS[name].read_error(500, {}, body)
+    PROVIDERS[name].read_error(500, {}, body)
 
 
 @settings(STEADY, max_examples=400)
-@given(st.lists(_JSON, max_size=6), st.sampled_from(sorted(DIALECTS)), st.booleans())
+@given(st.lists(_JSON, max_size=6), st.sampled_from(sorted(PROVIDERS)), st.booleans())
 def test_any_json_as_an_answer(values: list[Any], name: str, stream: bool) -> None:
     texts = [json.dumps(value) for value in values]
     body = "".join(f"data: {text}\n\n" for text in texts) if stream else "".join(texts[:1])
     write_answer(read_answer(name, body.encode(), stream))
-    DIALECTS[name].read_error(400, {}, body.encode())
+    PROVIDERS[name].read_error(400, {}, body.encode())
 
 
 @settings(STEADY, max_examples=400)
 @given(st.dictionaries(_KEYS, _JSON, max_size=6), st.lists(_JSON, max_size=3), st.sampled_from(sorted(DIALECTS)))
 def test_any_json_as_a_request(fields: dict[str, Any], messages: list[Any], name: str) -> None:
-    body = {"model": "m", "max_tokens": 5, **fields, "messages": messages or fields.get("messages")}
+    body = {"model": "m", "max_tokens": 5, **fields, "messages": messages or fields.get("messages"), "input": messages}
     write_request(name, json.dumps(body).encode())
 
 
@@ -97,7 +107,7 @@ def write_request(name: str, body: bytes) -> None:
         if error.status != 400:
             raise
         return
-    for dialect in DIALECTS.values():
+    for dialect in PROVIDERS.values():
         for asked in (request, request.edited()):
             try:
                 made = dialect.write_request(asked, TargetFacts(model="claude-x", path="/"))
@@ -109,6 +119,40 @@ def write_request(name: str, body: bytes) -> None:
 
 
 REQUESTS: dict[str, Any] = {
+    "openai-responses": {
+        "model": "m",
+        "stream": True,
+        "instructions": "s",
+        "max_output_tokens": 50,
+        "store": False,
+        "include": ["reasoning.encrypted_content", "message.output_text.logprobs"],
+        "top_logprobs": 2,
+        "metadata": {"a": "b"},
+        "tools": [{"type": "function", "name": "f", "parameters": {"type": "object", "properties": {"a": {"minimum": 1}}}, "strict": True}],
+        "tool_choice": {"type": "function", "name": "f"},
+        "parallel_tool_calls": False,
+        "text": {"format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}}},
+        "reasoning": {"effort": "low", "summary": "auto"},
+        "input": [
+            {"role": "developer", "content": "d"},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "input_text", "text": "t"},
+                    {"type": "input_image", "image_url": "data:image/png;base64,QUJD", "detail": "low"},
+                    {"type": "input_file", "file_data": "data:text/plain;base64,QUJD", "filename": "f"},
+                ],
+            },
+            {"type": "reasoning", "id": "rs", "summary": [{"type": "summary_text", "text": "t"}], "encrypted_content": "E"},
+            {
+                "type": "message",
+                "role": "assistant",
+                "content": [{"type": "output_text", "text": "t"}, {"type": "refusal", "refusal": "r"}],
+            },
+            {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "t"}]},
+        ],
+    },
     "openai-chat": {
         "model": "m",
         "stream": True,
@@ -189,6 +233,41 @@ REQUESTS: dict[str, Any] = {
 }
 
 STREAMS: dict[str, list[Any]] = {
+    "openai-responses": [
+        {"type": "response.created", "response": {"id": "r", "model": "m", "created_at": 1, "status": "in_progress", "output": []}},
+        {"type": "response.output_item.added", "output_index": 0, "item": {"id": "rs", "type": "reasoning", "summary": []}},
+        {"type": "response.reasoning_summary_text.delta", "output_index": 0, "summary_index": 0, "delta": "t"},
+        {
+            "type": "response.output_item.done",
+            "output_index": 0,
+            "item": {"id": "rs", "type": "reasoning", "summary": [{"type": "summary_text", "text": "t"}], "encrypted_content": "E"},
+        },
+        {"type": "response.output_item.added", "output_index": 1, "item": {"id": "m", "type": "message", "content": []}},
+        {"type": "response.output_text.delta", "output_index": 1, "content_index": 0, "delta": "x", "logprobs": [{"token": "x"}]},
+        {
+            "type": "response.output_text.annotation.added",
+            "output_index": 1,
+            "content_index": 0,
+            "annotation": {"type": "url_citation", "url": "u", "title": "t", "start_index": 0, "end_index": 1},
+        },
+        {"type": "response.refusal.delta", "output_index": 1, "content_index": 1, "delta": "no"},
+        {"type": "response.output_item.added", "output_index": 2, "item": {"type": "function_call", "call_id": "c", "name": "f"}},
+        {"type": "response.function_call_arguments.delta", "output_index": 2, "delta": "{}"},
+        {"type": "response.function_call_arguments.done", "output_index": 2, "arguments": "{}"},
+        {"type": "response.output_item.added", "output_index": 3, "item": {"type": "web_search_call", "id": "w", "status": "in_progress"}},
+        {"type": "response.web_search_call.completed", "output_index": 3, "item_id": "w"},
+        {"type": "response.output_item.done", "output_index": 3, "item": {"type": "web_search_call", "id": "w", "status": "completed"}},
+        {
+            "type": "response.incomplete",
+            "response": {
+                "id": "r",
+                "status": "incomplete",
+                "incomplete_details": {"reason": "max_output_tokens"},
+                "output": [{"type": "message", "content": [{"type": "output_text", "text": "x", "annotations": [{"type": "file_path"}]}]}],
+                "usage": {"input_tokens": 1, "input_tokens_details": {"cached_tokens": 1}, "output_tokens": 2},
+            },
+        },
+    ],
     "openai-chat": [
         {
             "id": "c",
@@ -238,6 +317,39 @@ STREAMS: dict[str, list[Any]] = {
         {"type": "content_block_stop", "index": 2},
         {"type": "message_delta", "delta": {"stop_reason": "tool_use", "stop_details": {}}, "usage": {"output_tokens": 5}},
         {"type": "message_stop"},
+    ],
+    "gemini-generate-content": [
+        {
+            "responseId": "r",
+            "modelVersion": "m",
+            "candidates": [
+                {"index": 0, "content": {"role": "model", "parts": [{"text": "t", "thought": True, "thoughtSignature": "UQ=="}]}}
+            ],
+            "usageMetadata": {"promptTokenCount": 1, "cachedContentTokenCount": 1, "totalTokenCount": 1},
+        },
+        {
+            "candidates": [
+                {
+                    "content": {"parts": [{"text": "x"}, {"executableCode": {"code": "1"}}]},
+                    "citationMetadata": {"citationSources": [{"startIndex": 1, "endIndex": 2, "uri": "u", "title": "t"}]},
+                }
+            ]
+        },
+        {
+            "candidates": [
+                {
+                    "content": {"parts": [{"functionCall": {"name": "f", "args": {"a": 1}, "id": "i"}, "thoughtSignature": "UQ=="}]},
+                    "finishReason": "STOP",
+                    "finishMessage": "done",
+                    "logprobsResult": {
+                        "chosenCandidates": [{"token": "x", "logProbability": -0.5}],
+                        "topCandidates": [{"candidates": [{"token": "y", "logProbability": -0.7}]}],
+                    },
+                }
+            ],
+            "promptFeedback": {"blockReason": "SAFETY", "blockReasonMessage": "no"},
+            "usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": 2, "thoughtsTokenCount": 3, "toolUsePromptTokenCount": 1},
+        },
     ],
 }
 
@@ -291,6 +403,11 @@ def test_every_field_of_a_request_replaced_by_junk() -> None:
     for name, request in REQUESTS.items():
         for mutant in mutants(request):
             write_request(name, json.dumps(mutant).encode())
+
+
+def test_every_field_of_a_whole_response_replaced_by_junk() -> None:
+    for mutant in mutants(STREAMS["openai-responses"][-1]["response"]):
+        write_answer(read_answer("openai-responses", json.dumps(mutant).encode(), False))
 
 
 def test_every_field_of_a_stream_replaced_by_junk() -> None:

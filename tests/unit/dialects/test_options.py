@@ -11,7 +11,7 @@ import pytest
 from control_plane.dialects.api import TargetFacts
 from control_plane.dialects.canon import Unfit
 from control_plane.dialects.options import COMMON, MAX_COUNT, MAX_NAMES, OPTIONS, Option, either, options_of, problem_of, schema_of_options
-from control_plane.dialects.registry import DIALECTS
+from control_plane.dialects.registry import DIALECTS, PROVIDERS
 
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
 
@@ -48,8 +48,31 @@ FROM_OPENAI: dict[str, Any] = {
     ],
     "tools": [{"type": "function", "function": {"name": "look", "strict": True, "parameters": {"type": "object", "properties": {}}}}],
 }
-ASKED = {"openai-chat": ("anthropic-messages", FROM_ANTHROPIC), "anthropic-messages": ("openai-chat", FROM_OPENAI)}
-"""By the provider's dialect: a client's dialect and a request in it that touches every option."""
+FORMATTED = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object", "properties": {}}}}
+LOOKED: dict[str, Any] = {
+    "model": "asked",
+    "frequency_penalty": 0.5,
+    "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}]}],
+}
+Asked = tuple[str, dict[str, Any]]
+OPENAI: Asked = ("openai-chat", FROM_OPENAI)
+ANTHROPIC: Asked = ("anthropic-messages", FROM_ANTHROPIC)
+THINKING: Asked = ("anthropic-messages", {**FROM_ANTHROPIC, "max_tokens": 4000, "thinking": {"type": "enabled", "budget_tokens": 1024}})
+IN_A_FORMAT: Asked = ("openai-chat", {**FROM_OPENAI, "response_format": FORMATTED})
+
+ASKED: dict[str, tuple[Asked, ...]] = {
+    "openai-chat": (ANTHROPIC,),
+    "openai-responses": (OPENAI, THINKING),
+    "anthropic-messages": (OPENAI, IN_A_FORMAT),
+    "gemini-generate-content": (OPENAI, ANTHROPIC, IN_A_FORMAT, ("openai-chat", LOOKED)),
+}
+"""By the provider's dialect: clients' dialects and requests in them that together touch every option."""
+
+OWN: dict[str, dict[str, Any]] = {
+    "openai-chat": FROM_OPENAI,
+    "openai-responses": {"model": "asked", "input": "hello"},
+    "anthropic-messages": FROM_ANTHROPIC,
+}
 
 EFFECTS: dict[tuple[str, str], object] = {
     ("openai-chat", "drop_params"): ["temperature"],
@@ -66,6 +89,19 @@ EFFECTS: dict[tuple[str, str], object] = {
     ("anthropic-messages", "thinking"): "adaptive",
     ("anthropic-messages", "structured_outputs"): False,
     ("anthropic-messages", "system_messages"): True,
+    ("openai-responses", "drop_params"): ["temperature"],
+    ("openai-responses", "rename_params"): {"temperature": "heat"},
+    ("openai-responses", "encrypted_reasoning"): False,
+    ("openai-responses", "reasoning_summary"): False,
+    ("gemini-generate-content", "drop_params"): ["temperature"],
+    ("gemini-generate-content", "rename_params"): {"temperature": "heat"},
+    ("gemini-generate-content", "thinking"): "none",
+    ("gemini-generate-content", "json_with_tools"): True,
+    ("gemini-generate-content", "unsigned_calls"): True,
+    ("gemini-generate-content", "penalties"): True,
+    ("gemini-generate-content", "call_ids"): False,
+    ("gemini-generate-content", "file_urls"): False,
+    ("gemini-generate-content", "safety_settings"): [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_ONLY_HIGH"}],
 }
 """A value of every declared option that is not its default."""
 
@@ -88,40 +124,39 @@ class Spy(Mapping[str, object]):
 
 
 def written(provider: str, client: str, body: dict[str, Any], options: Mapping[str, object]) -> Any:
+    """The provider's request, or the field that makes the target unfit."""
     request = DIALECTS[client].read_request(json.dumps(body).encode())
-    return json.loads(DIALECTS[provider].write_request(request, TargetFacts(model="m", path="/", options=options)).body)
+    target = TargetFacts(model="gemini-2.5-flash" if "gemini" in provider else "m", path="/", options=options)
+    try:
+        return json.loads(PROVIDERS[provider].write_request(request, target).body)
+    except Unfit as unfit:
+        return unfit.field
 
 
 def test_the_effects_below_are_of_all_declared_options() -> None:
     assert set(EFFECTS) == {(dialect, name) for dialect, known in OPTIONS.items() for name in known}
-    assert set(OPTIONS) == set(DIALECTS)
+    assert set(OPTIONS) == set(PROVIDERS)
 
 
 @pytest.mark.parametrize(("dialect", "name"), list(EFFECTS))
 def test_a_declared_option_changes_a_request_and_its_value_is_valid(dialect: str, name: str) -> None:
-    client, body = ASKED[dialect]
     value = EFFECTS[dialect, name]
     assert problem_of(OPTIONS[dialect][name], value) is None
-    assert written(dialect, client, body, {name: value}) != written(dialect, client, body, {})
+    assert any(written(dialect, *asked, {name: value}) != written(dialect, *asked, {}) for asked in ASKED[dialect])
 
 
 @pytest.mark.parametrize("dialect", OPTIONS)
 def test_a_dialect_reads_what_is_declared_for_it_and_nothing_else(dialect: str) -> None:
     spy = Spy()
-    client, body = ASKED[dialect]
-    written(dialect, client, body, spy)
-    _, own = ASKED[client]
-    written(dialect, dialect, own, spy)
-    formatted = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object", "properties": {}}}}
-    if client == "openai-chat":
-        written(dialect, client, {**body, "response_format": formatted}, spy)
+    for asked in ASKED[dialect]:
+        written(dialect, *asked, spy)
+    if dialect in OWN:
+        written(dialect, dialect, OWN[dialect], spy)
     assert spy.asked == set(OPTIONS[dialect])
 
 
 def test_an_option_that_makes_a_request_unfit() -> None:
-    formatted = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object", "properties": {}}}}
-    with pytest.raises(Unfit, match="structured outputs"):
-        written("anthropic-messages", "openai-chat", {**FROM_OPENAI, "response_format": formatted}, {"structured_outputs": False})
+    assert written("anthropic-messages", *IN_A_FORMAT, {"structured_outputs": False}) == "response_format"
 
 
 def option(kind: Any, *values: str) -> Option:
@@ -157,6 +192,11 @@ def option(kind: Any, *values: str) -> Option:
         (option("renames"), ["a"], "type"),
         (option("renames"), {"a": "b c"}, "form"),
         (option("renames"), {1: "b"}, "form"),
+        (option("settings"), [{"category": "A", "threshold": "B"}], None),
+        (option("settings"), {"category": "A"}, "type"),
+        (option("settings"), ["A"], "type"),
+        (option("settings"), [{}] * (MAX_NAMES + 1), "bounds"),
+        (option("settings"), [{"category": 1}], "form"),
     ],
 )
 def test_values(declared: Option, value: object, fault: str | None) -> None:
@@ -169,7 +209,7 @@ def test_options_of_several_dialects_are_those_of_each() -> None:
     both = options_of(["openai-chat", "anthropic-messages"])
     assert {"max_tokens_field", "default_max_tokens", *(common.name for common in COMMON)} <= set(both)
     assert options_of([]) == options_of(["no-such-dialect"]) == {}
-    assert set(schema_of_options()["properties"]) == set(both)
+    assert set(schema_of_options()["properties"]) == set(options_of(OPTIONS)) > set(both)
 
 
 def test_an_option_of_two_dialects_may_differ_in_its_values_but_not_in_its_kind() -> None:

@@ -405,6 +405,8 @@ def test_a_plain_error_event_needs_no_json(bench: Any) -> None:
         (400, b'{"error":{"message":"model did not call a tool","code":"tool_use_failed"}}', "transient"),
         (422, b'{"detail":[{"loc":["body"],"msg":"field required"}]}', "client_fault"),
         (404, b'{"error":{"message":"The model `x` does not exist","code":"model_not_found"}}', "transient"),
+        (400, b'{"error":{"message":"The requested model \'x\' does not exist.","code":"model_not_found"}}', "transient"),
+        (403, b'{"error":{"message":"Project `p` does not have access to model `x`","code":"model_not_found"}}', "credential_dead"),
         (500, b"<html>Internal Server Error</html>", "transient"),
         (529, b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}', "transient"),
         (503, b"", "transient"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,20 @@ from control_plane.dialects.registry import DIALECTS
 
 C = canon
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+class Ids:
+    """Ids that count, and a clock that stands."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def new(self, prefix: str) -> str:
+        self.count += 1
+        return f"{prefix}{self.count}"
+
+    def now(self) -> int:
+        return 7
 
 
 def payloads(body: bytes) -> list[Any]:
@@ -230,7 +245,8 @@ _JSON = st.dictionaries(_SAFE, st.none() | st.booleans() | st.integers(-(2**40),
 
 @st.composite
 def answers(draw: Any) -> list[C.Event]:
-    """A well-formed answer of one choice: reasoning, text and calls in any order, arguments cut anywhere, perhaps interleaved."""
+    """A well-formed answer of one choice: reasoning, text and calls in any order, arguments cut anywhere, perhaps interleaved;
+    some calls are signed."""
     events: list[C.Event] = []
     calls = 0
     for kind in draw(st.lists(st.sampled_from(["text", "thinking", "call", "calls"]), max_size=6)):
@@ -244,7 +260,8 @@ def answers(draw: Any) -> list[C.Event]:
                 text = json.dumps(draw(_JSON), ensure_ascii=draw(st.booleans()))
                 at = draw(st.integers(0, len(text)))
                 fragments: list[C.Event] = [C.ToolArgumentsDelta(calls, part) for part in (text[:at], text[at:]) if part]
-                streams.append([C.ToolCallStart(calls, f"id{calls}", f"fn{calls}"), *fragments])
+                signed = (f"SIG{calls}", "gemini-generate-content") if draw(st.booleans()) else (None, None)
+                streams.append([C.ToolCallStart(calls, f"id{calls}", f"fn{calls}", 0, *signed), *fragments])
                 calls += 1
             order = draw(st.permutations([n for n, s in enumerate(streams) for _ in s])) if draw(st.booleans()) else None
             for n in order if order is not None else [n for n, s in enumerate(streams) for _ in s]:
@@ -265,7 +282,8 @@ def meaning(events: list[C.Event]) -> tuple[Any, ...]:
     # The order in which parallel calls began may change when they interleaved, so compare them by id.
     calls = sorted((p.start.id, p.start.name, json.loads("".join(p.arguments) or "{}")) for p in choice.pieces if isinstance(p, CallPiece))
     assert choice.stop is not None
-    return text, reasoning, calls, choice.stop.reason, answer.usage, answer.start.id, answer.complete
+    usage = msgspec.structs.replace(answer.usage, reasoning=answer.usage.reasoning or 0)  # a count that one dialect demands
+    return text, reasoning, calls, choice.stop.reason, usage, answer.start.id, answer.complete
 
 
 @STEADY
@@ -273,7 +291,7 @@ def meaning(events: list[C.Event]) -> tuple[Any, ...]:
 def test_written_and_read_again_it_means_the_same(events: list[C.Event], name: str, stream: bool, cuts: list[int]) -> None:
     dialect = DIALECTS[name]
     request = C.Request(dialect=name, model="m", messages=(), stream=stream, include_usage=True)
-    writer = dialect.writer(request, None)  # type: ignore[arg-type]
+    writer = dialect.writer(request, Ids())
     body = b"".join(writer.emit(event) for event in events) + writer.finish()
     at = sorted({min(cut, len(body)) for cut in cuts})
     reader = dialect.reader(request)
@@ -282,3 +300,18 @@ def test_written_and_read_again_it_means_the_same(events: list[C.Event], name: s
     for a, b in zip([0, *at], [*at, len(body)], strict=True):
         back += reader.feed(body[a:b])
     assert meaning(back + reader.finish()) == meaning(events)
+
+
+@STEADY
+@given(answers(), st.sampled_from(sorted(DIALECTS)), st.booleans())
+def test_every_signature_of_a_call_reaches_the_client_in_front_of_it_or_on_it(events: list[C.Event], name: str, stream: bool) -> None:
+    signed = {e.signature: e.name for e in events if isinstance(e, C.ToolCallStart) and e.signature}
+    thinking = C.Reasoning(enabled=True)
+    request = C.Request(dialect=name, model="m", messages=(), stream=stream, include_usage=True, reasoning=thinking)
+    writer = DIALECTS[name].writer(request, Ids())
+    body = (b"".join(writer.emit(event) for event in events) + writer.finish()).decode()
+    for signature, function in signed.items():
+        repeats = name == "openai-responses" and stream  # its last event has the whole answer again
+        assert body.count(f'{signature}"') == 1 + repeats
+        call, mark = body.index(f'"name":"{function}"'), body.index(f'{signature}"')
+        assert (mark < call) is (name != "openai-chat")

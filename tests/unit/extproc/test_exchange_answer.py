@@ -235,6 +235,25 @@ def test_dropped_parameters_are_named(attempt: Attempt) -> None:
     assert attempt.metered["dropped"] == ["seed", "top_k"]
 
 
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["a\nx-evil: 1", "é,→", "a b\x00"], ["a?x-evil:?1", "???", "a?b?"]),
+        (["x" * 101], ["x" * 100]),
+        ([f"f{n}" for n in range(40)], [*(f"f{n}" for n in range(32)), "and-8-more"]),
+    ],
+)
+def test_names_that_no_header_can_carry_are_made_fit(attempt: Attempt, names: list[str], shown: list[str]) -> None:
+    """They are the client's own words; Envoy would refuse the whole answer because of them."""
+    attempt.request(json.dumps({"stream": True, "dropped": names}).encode())
+    attempt.answers.clear()
+    attempt.head()
+    attempt.body("text a\nend\n", end=True)
+    assert attempt.client_head == OK | {"x-headgate-dropped": ",".join(shown)}
+    assert attempt.metered is not None
+    assert attempt.metered["dropped"] == shown
+
+
 # ------------------------------------------------------------------------------------------------------------- whole answers
 def test_whole_answer_is_written_at_its_end(whole: Attempt) -> None:
     assert whole.body("start a\ntext hello\n") == []

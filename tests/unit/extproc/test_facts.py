@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from control_plane.extproc.facts import CLIENT_DIALECT, MODEL, OPTIONS, PATH, PROVIDER_DIALECT, TARGET, FactsReader
+from control_plane.extproc.facts import CLIENT_DIALECT, MODEL, OPTIONS, PATH, PROVIDER_DIALECT, TARGET, THINKING, FactsReader
 from control_plane.kit.errors import SpecError
 from tests.unit.extproc.fakes import LineDialect
 
@@ -13,7 +13,7 @@ WHOLE = {CLIENT_DIALECT: "lines", PROVIDER_DIALECT: "lines", TARGET: "p/m", MODE
 
 @pytest.fixture
 def reader() -> FactsReader:
-    return FactsReader({"lines": LineDialect()})
+    return FactsReader({"lines": LineDialect()}, {"lines": LineDialect(), "answers": LineDialect()})
 
 
 def test_metadata_is_decoded_once_per_text(reader: FactsReader) -> None:
@@ -26,6 +26,11 @@ def test_metadata_is_decoded_once_per_text(reader: FactsReader) -> None:
 
 def test_options_may_be_absent(reader: FactsReader) -> None:
     assert reader.read({k: v for k, v in WHOLE.items() if k != OPTIONS}).target.options == {}
+
+
+def test_thinking_is_given_unless_the_target_says_none(reader: FactsReader) -> None:
+    assert not reader.read(WHOLE).mute
+    assert reader.read(WHOLE | {THINKING: "none"}).mute
 
 
 @pytest.mark.parametrize("missing", [CLIENT_DIALECT, PROVIDER_DIALECT, TARGET, MODEL, PATH])
@@ -44,3 +49,9 @@ def test_options_must_be_an_object(reader: FactsReader, options: str) -> None:
 def test_unknown_dialect_is_named(reader: FactsReader, field: str) -> None:
     with pytest.raises(SpecError, match="'newer-dialect'"):
         reader.read(WHOLE | {field: "newer-dialect"})
+
+
+def test_a_dialect_for_providers_only_is_no_client_dialect(reader: FactsReader) -> None:
+    assert reader.read(WHOLE | {PROVIDER_DIALECT: "answers"}).provider.name
+    with pytest.raises(SpecError, match="clients cannot speak the dialect 'answers' yet"):
+        reader.read(WHOLE | {CLIENT_DIALECT: "answers"})

@@ -19,7 +19,7 @@ METADATA = {CLIENT_DIALECT: "lines", PROVIDER_DIALECT: "lines", TARGET: "p/m", M
 
 @pytest.fixture
 def translator() -> Translator:
-    return Translator(FactsReader({"lines": LineDialect()}))
+    return Translator(FactsReader({"lines": LineDialect()}, {"lines": LineDialect()}))
 
 
 @pytest.fixture

@@ -44,15 +44,54 @@ def targets(route: Route, dialect: str, operation: str = "chat") -> list[list[st
 TWO = "spec: {models: [m], plan: [{targets: [{provider: openai, model: a}]}, {targets: [{provider: anthropic, model: b}]}]}"
 
 
+def test_a_provider_says_which_dialects_it_has(tmp_path: Path) -> None:
+    """The first one serves clients of all others; a compatible server has chat only unless it says more."""
+
+    def chats(spec: str) -> dict[str, tuple[str, str]]:
+        more = f"apiVersion: headgate.dev/v1alpha1\nkind: Provider\nmetadata: {{name: p}}\nspec: {spec}\n---\n"
+        file = tmp_path / "specs.yaml"
+        route = "kind: ModelRoute\nmetadata: {name: r}\nspec: {models: [m], plan: [{targets: [{provider: p, model: a}]}]}"
+        file.write_text(more + "apiVersion: headgate.dev/v1alpha1\n" + route, encoding="utf-8")
+        loaded = load(file)
+        assert loaded.ok, [str(f) for f in loaded.findings]
+        (built,) = build(loaded.specs, None).routes
+        uses = {e.dialect: e.groups[0][0].use for e in built.entries if e.operation == "chat"}
+        return {dialect: (use.provider_dialect, use.lane.value) for dialect, use in uses.items()}
+
+    chat, responses, messages = "openai-chat", "openai-responses", "anthropic-messages"
+    assert chats("{preset: openai}") == {
+        chat: (chat, "passthrough"),
+        responses: (responses, "passthrough"),
+        messages: (chat, "translation"),
+    }
+    assert chats("{preset: openai, dialects: [openai-responses, openai-chat]}")[messages] == (responses, "translation")
+    assert chats("{preset: openai, dialects: [openai-responses]}")[chat] == (responses, "translation")
+    server = 'preset: openai-compatible, baseUrl: "http://127.0.0.1:8000/v1", allowInsecure: true'
+    assert chats(f"{{{server}}}")[responses] == (chat, "translation")
+    assert chats(f"{{{server}, dialects: [openai-chat, openai-responses]}}")[responses] == (responses, "passthrough")
+
+
 def test_the_lane_follows_the_dialects(tmp_path: Path) -> None:
     (route,) = gateway(tmp_path, TWO).routes
     lanes = {(e.dialect, c.use.provider): c.use.lane for e in route.entries if e.operation == "chat" for g in e.groups for c in g}
     assert lanes == {
         ("openai-chat", "openai"): Lane.PASSTHROUGH,
         ("openai-chat", "anthropic"): Lane.TRANSLATION,
+        ("openai-responses", "openai"): Lane.PASSTHROUGH,
+        ("openai-responses", "anthropic"): Lane.TRANSLATION,
         ("anthropic-messages", "openai"): Lane.TRANSLATION,
         ("anthropic-messages", "anthropic"): Lane.PASSTHROUGH,
     }
+
+
+def test_no_foreign_thinking_where_the_plan_also_leads_to_a_vendor_that_would_refuse_it(tmp_path: Path) -> None:
+    """Only Anthropic refuses it, and only what goes there untranslated still holds it."""
+    (route,) = gateway(tmp_path, TWO).routes
+    muted = {(e.dialect, c.use.provider) for e in route.entries for g in e.groups for c in g if c.use.mute}
+    assert muted == {("anthropic-messages", "openai")}
+    alone = "spec: {models: [m], plan: [{targets: [{provider: openai, model: a}]}, {targets: [{provider: local, model: b}]}]}"
+    (route,) = gateway(tmp_path, alone).routes
+    assert not [c for e in route.entries for g in e.groups for c in g if c.use.mute]
 
 
 def test_operations_that_cannot_be_translated_use_only_targets_that_offer_them(tmp_path: Path) -> None:

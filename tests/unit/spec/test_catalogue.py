@@ -137,7 +137,7 @@ def test_edit_distance() -> None:
 
 def test_presets_are_exact() -> None:
     presets = load_presets()
-    assert {"anthropic", "openai", "openai-compatible"} <= set(presets)
+    assert {"anthropic", "gemini", "openai", "openai-compatible"} <= set(presets)
     openai, anthropic, compatible = presets["openai"], presets["anthropic"], presets["openai-compatible"]
     assert openai.base_url == "https://api.openai.com/v1"
     assert anthropic.base_url == "https://api.anthropic.com/v1"
@@ -149,7 +149,12 @@ def test_presets_are_exact() -> None:
         "/models",
         None,
     ]
-    assert compatible.dialects == openai.dialects
+    assert compatible.dialects["openai-chat"] == chat
+    assert {name: (offered.path, offered.default) for name, offered in openai.dialects.items()} == {
+        "openai-chat": ("/chat/completions", True),
+        "openai-responses": ("/responses", True),
+    }
+    assert (compatible.dialects["openai-responses"].path, compatible.dialects["openai-responses"].default) == ("/responses", False)
     messages = anthropic.dialects["anthropic-messages"]
     assert [messages.path_of(word) for word in ("chat", "count_tokens", "models", "embeddings")] == [
         "/messages", "/messages/count_tokens", "/models", None,
@@ -158,6 +163,12 @@ def test_presets_are_exact() -> None:
     assert (anthropic.auth.header, anthropic.auth.prefix) == ("x-api-key", "")
     assert anthropic.headers == {"anthropic-version": "2023-06-01"}
     assert anthropic.options == {"default_max_tokens": 4096}
+    gemini = presets["gemini"]
+    assert gemini.base_url == "https://generativelanguage.googleapis.com/v1beta"
+    generate = gemini.dialects["gemini-generate-content"]
+    assert [generate.path_of(word) for word in ("chat", "embeddings", "models")] == ["/models/{model}:generateContent", None, None]
+    assert (gemini.auth.header, gemini.auth.prefix, gemini.auth.required) == ("x-goog-api-key", "", True)
+    assert (gemini.headers, gemini.options) == ({}, {})
 
 
 def test_presets_obey_the_rules_for_specs() -> None:

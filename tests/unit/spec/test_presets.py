@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from control_plane.app import last_good_specs
 from control_plane.cli.presets import document_of, text_of
-from control_plane.dialects.registry import DIALECTS
+from control_plane.dialects.registry import PROVIDERS
 from control_plane.ir.build import build
 from control_plane.ir.model import Lane
 from control_plane.spec.fields import KEY_HEADERS
@@ -76,7 +76,7 @@ def test_a_shipped_preset_is_short_and_says_where_it_comes_from(name: str) -> No
     preset = load_presets()[name]
     assert preset.name == name
     assert preset.auth.header in KEY_HEADERS
-    assert set(preset.dialects) <= set(DIALECTS)
+    assert set(preset.dialects) <= set(PROVIDERS)
     assert not list(bad_options(preset))
 
 
@@ -146,11 +146,15 @@ def test_two_providers_share_a_preset_and_differ_in_what_is_theirs(tmp_path: Pat
     assert one.options == two.options == '{"drop_params":["seed"],"max_tokens_field":"max_tokens","rename_params":{"top_p":"nucleus"}}'
 
 
-def test_a_vendor_with_both_dialects_translates_for_neither_client(tmp_path: Path) -> None:
+def test_a_vendor_with_two_dialects_translates_for_neither_client_and_for_others_to_its_first(tmp_path: Path) -> None:
     specs = loaded_from(tmp_path, PRESET + USERS).specs
     (route,) = build(specs).routes
-    lanes = {(e.dialect, c.use.lane) for e in route.entries if e.operation == "chat" for g in e.groups for c in g}
-    assert lanes == {("openai-chat", Lane.PASSTHROUGH), ("anthropic-messages", Lane.PASSTHROUGH)}
+    uses = [c.use for e in route.entries if e.operation == "chat" for g in e.groups for c in g]
+    assert {(use.client_dialect, use.lane, use.provider_dialect) for use in uses} == {
+        ("openai-chat", Lane.PASSTHROUGH, "openai-chat"),
+        ("anthropic-messages", Lane.PASSTHROUGH, "anthropic-messages"),
+        ("openai-responses", Lane.TRANSLATION, "openai-chat"),
+    }
 
 
 def test_a_change_of_a_preset_changes_its_providers(tmp_path: Path) -> None:

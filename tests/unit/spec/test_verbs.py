@@ -134,7 +134,12 @@ def test_explain_and_schema_know_presets(app: typer.Typer) -> None:
     assert flag.stdout.startswith("preset.spec.options.stream_usage  true or false, optional\n")
     found = json.loads(CliRunner().invoke(app, ["schema", "preset"]).stdout)
     assert found["title"] == "Preset"
-    assert found["$defs"]["PresetSpec"]["properties"]["options"]["properties"]["thinking"]["enum"] == ["adaptive", "budget", "none"]
+    assert found["$defs"]["PresetSpec"]["properties"]["options"]["properties"]["thinking"]["enum"] == [
+        "adaptive",
+        "budget",
+        "none",
+        "level",
+    ]
     assert "Preset" in json.loads(CliRunner().invoke(app, ["schema"]).stdout)["$defs"]
 
 

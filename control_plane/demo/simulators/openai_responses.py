@@ -1,0 +1,176 @@
+"""OpenAI's Responses on the wire: the response object and the events of a stream."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from control_plane.demo.simulators import openai_errors as errors
+from control_plane.demo.simulators.compose import Answer
+from control_plane.demo.simulators.fault import Fault
+from control_plane.demo.simulators.openai_responses_request import Responses, seal
+from control_plane.demo.simulators.reply import Event, VendorError, encode
+
+STORED_RESPONSES: Final = 256  # responses that a later one may continue
+_PADDING: Final = "aB3dE5gH7jK9mN1pQ"
+
+
+class Store:
+    """Responses that may be continued: their input and output."""
+
+    def __init__(self) -> None:
+        self._items: OrderedDict[str, list[Mapping[str, Any]]] = OrderedDict()
+
+    def of(self, identity: object) -> Sequence[Mapping[str, Any]]:
+        """The items before the new input. Raises VendorError."""
+        if identity is None:
+            return ()
+        found = self._items.get(str(identity))
+        if found is None:
+            message = f"Previous response with id '{identity}' not found."
+            raise VendorError(400, errors.document(message, param="previous_response_id", code="previous_response_not_found"))
+        return found
+
+    def keep(self, identity: str, items: Sequence[Mapping[str, Any]], output: Sequence[Mapping[str, Any]]) -> None:
+        # the vendor can read its own reasoning again, whoever has asked for it in encrypted form
+        again = [{**o, "encrypted_content": seal(str(o["id"]))} if o["type"] == "reasoning" else o for o in output]
+        self._items[identity] = [*items, *again]
+        if len(self._items) > STORED_RESPONSES:
+            self._items.popitem(last=False)
+
+
+def output_items(asked: Responses, result: Answer, number: int) -> list[dict[str, Any]]:
+    """The items of the answer: reasoning where the model reasons, then a message or calls."""
+    items: list[dict[str, Any]] = []
+    status = "incomplete" if result.finish == "length" else "completed"
+    if result.reasoning:
+        identity = f"rs_sim{number:029x}"
+        summary = [{"type": "summary_text", "text": "".join(result.reasoning)}] if asked.summary else []
+        items.append({"id": identity, "type": "reasoning", "summary": summary})
+        if asked.encrypted:
+            items[-1]["encrypted_content"] = seal(identity)
+    for index, call in enumerate(result.calls):
+        items.append({
+            "id": f"fc_sim{number:026x}{index:03x}",
+            "type": "function_call",
+            "status": status,
+            "arguments": call.arguments,
+            "call_id": f"call_{number:018x}{index:03x}",
+            "name": call.name,
+        })  # fmt: skip
+    if not result.calls and result.text:
+        part = {"type": "output_text", "annotations": [], "logprobs": [], "text": "".join(result.text)}
+        items.append({"id": f"msg_sim{number:028x}", "type": "message", "status": status, "content": [part], "role": "assistant"})
+    return items
+
+
+def usage_of(prompt: int, cached: int, result: Answer) -> dict[str, Any]:
+    return {
+        "input_tokens": prompt,
+        "input_tokens_details": {"cache_write_tokens": 0, "cached_tokens": cached},
+        "output_tokens": result.tokens,
+        "output_tokens_details": {"reasoning_tokens": len(result.reasoning)},
+        "total_tokens": prompt + result.tokens,
+    }
+
+
+def document(asked: Responses, model: str, number: int, status: str, output: Sequence[Mapping[str, Any]], usage: object) -> dict[str, Any]:
+    """The response object."""
+    body = asked.body
+    reasoning, text = body.get("reasoning") or {}, body.get("text") or {}
+    now = int(time.time())
+    return {
+        "id": f"resp_sim{number:027x}",
+        "object": "response",
+        "created_at": now,
+        "status": status,
+        "background": False,
+        "completed_at": now if status == "completed" else None,
+        "error": None,
+        "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
+        "instructions": body.get("instructions"),
+        "max_output_tokens": body.get("max_output_tokens"),
+        "max_tool_calls": None,
+        "model": model,
+        "output": output,
+        "parallel_tool_calls": body.get("parallel_tool_calls") is not False,
+        "previous_response_id": body.get("previous_response_id"),
+        "prompt_cache_key": body.get("prompt_cache_key"),
+        "reasoning": {"effort": reasoning.get("effort"), "summary": reasoning.get("summary")},
+        "safety_identifier": body.get("safety_identifier"),
+        "service_tier": "default",
+        "store": asked.store,
+        "temperature": body.get("temperature") or 1.0,
+        "text": {"format": text.get("format") or {"type": "text"}, "verbosity": text.get("verbosity") or "medium"},
+        "tool_choice": body.get("tool_choice") or "auto",
+        "tools": body.get("tools") or [],
+        "top_logprobs": 0,
+        "top_p": body.get("top_p") or 1.0,
+        "truncation": body.get("truncation") or "disabled",
+        "usage": usage,
+        "user": None,
+        "metadata": body.get("metadata") or {},
+    }
+
+
+class EventStream:
+    """Builds the events of one streamed answer."""
+
+    def __init__(self, number: int) -> None:
+        self.events: list[Event] = []
+        self._sequence = 0
+        self._padding = _PADDING[: 5 + number % 12]
+
+    def lifecycle(self, kind: str, response: Mapping[str, Any]) -> None:
+        self._add(kind, {"response": response}, content=False)
+
+    def item(self, index: int, item: Mapping[str, Any], result: Answer) -> None:
+        kind = item["type"]
+        opened = dict(item)
+        if kind == "reasoning":
+            opened = {"id": item["id"], "type": kind, "summary": []}
+        elif kind == "message":
+            opened |= {"status": "in_progress", "content": []}
+        else:
+            opened |= {"status": "in_progress", "arguments": ""}
+        self._add("response.output_item.added", {"output_index": index, "item": opened}, content=kind == "function_call")
+        place = {"item_id": item["id"], "output_index": index}
+        if kind == "reasoning" and item["summary"]:
+            self._part(
+                {**place, "summary_index": 0}, "response.reasoning_summary_text", "response.reasoning_summary_part", result.reasoning
+            )
+        elif kind == "message":
+            self._part({**place, "content_index": 0}, "response.output_text", "response.content_part", result.text)
+        elif kind == "function_call":
+            for fragment in [item["arguments"][i : i + 5] for i in range(0, len(item["arguments"]), 5)]:
+                self._add("response.function_call_arguments.delta", {**place, "delta": fragment, "obfuscation": self._padding})
+            self._add("response.function_call_arguments.done", {**place, "arguments": item["arguments"]}, content=False)
+        self._add("response.output_item.done", {"output_index": index, "item": item}, content=False)
+
+    def _part(self, place: Mapping[str, Any], text: str, part: str, tokens: Sequence[str]) -> None:
+        more: dict[str, Any] = {"logprobs": []} if text == "response.output_text" else {}
+
+        def shape(said: str) -> dict[str, Any]:
+            return {"type": "output_text", "annotations": [], **more, "text": said} if more else {"type": "summary_text", "text": said}
+
+        whole = "".join(tokens)
+        self._add(f"{part}.added", {**place, "part": shape("")}, content=False)
+        for token in tokens:
+            self._add(f"{text}.delta", {**place, "delta": token, **more, "obfuscation": self._padding})
+        self._add(f"{text}.done", {**place, "text": whole, **more}, content=False)
+        self._add(f"{part}.done", {**place, "part": shape(whole)}, content=False)
+
+    def _add(self, kind: str, fields: Mapping[str, Any], *, content: bool = True) -> None:
+        self.events.append((_event({"type": kind, "sequence_number": self._sequence, **fields}), content))
+        self._sequence += 1
+
+
+def error_event(fault: Fault) -> bytes:
+    """How a stream of this API reports an error."""
+    return _event({"type": "error", "sequence_number": 0, **errors.for_fault(fault)})
+
+
+def _event(payload: Mapping[str, Any]) -> bytes:
+    return b"event: " + str(payload["type"]).encode() + b"\ndata: " + encode(payload) + b"\n\n"

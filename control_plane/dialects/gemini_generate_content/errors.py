@@ -1,0 +1,85 @@
+"""Error documents of the dialect: google.rpc.Status as JSON (https://ai.google.dev/gemini-api/docs/troubleshooting)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from control_plane.dialects import failures
+from control_plane.dialects.canon import Failure
+
+_STATUS_OF: Final[Mapping[str, int]] = {
+    "INVALID_ARGUMENT": 400,
+    "FAILED_PRECONDITION": 400,
+    "OUT_OF_RANGE": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
+    "RESOURCE_EXHAUSTED": 429,
+    "CANCELLED": 499,
+    "INTERNAL": 500,
+    "UNKNOWN": 500,
+    "UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504,
+}
+_UNABLE: Final = re.compile(r"is not (?:enabled|supported) for (?:this model|models/)", re.IGNORECASE)
+"""What this model cannot do ("Function calling is not enabled for models/…"). Like a place that is not served (FAILED_PRECONDITION), that
+is the operator's choice, and another target may serve the request."""
+
+_DELAY: Final = re.compile(r"(\d{1,7}(?:\.\d{1,9})?)s")
+
+
+def read_error(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+    error, text = failures.error_document(body)
+    return _failure(status, error, text, headers)
+
+
+def in_stream(error: object) -> Failure:
+    """The failure that an `error` inside a 200 answer describes; its status is its `code`, else follows from its `status` word."""
+    document: Mapping[str, Any] = error if isinstance(error, dict) else {}
+    code = document.get("code")
+    if type(code) is not int or not 400 <= code <= 599:
+        code = _STATUS_OF.get(str(document.get("status")), 500)
+    return _failure(code, document, error if isinstance(error, str) else "", {})
+
+
+def _failure(status: int, error: Mapping[str, Any], text: str, headers: Mapping[str, str]) -> Failure:
+    details = [item for item in _items(error.get("details")) if isinstance(item, dict)]
+    word = failures.text_of(error.get("status")) or failures.text_of(error.get("code"))
+    found = failures.failure(status, word, failures.message_of(error, text), None, headers)
+    if found.retry_after is None and (delay := _retry_delay(details)) is not None:
+        found = msgspec.structs.replace(found, retry_after=delay)
+    if status == 429 and found.kind == "quota_spent" and not _spent(details):
+        return msgspec.structs.replace(found, kind="rate_limited")
+    if found.kind == "client_fault" and (word == "FAILED_PRECONDITION" or _UNABLE.search(found.message)):
+        return msgspec.structs.replace(found, kind="transient")
+    return found
+
+
+def _items(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _of_type(details: list[dict[str, Any]], name: str) -> Iterator[dict[str, Any]]:
+    return (item for item in details if str(item.get("@type")).endswith(f"google.rpc.{name}"))
+
+
+def _retry_delay(details: list[dict[str, Any]]) -> float | None:
+    """Seconds of RetryInfo's `retryDelay`, a protobuf duration ("34s", "0.5s")."""
+    for item in _of_type(details, "RetryInfo"):
+        if found := _DELAY.fullmatch(str(item.get("retryDelay"))):
+            return float(found[1])
+    return None
+
+
+def _spent(details: list[dict[str, Any]]) -> bool:
+    """Whether a 429 will last. Its text names quota and billing for a limit per minute too; only the violated quota's id tells."""
+    violated = [
+        str(v.get("quotaId")) for item in _of_type(details, "QuotaFailure") for v in _items(item.get("violations")) if type(v) is dict
+    ]
+    if violated:
+        return any("PerMinute" not in quota for quota in violated)
+    return _retry_delay(details) is None
