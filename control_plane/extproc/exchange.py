@@ -21,7 +21,7 @@ import msgspec
 
 from control_plane.dialects.api import IdSource
 from control_plane.dialects.canon import Failure, Request, Unfit
-from control_plane.extproc import wire
+from control_plane.extproc import thinking, wire
 from control_plane.extproc.answer import Answer, ProviderError, Refusal, Translation
 from control_plane.extproc.facts import Facts
 from control_plane.extproc.tally import Tally
@@ -144,7 +144,11 @@ class Exchange:
         """(head message, body) for the provider. Raises ClientProtocolError; every other problem declines."""
         facts = self._facts
         try:
-            request = self._request = facts.client.read_request(body)
+            request = facts.client.read_request(body)
+            unseen = facts.mute and thinking.expected(request)
+            if facts.mute:
+                request = thinking.hidden(request)
+            self._request = request
             written = facts.provider.write_request(request, facts.target)
         except ClientProtocolError:
             raise
@@ -156,7 +160,8 @@ class Exchange:
             log.exception("target %s: translating a request failed", facts.name)
             return self._decline(FAULT)
         self._tally.translated += 1
-        self._dropped = wire.shown(tuple(dict.fromkeys(map(request.named, written.dropped))))
+        dropped = (*written.dropped, thinking.DROPPED_NAME) if unseen else written.dropped
+        self._dropped = wire.shown(tuple(dict.fromkeys(map(request.named, dropped))))
         headers = (
             (":path", written.path or facts.target.path),
             ("content-type", wire.JSON_TYPE),
@@ -193,6 +198,8 @@ class Exchange:
         if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
             return ProviderError(facts.client, facts.provider, (status, headers), self._tally)
         reader, writer = facts.provider.reader(request), facts.client.writer(request, self._ids)
+        if facts.mute:
+            reader = thinking.WithoutThinking(reader)
         return Translation(facts.client, reader, writer, (status, headers), request.stream, self._dropped, self._tally)
 
 

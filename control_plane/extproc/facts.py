@@ -18,6 +18,7 @@ TARGET: Final = "x-headgate-target"
 MODEL: Final = "x-headgate-model"
 PATH: Final = "x-headgate-path"
 OPTIONS: Final = "x-headgate-options"
+THINKING: Final = "x-headgate-thinking"  # "none": answers are given without it, see thinking.py
 
 # Distinct targets whose facts are kept decoded; each is under 1 KB.
 _CACHED_TARGETS: Final = 4096
@@ -31,6 +32,7 @@ class Facts:
     provider: ProviderDialect
     name: str
     target: TargetFacts
+    mute: bool = False
 
 
 class FactsReader:
@@ -51,11 +53,12 @@ class FactsReader:
                 metadata[MODEL],
                 metadata[PATH],
                 metadata.get(OPTIONS, "{}"),
+                metadata.get(THINKING) == "none",
             )
         except KeyError as error:
             raise SpecError(f"the target's configuration lacks the initial metadata {error}") from None
 
-    def _decoded(self, client: str, provider: str, name: str, model: str, path: str, options: str) -> Facts:
+    def _decoded(self, client: str, provider: str, name: str, model: str, path: str, options: str, mute: bool) -> Facts:
         for dialect in (client, provider):
             if dialect not in self._providers:
                 raise SpecError(f"target {name}: this translator does not know the dialect {dialect!r}")
@@ -65,4 +68,4 @@ class FactsReader:
             decoded = msgspec.json.decode(options, type=dict[str, object])
         except msgspec.DecodeError as error:
             raise SpecError(f"target {name}: {OPTIONS} is not a JSON object: {error}") from None
-        return Facts(self._clients[client], self._providers[provider], name, TargetFacts(model, path, decoded))
+        return Facts(self._clients[client], self._providers[provider], name, TargetFacts(model, path, decoded), mute)

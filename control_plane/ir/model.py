@@ -65,6 +65,7 @@ class TargetUse:
     `operation` and `path` are empty where the client's own path goes through unchanged.
     `rename` asks for the model name to be set at the target, because the plan's targets disagree on it. `restore` asks
     for path and length of the client's request to be set again, because an earlier attempt may have changed them.
+    `mute` asks the translator to leave thinking out of answers, because the plan also leads to a vendor that would refuse it in a replay.
     """
 
     provider: str
@@ -78,6 +79,7 @@ class TargetUse:
     hold: bool
     rename: bool = False
     restore: bool = False
+    mute: bool = False
 
     @property
     def target(self) -> str:
@@ -139,7 +141,9 @@ class Gateway:
         """Every distinct use of a target by any route, sorted."""
         found = {choice.use for route in self.routes for entry in route.entries for group in entry.groups for choice in group}
         return tuple(
-            sorted(found, key=lambda u: (u.provider, u.model, u.client_dialect, u.operation, u.connect_ms, u.hold, u.rename, u.restore))
+            sorted(
+                found, key=lambda u: (u.provider, u.model, u.client_dialect, u.operation, u.connect_ms, u.hold, u.rename, u.restore, u.mute)
+            )
         )
 
     def models(self) -> tuple[str, ...]:

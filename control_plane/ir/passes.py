@@ -9,7 +9,7 @@ import msgspec
 
 from control_plane.ir.draft import Draft, DraftRoute, PlannedTarget
 from control_plane.ir.model import Auth, Choice, Entry, Lane, Provider, Speaks, TargetUse, Timers
-from control_plane.ir.operations import Operation, operations_of
+from control_plane.ir.operations import OWN_THINKING_ONLY, Operation, operations_of
 from control_plane.spec import models as spec
 from control_plane.spec.presets import Preset
 
@@ -100,6 +100,8 @@ def _entry(draft: Draft, route: DraftRoute, operation: Operation) -> Entry | Non
     native = {use.model for group in groups for _, use in group if use.lane is Lane.PASSTHROUGH}
     shared = next(iter(native)) if len(native) == 1 else None
     at_target = len(native) > 1
+    if native and operation.dialect in OWN_THINKING_ONLY:
+        groups = [[(t, replace(use, mute=use.lane is Lane.TRANSLATION)) for t, use in group] for group in groups]
     return Entry(
         dialect=operation.dialect,
         operation=operation.name,

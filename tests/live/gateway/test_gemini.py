@@ -228,12 +228,21 @@ def test_a_conversation_goes_on_at_another_vendor(rig: Rig, anthropic_client: an
     assert last_answer.choices[0].message.content == "openai/gpt-5 read the tool: sunny"
 
 
-def tool_loop(client: anthropic.Anthropic, model: str, streamed: bool) -> str:
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_conversation_with_thinking_goes_on_at_anthropic(rig: Rig, anthropic_client: anthropic.Anthropic, streamed: bool) -> None:
+    """Anthropic refuses thinking that it did not sign, and nobody could take it out of a replay that is not translated."""
+    rig.break_vendor("anthropic", mode="status", status=503, count=1)
+    text = tool_loop(anthropic_client, "anthropic-gemini", streamed, thinking={"type": "adaptive"})
+    assert text == "anthropic/claude-sonnet-5 read the tool: sunny"
+    assert last(rig, "gemini").json()["generationConfig"]["thinkingConfig"] == {"thinkingBudget": -1}
+
+
+def tool_loop(client: anthropic.Anthropic, model: str, streamed: bool, **more: Any) -> str:
     """The text that ends a loop of one call."""
     messages: list[Any] = [{"role": "user", "content": "call get_weather"}]
 
     def ask() -> Any:
-        request: Any = {"model": model, "max_tokens": 500, "messages": messages, "tools": anthropic_tools()}
+        request: Any = {"model": model, "max_tokens": 2000, "messages": messages, "tools": anthropic_tools(), **more}
         if not streamed:
             return client.messages.create(**request)
         with client.messages.stream(**request) as stream:

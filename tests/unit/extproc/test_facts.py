@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from control_plane.extproc.facts import CLIENT_DIALECT, MODEL, OPTIONS, PATH, PROVIDER_DIALECT, TARGET, FactsReader
+from control_plane.extproc.facts import CLIENT_DIALECT, MODEL, OPTIONS, PATH, PROVIDER_DIALECT, TARGET, THINKING, FactsReader
 from control_plane.kit.errors import SpecError
 from tests.unit.extproc.fakes import LineDialect
 
@@ -26,6 +26,11 @@ def test_metadata_is_decoded_once_per_text(reader: FactsReader) -> None:
 
 def test_options_may_be_absent(reader: FactsReader) -> None:
     assert reader.read({k: v for k, v in WHOLE.items() if k != OPTIONS}).target.options == {}
+
+
+def test_thinking_is_given_unless_the_target_says_none(reader: FactsReader) -> None:
+    assert not reader.read(WHOLE).mute
+    assert reader.read(WHOLE | {THINKING: "none"}).mute
 
 
 @pytest.mark.parametrize("missing", [CLIENT_DIALECT, PROVIDER_DIALECT, TARGET, MODEL, PATH])

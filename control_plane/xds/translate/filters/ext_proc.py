@@ -57,6 +57,8 @@ def ext_proc(use: TargetUse, provider: Provider) -> HttpFilter:
         "x-headgate-path": use.path,
         "x-headgate-options": provider.options,
     }
+    if use.mute:
+        told["x-headgate-thinking"] = "none"
     config = ExternalProcessor(
         grpc_service=GrpcService(
             envoy_grpc=GrpcService.EnvoyGrpc(cluster_name=TRANSLATOR_CLUSTER),
