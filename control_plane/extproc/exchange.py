@@ -145,6 +145,7 @@ class Exchange:
         facts = self._facts
         try:
             request = facts.client.read_request(body)
+            unseen = facts.mute and thinking.expected(request)
             if facts.mute:
                 request = thinking.hidden(request)
             self._request = request
@@ -159,9 +160,8 @@ class Exchange:
             log.exception("target %s: translating a request failed", facts.name)
             return self._decline(FAULT)
         self._tally.translated += 1
-        unseen = facts.mute and request.reasoning is not None and request.reasoning.enabled
-        dropped = dict.fromkeys(map(request.named, written.dropped))
-        self._dropped = wire.shown((*dropped, thinking.DROPPED_NAME) if unseen else tuple(dropped))
+        dropped = (*written.dropped, thinking.DROPPED_NAME) if unseen else written.dropped
+        self._dropped = wire.shown(tuple(dict.fromkeys(map(request.named, dropped))))
         headers = (
             (":path", written.path or facts.target.path),
             ("content-type", wire.JSON_TYPE),

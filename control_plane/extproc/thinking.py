@@ -14,6 +14,12 @@ from control_plane.dialects.canon import Event, ReasoningDelta, ReasoningSignatu
 DROPPED_NAME = "thinking.display"
 
 
+def expected(request: Request) -> bool:
+    """Whether the client expects to see thinking: it has switched it on, or asked for a summary."""
+    wanted = request.reasoning
+    return wanted is not None and bool(wanted.enabled or wanted.visible)
+
+
 def hidden(request: Request) -> Request:
     """The request with the wish that the model thinks unseen."""
     if request.reasoning is None:

@@ -26,7 +26,7 @@ OPERATIONS: Final = (
 """In the order in which paths are matched. All are POST; `GET /v1/models` is answered from the configuration itself.
 Dialects that so far only providers speak have no operation here, and routes cannot name them (HG1018)."""
 
-OWN_THINKING_ONLY: Final = frozenset({"anthropic-messages"})
+OWN_THINKING_ONLY: Final = frozenset({"anthropic-messages", "openai-responses"})
 """Dialects whose vendor refuses a replayed conversation with thinking that it did not sign itself."""
 
 

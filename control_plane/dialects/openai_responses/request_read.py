@@ -26,6 +26,7 @@ _NAMES: Final = {
     "response_format.json_schema.schema": "text.format.schema",
     "response_format": "text.format",
     "reasoning_effort": "reasoning.effort",
+    "thinking.display": "reasoning.summary",
 }
 
 _FUNCTION_FIELDS: Final = frozenset(("type", "name", "description", "parameters", "strict"))

@@ -357,6 +357,26 @@ def test_no_client_sees_an_outage(
     assert [b.text for b in message.content if b.type == "text"] == [f"{other} heard: hello"]
 
 
+@BOTH
+def test_a_failover_does_not_end_a_conversation_with_reasoning(client: openai.OpenAI, rig: Rig, streamed: bool) -> None:
+    """The other vendor's reasoning is not given to a client whose next turn may go to OpenAI untranslated, which would refuse it."""
+    asked: dict[str, Any] = {"model": "answers-first", "tools": TOOLS, "include": ["reasoning.encrypted_content"], "store": False}
+    asked["reasoning"] = {"effort": "low", "summary": "auto"}
+    items: list[Any] = [{"role": "user", "content": "call get_weather"}]
+    rig.break_vendor("openai", mode="status", status=503)
+    raw = client.responses.with_raw_response.create(input=items, **asked)
+    assert raw.headers["x-headgate-target"] == "anthropic/claude-sonnet-5"
+    assert "reasoning.summary" in raw.headers["x-headgate-dropped"]
+    first = ask(client, streamed, input=items, **asked)
+    assert [i.type for i in first.output] == ["function_call"]
+    rig.heal()
+    items += [i.model_dump(exclude_none=True, exclude={"parsed_arguments"}) for i in first.output]
+    items.append({"type": "function_call_output", "call_id": first.output[0].call_id, "output": "sunny"})
+    last = ask(client, streamed, input=items, **asked)
+    assert last.output_text == "openai/gpt-5 read the tool: sunny"
+    assert last.output[0].type == "reasoning"
+
+
 def test_when_all_fail_the_error_is_the_clients(client: openai.OpenAI, claude: anthropic.Anthropic, rig: Rig) -> None:
     rig.break_vendor("openai", mode="status", status=500)
     rig.break_vendor("anthropic", mode="status", status=500)

@@ -88,10 +88,12 @@ def test_no_foreign_thinking_where_the_plan_also_leads_to_a_vendor_that_would_re
     """Only Anthropic refuses it, and only what goes there untranslated still holds it."""
     (route,) = gateway(tmp_path, TWO).routes
     muted = {(e.dialect, c.use.provider) for e in route.entries for g in e.groups for c in g if c.use.mute}
-    assert muted == {("anthropic-messages", "openai")}
+    assert muted == {("anthropic-messages", "openai"), ("openai-responses", "anthropic")}
     alone = "spec: {models: [m], plan: [{targets: [{provider: openai, model: a}]}, {targets: [{provider: local, model: b}]}]}"
     (route,) = gateway(tmp_path, alone).routes
-    assert not [c for e in route.entries for g in e.groups for c in g if c.use.mute]
+    assert {(e.dialect, c.use.provider) for e in route.entries for g in e.groups for c in g if c.use.mute} == {
+        ("openai-responses", "local")
+    }
 
 
 def test_operations_that_cannot_be_translated_use_only_targets_that_offer_them(tmp_path: Path) -> None:
