@@ -1115,9 +1115,9 @@ end
 
 -- Of a vendor's 401: vendors quote parts of the key, which is the gateway's.
 local CREDENTIALS_REFUSED = {
-  ["openai-chat"] = '{"error":{"message":"the provider refused the gateway\'s credentials","type":"authentication_error",'
+  openai = '{"error":{"message":"the provider refused the gateway\'s credentials","type":"authentication_error",'
     .. '"param":null,"code":"invalid_api_key"}}',
-  ["anthropic-messages"] = '{"type":"error","error":{"type":"authentication_error",'
+  anthropic = '{"type":"error","error":{"type":"authentication_error",'
     .. '"message":"the provider refused the gateway\'s credentials"}}',
 }
 
@@ -1141,7 +1141,7 @@ function envoy_on_response(h)
     if status == "401" then
       headers:replace("content-type", "application/json")
       headers:remove("content-encoding")
-      h:body(true):setBytes(CREDENTIALS_REFUSED[dialect])
+      h:body(true):setBytes(CREDENTIALS_REFUSED[dialect == "anthropic-messages" and "anthropic" or "openai"])
     end
     return
   end

@@ -134,6 +134,11 @@ def test_a_revoked_key_fails_over(rig: Rig) -> None:
     assert {a.headers["x-headgate-target"].split("/")[0] for a in answers} == {"anthropic"}
 
 
+def responses(model: str, stream: bool = False) -> tuple[str, bytes]:
+    """An OpenAI Responses request: path and body."""
+    return "/v1/responses", json.dumps({"model": model, "input": "hello", "stream": stream}).encode()
+
+
 @pytest.mark.parametrize("vendor", ["openai", "anthropic"])
 def test_a_vendors_words_about_our_key_reach_no_client(rig: Rig, vendor: str) -> None:
     """Vendors quote what they got. With no other target the client gets the 401 in its own dialect, without the quote, on both lanes."""
@@ -144,11 +149,11 @@ def test_a_vendors_words_about_our_key_reach_no_client(rig: Rig, vendor: str) ->
     key = KEYS[f"SIM_{vendor.upper()}_KEY"]
     rig.loop.run(keys(["another"]))
     try:
-        made = (load.chat, load.messages)
-        answers = rig.loop.run(load.run(rig.url, 4, 1, lambda i: made[i % 2](f"only-{vendor}", stream=i > 1)))
+        made = (load.chat, load.messages, responses)
+        answers = rig.loop.run(load.run(rig.url, 6, 1, lambda i: made[i % 3](f"only-{vendor}", stream=i > 2)))
     finally:
         rig.loop.run(keys([key]))
-    assert [a.status for a in answers] == [401] * 4
+    assert [a.status for a in answers] == [401] * 6
     for answer in answers:
         said = json.loads(answer.body)["error"]
         assert (said["type"], said["message"]) == ("authentication_error", "the provider refused the gateway's credentials")

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from control_plane.signals.lines import metered
+from control_plane.spec.dialect_names import DIALECT_NAMES
 from tests.unit.lua.lua_filter import LuaFilter, facts
 
 SETTINGS = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -345,7 +346,7 @@ def test_not_metered(edge: LuaFilter, metadata: dict[str, Any], headers: dict[st
     assert "x-headgate-lane" not in out.headers
 
 
-@pytest.mark.parametrize("dialect", ["openai-chat", "anthropic-messages"])
+@pytest.mark.parametrize("dialect", DIALECT_NAMES)
 def test_what_a_vendor_says_about_our_key_is_not_passed_on(edge: LuaFilter, dialect: str) -> None:
     headers = {":status": "401", "content-type": "text/html", "content-encoding": "gzip"}
     out = edge.response([b"Incorrect API key: sk-", b"secret"], facts(route="m", dialect=dialect), headers)
