@@ -19,9 +19,13 @@ local buffer = require("string.buffer")
 local clear = require("table.clear")
 
 -- Most of what a request allocates is its body, and the live heap of this script is small: a cycle over it takes 20 µs. So cycles
--- are run at once and often: what they free is then still in the processor's cache.
+-- are run at once and often: what they free is then still in the processor's cache. Less often after a long body, so that a
+-- string that comes again (a history that is sent with every turn) is found and not made anew.
 collectgarbage("setstepmul", 1000000) -- a cycle is one step
-collectgarbage("setpause", 150) -- start one when the heap is half as large again as the last one left it
+local PAUSE, PAUSE_LONG = 150, 400 -- start one when the heap is so many percent of what the last one left
+local pause = PAUSE
+collectgarbage("setpause", pause)
+local LONG_BYTES = 65536
 local COLLECT_BYTES = 1048576 -- after a body that is larger, at once
 
 local MODEL_HEADER = "x-headgate-model"
@@ -481,6 +485,11 @@ function envoy_on_request(h)
     local path = headers:get(":path")
     local query = find(path, "?", 1, true)
     if query then h:streamInfo():dynamicMetadata():set("headgate.model", "query", sub(path, query)) end
+  end
+  local fit = size > LONG_BYTES and PAUSE_LONG or PAUSE
+  if fit ~= pause then
+    pause = fit
+    collectgarbage("setpause", fit)
   end
   if size > COLLECT_BYTES then
     top_text = nil
