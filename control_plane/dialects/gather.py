@@ -10,7 +10,6 @@ from control_plane.dialects.canon import (
     End,
     Event,
     ForeignEvent,
-    InStreamError,
     Logprobs,
     PartBreak,
     ReasoningDelta,
@@ -95,7 +94,6 @@ class Answer:
         self.start = Start()
         self.choices: dict[int, Choice] = {}
         self.usage = Usage()
-        self.failure: InStreamError | None = None
         self.complete = False
 
     def choice(self, number: int) -> Choice:
@@ -138,8 +136,6 @@ class Answer:
                 self.start = event
             case End():
                 self.complete = True
-            case InStreamError():
-                self.failure = event
             case ToolCallEnd():
                 pass
 

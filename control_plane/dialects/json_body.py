@@ -192,6 +192,15 @@ def as_obj(value: object, path: str) -> Object:
     wrong_type(path, "an object", value)
 
 
+def texts(parent: Object, key: str, path: str) -> dict[str, str]:
+    """An object of texts, empty where there is none."""
+    found = obj(parent, key, path) or {}
+    for name, value in found.items():
+        if type(value) is not str:
+            wrong_type(at(at(path, key), name), "a string", value)
+    return found
+
+
 def unknown_fields(parent: Object, known: frozenset[str], path: str) -> Iterable[str]:
     """Paths of the fields of `parent` that are set and not in `known`."""
     return [at(path, key) for key, value in parent.items() if key not in known and value is not None]

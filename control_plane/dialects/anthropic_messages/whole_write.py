@@ -13,32 +13,25 @@ from control_plane.dialects.anthropic_messages.vocabulary import NAME
 from control_plane.dialects.api import IdSource
 from control_plane.dialects.canon import Event, Failure, ForeignEvent, RedactedReasoning, Request, Stop
 from control_plane.dialects.gather import Answer, CallPiece, Choice, Piece, TextPiece, ThinkingPiece
+from control_plane.dialects.whole_writer import WholeAnswerWriter
 
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class WholeWriter:
+class WholeWriter(WholeAnswerWriter):
     """One `message` document at the end."""
 
-    content_type = "application/json"
-
     def __init__(self, request: Request, ids: IdSource) -> None:
+        super().__init__()
         self._request = request
         self._ids = ids
         self._answer = Answer()
-        self._done = False
 
-    def emit(self, event: Event) -> bytes:
+    def _add(self, event: Event) -> None:
         self._answer.add(event)
-        return b""
 
-    def finish(self) -> bytes:
-        if self._done:
-            return b""
+    def _document(self) -> bytes:
         answer = self._answer
-        if answer.failure is not None:
-            return self.fail(answer.failure.failure)
-        self._done = True
         choice = answer.choices.get(0) or Choice()
         refused = any(isinstance(piece, TextPiece) and piece.refusal for piece in choice.pieces)
         stop = choice.stop or Stop("other")
@@ -56,10 +49,7 @@ class WholeWriter:
             }
         )
 
-    def fail(self, failure: Failure) -> bytes:
-        if self._done:
-            return b""
-        self._done = True
+    def _error(self, failure: Failure) -> bytes:
         return errors.write_error(failure)
 
     def _content(self, pieces: list[Piece]) -> list[dict[str, Any]]:

@@ -7,10 +7,11 @@ the last one counts and is given at the end.
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
+from control_plane.dialects.body_reader import BodyReader
 from control_plane.dialects.canon import (
     Citation,
     End,
@@ -33,14 +34,7 @@ from control_plane.dialects.canon import (
 from control_plane.dialects.gemini_generate_content import errors
 from control_plane.dialects.gemini_generate_content.usage import UsageCounter, WireUsage
 from control_plane.dialects.gemini_generate_content.vocabulary import FAILED_STOPS, NAME, STOP_TO_CANON
-from control_plane.dialects.sse import SSEDecoder
 from control_plane.kit.errors import ProviderProtocolError
-
-WHOLE_LIMIT_BYTES: Final = 32 * 1024 * 1024
-"""A whole answer, 32 MiB: generated images in base64 fit."""
-
-STREAM_LIMIT_BYTES: Final = 256 * 1024 * 1024
-"""A streamed answer, 256 MiB on the wire: hours of output at the fastest rates, and an end to one that never ends."""
 
 CHOICE_LIMIT: Final = 128
 """Candidates in one answer, far above the 8 that can be asked for; keeps a hostile provider from growing our tables."""
@@ -105,46 +99,32 @@ class _Choice:
         self.message: str | None = None
 
 
-class AnswerReader:
+class AnswerReader(BodyReader):
     """See control_plane.dialects.api.ResponseReader."""
 
     def __init__(self, request: Request) -> None:
-        # A client that waits for the whole answer makes us keep it all.
-        self._left = STREAM_LIMIT_BYTES if request.stream else WHOLE_LIMIT_BYTES
-        self._mode: Literal["unset", "whole", "sse"] = "unset"
-        self._sse = SSEDecoder()
-        self._whole = bytearray()
+        super().__init__(request)
         self._choices: dict[int, _Choice] = {}
         self._blocked: _Feedback | None = None
         self._started = False
-        self._over = False  # End or InStreamError was given
         self._counter = UsageCounter()
         self._usage: Usage | None = None
 
-    def start(self, status: int, content_type: str) -> None:
-        self._mode = "sse" if content_type.lower().startswith("text/event-stream") else "whole"
+    def _wire_event(self, name: bytes | None, payload: bytes, events: list[Event]) -> None:
+        if name == b"error":
+            events.append(self._failed(_error_payload(payload)))
+        elif payload.strip() != b"[DONE]":  # some gateways add the other dialect's end
+            for chunk in _chunks(payload):
+                self._chunk(chunk, events)
 
-    def feed(self, data: bytes) -> list[Event]:
-        self._left -= len(data)
-        if self._left < 0:
-            raise ProviderProtocolError("the answer is larger than any real one")
-        if self._mode == "sse":
-            return self._events(self._sse.feed(data))
-        self._whole += data
-        if len(self._whole) > WHOLE_LIMIT_BYTES:
-            raise ProviderProtocolError("the answer is larger than any real one")
-        return []
+    def _document(self, body: bytes, events: list[Event]) -> None:
+        for chunk in _chunks(body):
+            self._chunk(chunk, events)
+        if not self._over:
+            self._ended_without_terminal(events)
 
-    def finish(self) -> list[Event]:
-        events: list[Event] = []
-        if self._mode == "sse":
-            events = self._events(self._sse.finish())
-        else:
-            for chunk in _chunks(bytes(self._whole)):
-                if not self._over:
-                    self._chunk(chunk, events)
-        if self._over:
-            return events
+    def _ended_without_terminal(self, events: list[Event]) -> None:
+        """This dialect has no terminal event: the end of the body is the end, if every candidate has said why it ended."""
         if not self._choices and self._blocked is None:
             raise ProviderProtocolError("the answer has neither candidates nor an error")
         if not all(choice.native for choice in self._choices.values()):
@@ -152,24 +132,13 @@ class AnswerReader:
         for number, choice in self._choices.items():
             if choice.native in FAILED_STOPS:
                 words = choice.message or f"the model failed with {choice.native}"
-                return [*events, self._failed({"message": words, "code": 503, "status": choice.native})]
+                events.append(self._failed({"message": words, "code": 503, "status": choice.native}))
+                return
             events.append(_stop(choice, number))
         if self._blocked is not None and 0 not in self._choices:
             events.append(_blocked(self._blocked))
         self._over = True
-        return [*events, End()]
-
-    def _events(self, wire: list[tuple[bytes | None, bytes]]) -> list[Event]:
-        events: list[Event] = []
-        for name, data in wire:
-            if self._over:
-                break
-            if name == b"error":
-                events.append(self._failed(_error_payload(data)))
-            elif data.strip() != b"[DONE]":  # some gateways add the other dialect's end
-                for chunk in _chunks(data):
-                    self._chunk(chunk, events)
-        return events
+        events.append(End())
 
     def _failed(self, error: object) -> InStreamError:
         self._over = True

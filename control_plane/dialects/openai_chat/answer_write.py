@@ -37,6 +37,7 @@ from control_plane.dialects.gather import Answer, CallPiece, Choice, TextPiece, 
 from control_plane.dialects.openai_chat import errors
 from control_plane.dialects.openai_chat.usage import write_usage
 from control_plane.dialects.openai_chat.vocabulary import CALL_SIGNATURES, DETAILS_FORMAT, NAME, OFFICIAL_STOPS, STOP_TO_WIRE
+from control_plane.dialects.whole_writer import WholeAnswerWriter
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -198,28 +199,20 @@ class StreamWriter:
         return b"data: " + errors.write_error(failure) + b"\n\n"
 
 
-class WholeWriter:
+class WholeWriter(WholeAnswerWriter):
     """One `chat.completion` document at the end."""
 
-    content_type = "application/json"
-
     def __init__(self, request: Request, ids: IdSource) -> None:
+        super().__init__()
         self._request = request
         self._ids = ids
         self._answer = Answer()
-        self._done = False
 
-    def emit(self, event: Event) -> bytes:
+    def _add(self, event: Event) -> None:
         self._answer.add(event)
-        return b""
 
-    def finish(self) -> bytes:
-        if self._done:
-            return b""
+    def _document(self) -> bytes:
         answer = self._answer
-        if answer.failure is not None:
-            return self.fail(answer.failure.failure)
-        self._done = True
         start = answer.start
         document: dict[str, Any] = {
             "id": start.id or self._ids.new("chatcmpl-"),
@@ -232,10 +225,7 @@ class WholeWriter:
             document["usage"] = write_usage(answer.usage)
         return _encode(document)
 
-    def fail(self, failure: Failure) -> bytes:
-        if self._done:
-            return b""
-        self._done = True
+    def _error(self, failure: Failure) -> bytes:
         return errors.write_error(failure)
 
     def _choice(self, number: int, choice: Choice) -> dict[str, Any]:

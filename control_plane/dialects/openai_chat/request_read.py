@@ -60,7 +60,7 @@ def read_request(body: bytes) -> Request:
         sampling=_sampling(raw),
         reasoning=_reasoning(raw, lost),
         user=user,
-        metadata=_metadata(raw),
+        metadata=j.texts(raw, "metadata", ""),
         stream=j.boolean(raw, "stream", "") or False,
         include_usage=_include_usage(raw, lost),
         unmapped=tuple(lost),
@@ -75,14 +75,6 @@ def _include_usage(raw: j.Object, lost: list[str]) -> bool:
         return False
     lost.extend(j.unknown_fields(options, frozenset(("include_usage", "include_obfuscation")), "stream_options"))
     return j.boolean(options, "include_usage", "stream_options") or False
-
-
-def _metadata(raw: j.Object) -> dict[str, str]:
-    metadata = j.obj(raw, "metadata", "") or {}
-    for key, value in metadata.items():
-        if type(value) is not str:
-            j.wrong_type(f"metadata.{key}", "a string", value)
-    return metadata
 
 
 def _tools(raw: j.Object, lost: list[str]) -> tuple[tuple[Tool, ...], tuple[ForeignTool, ...]]:

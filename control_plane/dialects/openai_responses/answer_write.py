@@ -39,6 +39,7 @@ from control_plane.dialects.canon import (
 from control_plane.dialects.openai_responses import errors
 from control_plane.dialects.openai_responses.response import ResponseDocument, incomplete_reason
 from control_plane.dialects.openai_responses.vocabulary import INCLUDE_REASONING, NAME
+from control_plane.dialects.whole_writer import WholeAnswerWriter
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -371,34 +372,19 @@ class StreamWriter:
         return out + self._event("response.failed", {"response": self._document.failed(self._output, failure)})
 
 
-class WholeWriter:
+class WholeWriter(WholeAnswerWriter):
     """One `response` document at the end: what the stream's last event carries."""
 
-    content_type = "application/json"
-
     def __init__(self, request: Request, ids: IdSource) -> None:
+        super().__init__()
         self._stream = StreamWriter(request, ids)
-        self._failure: Failure | None = None
-        self._done = False
 
-    def emit(self, event: Event) -> bytes:
-        if isinstance(event, InStreamError):
-            self._failure = event.failure
-        else:
-            self._stream.emit(event)
-        return b""
+    def _add(self, event: Event) -> None:
+        self._stream.emit(event)
 
-    def finish(self) -> bytes:
-        if self._done:
-            return b""
-        if self._failure is not None:
-            return self.fail(self._failure)
-        self._done = True
+    def _document(self) -> bytes:
         self._stream.finish()
         return _encode(self._stream.final)
 
-    def fail(self, failure: Failure) -> bytes:
-        if self._done:
-            return b""
-        self._done = True
+    def _error(self, failure: Failure) -> bytes:
         return errors.write_error(failure)

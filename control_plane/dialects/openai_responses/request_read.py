@@ -69,7 +69,7 @@ def read_request(body: bytes) -> Request:
         ),
         reasoning=_reasoning(raw, lost),
         user=j.string(raw, "safety_identifier", "") or j.string(raw, "user", ""),
-        metadata=_metadata(raw),
+        metadata=j.texts(raw, "metadata", ""),
         stream=j.boolean(raw, "stream", "") or False,
         include_usage=True,
         unmapped=tuple(lost),
@@ -119,14 +119,6 @@ def _top_logprobs(raw: j.Object, logprobs: bool | None, lost: list[str]) -> int 
     if value and not logprobs:
         lost.append("top_logprobs")
     return value if logprobs else None
-
-
-def _metadata(raw: j.Object) -> dict[str, str]:
-    metadata = j.obj(raw, "metadata", "") or {}
-    for key, value in metadata.items():
-        if type(value) is not str:
-            j.wrong_type(f"metadata.{key}", "a string", value)
-    return metadata
 
 
 def _tools(raw: j.Object, lost: list[str]) -> tuple[tuple[Tool, ...], tuple[ForeignTool, ...]]:
