@@ -234,6 +234,13 @@ def check_image(image: Any, where: str) -> None:
         )
 
 
+def check_name(name: str, place: str) -> None:
+    """The name of a function at `place`. Raises what OpenAI answers to one that it does not take."""
+    if not NAME.fullmatch(name):
+        message = f"Invalid '{place}': string does not match pattern. Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'."
+        raise errors.bad_request(message, place, "invalid_value")
+
+
 def _read_tools(tools: Any, parts: list[str], sizes: list[int]) -> tuple[Tool, ...]:
     if tools is None:
         return ()
@@ -251,13 +258,7 @@ def _read_tools(tools: Any, parts: list[str], sizes: list[int]) -> tuple[Tool, .
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise errors.missing(f"tools[{number}].function.name")
         name = function["name"]
-        if not NAME.fullmatch(name):
-            raise errors.bad_request(
-                f"Invalid 'tools[{number}].function.name': string does not match pattern. "
-                "Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'.",
-                f"tools[{number}].function.name",
-                "invalid_value",
-            )
+        check_name(name, f"tools[{number}].function.name")
         parameters = function.get("parameters")
         if parameters is not None and not isinstance(parameters, dict):
             raise errors.wrong_type(f"tools[{number}].function.parameters", "an object", parameters)

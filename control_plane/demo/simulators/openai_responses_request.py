@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from control_plane.demo.simulators import openai_errors as errors
 from control_plane.demo.simulators.compose import Ask, Directive, Tool, read_directive
-from control_plane.demo.simulators.openai_request import NAME, REASONING_TOKENS, REASONS, check_image, integer
+from control_plane.demo.simulators.openai_request import REASONING_TOKENS, REASONS, check_image, check_name, integer
 from control_plane.demo.simulators.reply import VendorError
 from control_plane.demo.simulators.tokens import IMAGE_TOKENS, count
 
@@ -244,12 +244,7 @@ def _read_tools(tools: Any, parts: list[str], sizes: list[int]) -> tuple[Tool, .
         name = tool.get("name")
         if not isinstance(name, str):
             raise errors.missing(f"tools[{number}].name")
-        if not NAME.fullmatch(name):
-            message = (
-                f"Invalid 'tools[{number}].name': string does not match pattern. "
-                "Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'."
-            )
-            raise errors.bad_request(message, f"tools[{number}].name", "invalid_value")
+        check_name(name, f"tools[{number}].name")
         parameters = tool.get("parameters")
         if tool.get("strict") is not False and isinstance(parameters, dict):
             _check_strict(name, parameters, number)
