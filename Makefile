@@ -52,7 +52,7 @@ wasm: ## Compile envoy/wasm (needs clang and lld)
 	$(MAKE) -C envoy/wasm
 
 lock: ## Resolve the dependencies anew (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group dev --extra k8s pyproject.toml -o requirements-dev.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group dev --extra aws --extra azure --extra google --extra k8s pyproject.toml -o requirements-dev.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --constraint requirements-dev.lock pyproject.toml -o requirements.lock
 
 clean: ## Remove the virtual environment and caches
