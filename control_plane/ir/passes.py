@@ -123,6 +123,7 @@ def _use(draft: Draft, route: DraftRoute, operation: Operation, target: PlannedT
             lane, dialect, path = Lane.TRANSLATION, offered.dialect, offered.path
     if path is None:
         return None
+    translated = lane is Lane.TRANSLATION
     return TargetUse(
         provider=target.provider,
         model=target.model,
@@ -133,6 +134,8 @@ def _use(draft: Draft, route: DraftRoute, operation: Operation, target: PlannedT
         path=path,
         connect_ms=route.spec.spec.timeouts.connect_ms,
         hold=route.spec.spec.first_event_hold and lane is Lane.PASSTHROUGH and operation.name == "chat",
+        unsupported_params=route.spec.spec.unsupported_params if translated else "drop",
+        foreign_reasoning=route.spec.spec.foreign_reasoning if translated else "strip",
     )
 
 
