@@ -16,7 +16,9 @@ from botocore.validate import ParamValidator
 from google.genai import types as genai
 from pydantic import TypeAdapter
 
-_CHAT: Final[TypeAdapter[Any]] = TypeAdapter(openai_params.CompletionCreateParamsNonStreaming | openai_params.CompletionCreateParamsStreaming)
+_CHAT: Final[TypeAdapter[Any]] = TypeAdapter(
+    openai_params.CompletionCreateParamsNonStreaming | openai_params.CompletionCreateParamsStreaming
+)
 _RESPONSES: Final[TypeAdapter[Any]] = TypeAdapter(
     responses_params.ResponseCreateParamsNonStreaming | responses_params.ResponseCreateParamsStreaming
 )

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from control_plane.extproc.facts import CLIENT_DIALECT, FOREIGN, MODEL, OPTIONS, PATH, PROVIDER_DIALECT, TARGET, THINKING, UNSUPPORTED, FactsReader
+from control_plane.extproc.facts import (
+    CLIENT_DIALECT,
+    FOREIGN,
+    MODEL,
+    OPTIONS,
+    PATH,
+    PROVIDER_DIALECT,
+    TARGET,
+    THINKING,
+    UNSUPPORTED,
+    FactsReader,
+)
 from control_plane.kit.errors import SpecError
 from tests.unit.extproc.fakes import LineDialect
 
