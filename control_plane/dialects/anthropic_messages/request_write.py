@@ -29,7 +29,7 @@ _NO_COUNTERPART: Final = ("seed", "presence_penalty", "frequency_penalty", "logp
 _EFFORTS: Final = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
 _VERSION: Final = re.compile(r"claude-(?:[a-z]+-)?(\d+)(?:[-.](\d{1,2}))?(?!\d)")
 
-WORDS: Final = {"stop_sequences": "stop", "thinking": "reasoning", "output_config": "response_format", "metadata": "user"}
+WORDS: Final = {"stop_sequences": "stop", "thinking": "reasoning", "metadata": "user"}
 """Fields that are called otherwise when they are named as dropped."""
 
 
@@ -38,7 +38,8 @@ def write_request(request: Request, target: TargetFacts) -> ProviderRequest:
     dropped: list[str] = []
     same = request.dialect == NAME and request.raw is not None
     body = _from_raw(request, target, dropped) if same else _from_canon(request, target, dropped)
-    dropped.extend(quirks.apply(body, target.options, WORDS))
+    config = "response_format" if "format" in (body.get("output_config") or {}) else "reasoning_effort"
+    dropped.extend(quirks.apply(body, target.options, {**WORDS, "output_config": config}))
     return ProviderRequest(body=_encode(body), headers=(VERSION_HEADER,), dropped=quirks.unique(dropped))
 
 

@@ -8,10 +8,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from control_plane.dialects import canon
 from control_plane.dialects import matrix as shown
-from tests.golden.matrix import found
+from control_plane.dialects.registry import DIALECTS, PROVIDERS
+from tests.golden.matrix import asked, found
 
 ROOT = Path(__file__).resolve().parents[3]
 FILE = ROOT / "control_plane/dialects" / shown.FILE
@@ -79,8 +82,6 @@ def test_every_translated_pair_carries_the_core(matrix: dict[str, Any]) -> None:
 def test_a_feature_that_is_lost_without_a_word_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The check itself can fail: a writer that forgets the tools."""
     from control_plane.dialects.api import ProviderRequest
-    from control_plane.dialects.registry import PROVIDERS
-    from tests.golden.matrix import asked
 
     provider = PROVIDERS["anthropic-messages"]
     write = provider.write_request
@@ -95,3 +96,37 @@ def test_a_feature_that_is_lost_without_a_word_is_noticed(monkeypatch: pytest.Mo
     (tools,) = (probe for probe in asked.ASKED if probe.name == "tools")
     with pytest.raises(AssertionError, match="lost without a word"):
         asked.outcome("openai-chat", "anthropic-messages", tools, False)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("client", DIALECTS)
+def test_what_a_preset_drops_is_named_in_the_clients_words(client: str, provider: str) -> None:
+    """`drop_params` speaks of the provider's fields; the client finds every name in its own body."""
+    checked = 0
+    for probe in asked.ASKED[1:]:  # nobody has a preset drop the system prompt
+        request = asked.as_client(client, probe, False)
+        if client == provider or request is None or asked.outcome(client, provider, probe, False).word == "no":
+            continue
+        fields = [name for name in _fields(provider, request) if name not in _fields(provider, _plain(client))]
+        options = {"drop_params": fields}
+        facts = msgspec.structs.replace(asked.target(provider), options=options)
+        named = [request.named(name) for name in PROVIDERS[provider].write_request(request, facts).dropped]
+        assert len(named) >= len(set(fields) & {"seed", "temperature"})
+        strange = [name for name in named if not asked.is_of(name, request)]
+        assert not strange, (probe.name, fields, strange)
+        checked += bool(fields)
+    assert checked >= 8 or client == provider
+
+
+def _plain(client: str) -> canon.Request:
+    (probe,) = (probe for probe in asked.ASKED if probe.name == "limit of tokens")
+    plain = asked.Asked("plain", asked.ask(sampling=canon.Sampling()), probe.seen)
+    request = asked.as_client(client, plain, False) or asked.as_client(client, probe, False)
+    assert request is not None
+    return request
+
+
+def _fields(provider: str, request: canon.Request) -> list[str]:
+    """Top-level fields of the provider's request, and those of objects that hold knobs, as `drop_params` may name them."""
+    body = json.loads(PROVIDERS[provider].write_request(request, asked.target(provider)).body)
+    return [*body, *(name for value in body.values() if isinstance(value, dict) for name in value)]
