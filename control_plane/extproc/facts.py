@@ -19,6 +19,7 @@ TARGET: Final = "x-headgate-target"
 MODEL: Final = "x-headgate-model"
 PATH: Final = "x-headgate-path"
 OPTIONS: Final = "x-headgate-options"
+NAMED_BY: Final = "x-headgate-named-by"  # "path": the request's header x-headgate-call says what the client's path said
 THINKING: Final = "x-headgate-thinking"  # "none": answers are given without it, see thinking.py
 UNSUPPORTED: Final = "x-headgate-unsupported-params"  # "reject": a knob that would be dropped makes the target unfit
 FOREIGN: Final = "x-headgate-foreign-reasoning"  # see dialects/foreign_reasoning.py
@@ -38,6 +39,7 @@ class Facts:
     mute: bool = False
     reject: bool = False
     foreign_reasoning: ForeignReasoning = "strip"
+    by_path: bool = False
 
 
 class FactsReader:
@@ -61,12 +63,23 @@ class FactsReader:
                 metadata.get(THINKING) == "none",
                 metadata.get(UNSUPPORTED) == "reject",
                 metadata.get(FOREIGN, "strip"),
+                metadata.get(NAMED_BY) == "path",
             )
         except KeyError as error:
             raise SpecError(f"the target's configuration lacks the initial metadata {error}") from None
 
     def _decoded(
-        self, client: str, provider: str, name: str, model: str, path: str, options: str, mute: bool, reject: bool, foreign: str
+        self,
+        client: str,
+        provider: str,
+        name: str,
+        model: str,
+        path: str,
+        options: str,
+        mute: bool,
+        reject: bool,
+        foreign: str,
+        by_path: bool,
     ) -> Facts:
         for dialect in (client, provider):
             if dialect not in self._providers:
@@ -80,4 +93,5 @@ class FactsReader:
         policy = next((known for known in FOREIGN_REASONING if known == foreign), None)
         if policy is None:
             raise SpecError(f"target {name}: {FOREIGN} is {foreign!r}, not one of {', '.join(FOREIGN_REASONING)}")
-        return Facts(self._clients[client], self._providers[provider], name, TargetFacts(model, path, decoded), mute, reject, policy)
+        facts = TargetFacts(model, path, decoded)
+        return Facts(self._clients[client], self._providers[provider], name, facts, mute, reject, policy, by_path)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from control_plane.dialects import canon as c
-from control_plane.dialects.api import TargetFacts
+from control_plane.dialects.api import Call, TargetFacts
 from control_plane.dialects.foreign_reasoning import settled
 from control_plane.dialects.registry import DIALECTS, PROVIDERS
 from tests.official_types import OFFICIAL, validate
@@ -154,10 +154,9 @@ def target(provider: str) -> TargetFacts:
     return TargetFacts(MODELS.get(provider, "m"), "/v1/{model}:generateContent", {})
 
 
-def _read(dialect: str, body: bytes) -> c.Request:
-    """As a client's. Dialects that name the model elsewhere read it from the body that the edge has completed."""
-    value = json.loads(body)
-    return DIALECTS[dialect].read_request(json.dumps({"model": "m", **value}).encode())
+def _read(dialect: str, body: bytes, stream: bool = False) -> c.Request:
+    """As a client's; `Call` is for dialects whose path names the model."""
+    return DIALECTS[dialect].read_request(body, Call("m", stream))
 
 
 def as_client(client: str, probe: Asked, stream: bool) -> c.Request | None:
@@ -166,8 +165,8 @@ def as_client(client: str, probe: Asked, stream: bool) -> c.Request | None:
         written = DIALECTS[client].write_request(msgspec.structs.replace(probe.request, stream=stream), target(client))
     except c.Unfit:
         return None
-    read = _read(client, written.body)
-    return None if probe.seen(read) != probe.seen(probe.request) else msgspec.structs.replace(read, stream=stream)
+    read = _read(client, written.body, stream)
+    return None if probe.seen(read) != probe.seen(probe.request) else read
 
 
 def outcome(client: str, provider: str, probe: Asked, stream: bool) -> Outcome:
