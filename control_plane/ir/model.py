@@ -27,6 +27,15 @@ class Auth:
 
 
 @dataclass(frozen=True, slots=True)
+class Signing:
+    """A provider whose requests are signed with AWS's signature version 4. `secret` names the keys; their values are never in the IR."""
+
+    service: str
+    region: str
+    secret: str
+
+
+@dataclass(frozen=True, slots=True)
 class Speaks:
     """One operation a provider offers: in which dialect, and under which path of its host."""
 
@@ -52,6 +61,7 @@ class Provider:
     options: str
     ca_file: str | None
     server_name: str | None
+    signing: Signing | None = None
 
     def path(self, dialect: str, operation: str) -> str | None:
         """The upstream path of that operation in that dialect, or None when the provider does not offer it."""

@@ -280,7 +280,8 @@ class Publisher:
             effective = self._without_bad(desired)
             if self._validate is None:
                 return effective
-            candidates = [r for r in effective if (now := self._live.get(r.key)) is None or now.version != r.version]
+            changed = (r for r in effective if (now := self._live.get(r.key)) is None or now.version != r.version)
+            candidates = [resource for resource in changed if not resource.secret]
             rejection = await self._validate(candidates) if candidates else None
             if rejection is None:
                 return effective
