@@ -19,11 +19,15 @@ class Lane(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Auth:
-    """How a provider wants its key: `header: <prefix><key>`. `secret` names the key; its value is never in the IR."""
+    """How a provider wants its key: `header: <prefix><key>`. `secret` names the key; its value is never in the IR.
+
+    `signed_in` says that it is a token, which comes and goes, and no fixed key.
+    """
 
     header: str
     prefix: str
     secret: str
+    signed_in: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ def _auth(document: spec.Provider, preset: PresetSpec) -> Auth | None:
     credential, secret = document.spec.credentials[0], f"provider/{document.name}"
     if credential.secret_ref is not None:
         return Auth(header=preset.auth.header, prefix=preset.auth.prefix, secret=secret)
-    return None if credential.aws is not None else Auth(header="authorization", prefix="Bearer ", secret=secret)
+    return None if credential.aws is not None else Auth(header="authorization", prefix="Bearer ", secret=secret, signed_in=True)
 
 
 def _signing(document: spec.Provider) -> Signing | None:

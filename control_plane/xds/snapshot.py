@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from control_plane.kit.errors import GatewayError
-from control_plane.xds.resource import RDS, Ref, Resource, label
+from control_plane.xds.resource import ECDS, RDS, SDS, Ref, Resource, label
 
 _NONE: Final[Mapping[str, Resource]] = MappingProxyType({})
 _NAMED_AT_MOST = 10  # missing names in one error text; the rest is counted
@@ -101,11 +101,14 @@ class Snapshot:
         return replace(self, number=number)
 
     def check_closed(self, provided: Collection[Ref] = ()) -> None:
-        """Raise DanglingReferences unless every reference is here or in `provided` (what the bootstrap brings)."""
+        """Raise DanglingReferences unless every reference is here or in `provided` (what the bootstrap brings).
+
+        Secrets may be absent while nobody has their values: a node keeps the last one that it was given.
+        """
         missing: dict[Ref, list[Ref]] = {}
         for resource in self:
             for ref in resource.refs:
-                if ref not in self and ref not in provided:
+                if ref[0] not in (SDS, ECDS) and ref not in self and ref not in provided:
                     missing.setdefault(ref, []).append(resource.key)
         if missing:
             raise DanglingReferences({ref: tuple(sorted(users)) for ref, users in missing.items()})

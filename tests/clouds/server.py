@@ -25,6 +25,8 @@ class Asked:
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes
+    target: str = ""
+    """Path and query as they came."""
 
     @property
     def form(self) -> dict[str, str]:
@@ -51,6 +53,7 @@ class TokenService:
         self.stall_s = 0.0
         self.asked: list[Asked] = []
         self.issued = 0
+        self.ends: dict[str, float] = {}
         self._released = threading.Event()
         service = self
 
@@ -61,7 +64,7 @@ class TokenService:
                 body = self.rfile.read(int(self.headers.get("content-length") or 0))
                 url = urlsplit(self.path)
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                asked = Asked(self.command, url.path, dict(parse_qsl(url.query, keep_blank_values=True)), headers, body)
+                asked = Asked(self.command, url.path, dict(parse_qsl(url.query, keep_blank_values=True)), headers, body, self.path)
                 service.asked.append(asked)
                 if service.stall_s:
                     service._released.wait(service.stall_s)
@@ -97,7 +100,16 @@ class TokenService:
     def token(self, kind: str) -> str:
         """A new token, that tells itself apart from every other."""
         self.issued += 1
-        return f"{kind}-canary-{self.issued}-{time.time_ns():x}"
+        token = f"{kind}-canary-{self.issued}-{time.time_ns():x}"
+        self.ends[token] = time.time() + self.lifetime_s
+        return token
+
+    def check_token(self, token: str) -> None:
+        """Raises PermissionError for one that was not given out here, or has ended."""
+        if token not in self.ends:
+            raise PermissionError("not a token of this service")
+        if time.time() > self.ends[token]:
+            raise PermissionError(f"token ended {time.time() - self.ends[token]:.2f} s ago")
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -14,18 +14,21 @@ from control_plane.xds.translate.filters.signer import signing_keys
 
 
 def secret_resources(gateway: Gateway, values: Mapping[str, Secret | SigningKeys], used: Container[str]) -> list[Resource]:
-    """Those of the providers in `used`. One without a value gets an empty secret: its vendor answers 401 or 403, which fails over,
-    where a secret that never arrives would keep its targets warming and every plan that names them at 503."""
+    """Those of the providers in `used`. A static key without a value becomes an empty secret: its vendor answers 401, which fails over,
+    where a secret that never arrives would keep its targets warming and every plan that names them at 503. What a sign-in has not
+    brought yet is left out: an Envoy may still hold a token that is good, from before the control plane was started again."""
     found = []
     for provider in gateway.providers:
-        if provider.name not in used:
+        named = provider.auth or provider.signing
+        if provider.name not in used or named is None:
             continue
-        if provider.auth is not None:
-            value = values.get(provider.auth.secret)
-            found.append(secret(provider.auth.secret, value if isinstance(value, Secret) else Secret("")))
+        value = values.get(named.secret)
         if provider.signing is not None:
-            keys = values.get(provider.signing.secret)
-            found.append(signing_keys(provider.signing, keys if isinstance(keys, SigningKeys) else None))
+            found += [signing_keys(provider.signing, value)] if isinstance(value, SigningKeys) else []
+        elif isinstance(value, Secret):
+            found.append(secret(named.secret, value))
+        elif provider.auth is not None and not provider.auth.signed_in:
+            found.append(secret(named.secret, Secret("")))
     return found
 
 

@@ -38,15 +38,13 @@ def signer(signing: Signing) -> HttpFilter:
     return HttpFilter(name=signer_config(signing), config_discovery=ExtensionConfigSource(config_source=source, type_urls=[type_url]))
 
 
-def signing_keys(signing: Signing, keys: SigningKeys | None) -> Resource:
-    """The signer's configuration with its keys. Without any, the vendor answers 403, which fails over."""
-    inline = InlineCredentialProvider(access_key_id="none", secret_access_key="none")
-    if keys is not None:
-        inline = InlineCredentialProvider(
-            access_key_id=keys.access_key_id,
-            secret_access_key=keys.secret_access_key.reveal(),
-            session_token=keys.session_token.reveal() if keys.session_token is not None else "",
-        )
+def signing_keys(signing: Signing, keys: SigningKeys) -> Resource:
+    """The signer's configuration with its keys."""
+    inline = InlineCredentialProvider(
+        access_key_id=keys.access_key_id,
+        secret_access_key=keys.secret_access_key.reveal(),
+        session_token=keys.session_token.reveal() if keys.session_token is not None else "",
+    )
     config = AwsRequestSigning(
         service_name=signing.service,
         region=signing.region,
