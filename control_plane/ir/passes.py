@@ -141,7 +141,7 @@ def _use(draft: Draft, route: DraftRoute, operation: Operation, target: PlannedT
     if path is None:
         return None
     named = operation.by_path and lane is Lane.PASSTHROUGH
-    if named:  # the client's path names its own model, so every attempt gets the target's
+    if lane is Lane.PASSTHROUGH:  # a client's path names its own model, if any, so every attempt gets the target's
         path = filled(path, target.model)
     return TargetUse(
         provider=target.provider,
