@@ -27,6 +27,7 @@ from control_plane.xds.resource import RDS, Resource
 from control_plane.xds.snapshot import Snapshot
 from control_plane.xds.translate.gateway import translate
 from control_plane.xds.translate.names import route_table
+from control_plane.xds.translate.secrets import absent_secrets
 from control_plane.xds.translate.settings import EdgeSettings
 
 log = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ class Configurator:
             self.specs = specs
             return
         urgent = self.specs is not None and only_weights(self.gateway, gateway) and secrets == self._secrets
-        snapshot = Snapshot.of(resources, routes=[route_table(r) for r in gateway.routes])
+        snapshot = Snapshot.of(resources, routes=[route_table(r) for r in gateway.routes], absent=absent_secrets(gateway, secrets))
         outcome = self.publisher.submit(snapshot, reason="specs", urgent=urgent)
         rewritten = sum(key[0] == RDS for key in self.publisher.live.diff(snapshot).changed)
         took = round((time.monotonic() - began) * 1000, 1)

@@ -45,9 +45,7 @@ class Operation:
 
 
 OPERATIONS: Final = (
-    Operation(
-        "openai-chat", "chat", "/v1/chat/completions", translated=True, templates=("/openai/deployments/{model}/chat/completions",)
-    ),
+    Operation("openai-chat", "chat", "/v1/chat/completions", translated=True, templates=("/openai/deployments/{model}/chat/completions",)),
     Operation("openai-chat", "embeddings", "/v1/embeddings", translated=False, templates=("/openai/deployments/{model}/embeddings",)),
     Operation("openai-responses", "chat", "/v1/responses", translated=True),
     Operation("anthropic-messages", "chat", "/v1/messages", translated=True),

@@ -307,7 +307,7 @@ class Publisher:
 
     def _without_bad(self, desired: Snapshot) -> Snapshot:
         bad = [resource.key for resource in desired if self._is_bad(resource)]
-        return revert(desired, bad, self._older, self._options.provided).snapshot if bad else desired
+        return revert(desired, bad, self._older, self._options.provided | desired.absent).snapshot if bad else desired
 
     def _current_problems(self) -> tuple[Problem, ...]:
         wanted = EMPTY if self._desired is None else self._desired

@@ -69,7 +69,8 @@ class AwsTokens(TokenService):
         self.web_token = "web-canary-eyJhbGciOiJSUzI1NiJ9"
         self.container_token = "container-canary"
         self.external_id: str | None = None
-        self.session_tokens: set[str] = set()
+        self.temporary: dict[str, tuple[str, str]] = {}
+        """Secret and session token by access key."""
 
     def answer(self, asked: Asked) -> Answer:
         if asked.method == "PUT" and asked.path == "/latest/api/token":
@@ -120,10 +121,11 @@ class AwsTokens(TokenService):
 
     def _temporary(self) -> dict[str, str]:
         token = self.token("session")
-        self.session_tokens.add(token)
+        key, secret = f"ASIACANARY{self.issued:010d}", f"temporary/-canary-{self.issued:022d}"
+        self.temporary[key] = (secret, token)
         return {
-            "AccessKeyId": f"ASIACANARY{self.issued:010d}",
-            "SecretAccessKey": f"temporary/canary{self.issued:024d}",
+            "AccessKeyId": key,
+            "SecretAccessKey": secret,
             "Token": token,
             "Expiration": _stamp(time.time() + self.lifetime_s),
         }

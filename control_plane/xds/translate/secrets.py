@@ -9,8 +9,9 @@ from control_plane.ir.model import Gateway
 from control_plane.pb.core_pb2 import DataSource
 from control_plane.pb.secret_pb2 import GenericSecret
 from control_plane.pb.secret_pb2 import Secret as EnvoySecret
-from control_plane.xds.resource import SDS, Resource
+from control_plane.xds.resource import ECDS, SDS, Ref, Resource
 from control_plane.xds.translate.filters.signer import signing_keys
+from control_plane.xds.translate.names import signer_config
 
 
 def secret_resources(gateway: Gateway, values: Mapping[str, Secret | SigningKeys], used: Container[str]) -> list[Resource]:
@@ -30,6 +31,17 @@ def secret_resources(gateway: Gateway, values: Mapping[str, Secret | SigningKeys
         elif provider.auth is not None and not provider.auth.signed_in:
             found.append(secret(named.secret, Secret("")))
     return found
+
+
+def absent_secrets(gateway: Gateway, values: Mapping[str, Secret | SigningKeys]) -> frozenset[Ref]:
+    """What `secret_resources` leaves out for now."""
+    found: set[Ref] = set()
+    for provider in gateway.providers:
+        if provider.signing is not None and provider.signing.secret not in values:
+            found.add((ECDS, signer_config(provider.signing)))
+        if provider.auth is not None and provider.auth.signed_in and provider.auth.secret not in values:
+            found.add((SDS, provider.auth.secret))
+    return frozenset(found)
 
 
 def secret(name: str, value: Secret) -> Resource:

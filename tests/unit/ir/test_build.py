@@ -156,4 +156,9 @@ def test_diff_names_what_changed(tmp_path: Path) -> None:
 def test_the_ir_prints_as_plain_data_without_secrets(tmp_path: Path) -> None:
     shown = plain(gateway(tmp_path, TWO))
     assert isinstance(shown, dict)
-    assert shown["providers"][2]["auth"] == {"header": "authorization", "prefix": "Bearer ", "secret": "provider/openai"}
+    assert shown["providers"][2]["auth"] == {
+        "header": "authorization",
+        "prefix": "Bearer ",
+        "secret": "provider/openai",
+        "signed_in": False,
+    }
