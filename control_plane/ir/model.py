@@ -32,10 +32,14 @@ class Auth:
 
 @dataclass(frozen=True, slots=True)
 class Signing:
-    """A provider whose requests are signed with AWS's signature version 4. `secret` names the keys; their values are never in the IR."""
+    """A provider whose requests are signed with AWS's signature version 4. `secret` names the keys; their values are never in the IR.
+
+    `host` is the authority that is signed, as the provider's connections send it.
+    """
 
     service: str
     region: str
+    host: str
     secret: str
 
 
@@ -66,6 +70,11 @@ class Provider:
     ca_file: str | None
     server_name: str | None
     signing: Signing | None = None
+
+    @property
+    def authority(self) -> str:
+        """Value of the host header: the port only where it is not the scheme's own."""
+        return self.host if self.port == (443 if self.tls else 80) else f"{self.host}:{self.port}"
 
     def path(self, dialect: str, operation: str) -> str | None:
         """The upstream path of that operation in that dialect, or None when the provider does not offer it."""

@@ -37,7 +37,7 @@ def _provider(document: spec.Provider, preset: PresetSpec) -> Provider:
         offered = preset.dialects[dialect]
         speaks.append(Speaks(dialect, "chat", root + offered.path))
         speaks += [Speaks(dialect, operation, root + path) for operation, path in sorted(offered.operations.items())]
-    return Provider(
+    provider = Provider(
         name=name,
         host=url.hostname,
         port=url.port or (443 if tls else 80),
@@ -48,8 +48,11 @@ def _provider(document: spec.Provider, preset: PresetSpec) -> Provider:
         options=msgspec.json.encode(dict(sorted(preset.options.items()))).decode(),
         ca_file=str(document.resolve_path(body.tls.ca_file).absolute()) if body.tls.ca_file else None,
         server_name=body.tls.server_name,
-        signing=_signing(document),
     )
+    aws = body.credentials[0].aws if body.credentials else None
+    if aws is None:
+        return provider
+    return replace(provider, signing=Signing(aws.service, aws.region, provider.authority, f"provider/{name}"))
 
 
 def _auth(document: spec.Provider, preset: PresetSpec) -> Auth | None:
@@ -60,11 +63,6 @@ def _auth(document: spec.Provider, preset: PresetSpec) -> Auth | None:
     if credential.secret_ref is not None:
         return Auth(header=preset.auth.header, prefix=preset.auth.prefix, secret=secret)
     return None if credential.aws is not None else Auth(header="authorization", prefix="Bearer ", secret=secret, signed_in=True)
-
-
-def _signing(document: spec.Provider) -> Signing | None:
-    aws = document.spec.credentials[0].aws if document.spec.credentials else None
-    return Signing(aws.service, aws.region, f"provider/{document.name}") if aws is not None else None
 
 
 def resolve_plans(draft: Draft) -> None:

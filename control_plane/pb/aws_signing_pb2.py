@@ -26,7 +26,7 @@ from control_plane.pb import aws_credentials_pb2 as control__plane_dot_pb_dot_aw
 from control_plane.pb import matcher_pb2 as control__plane_dot_pb_dot_matcher__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"control_plane/pb/aws_signing.proto\x12\x34\x65nvoy.extensions.filters.http.aws_request_signing.v3\x1a&control_plane/pb/aws_credentials.proto\x1a\x1e\x63ontrol_plane/pb/matcher.proto\"\xd3\x01\n\x11\x41wsRequestSigning\x12\x14\n\x0cservice_name\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12R\n\x13\x63redential_provider\x18\x08 \x01(\x0b\x32\x35.envoy.extensions.common.aws.v3.AwsCredentialProvider\x12\x44\n\x16match_included_headers\x18\t \x03(\x0b\x32$.envoy.type.matcher.v3.StringMatcherb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"control_plane/pb/aws_signing.proto\x12\x34\x65nvoy.extensions.filters.http.aws_request_signing.v3\x1a&control_plane/pb/aws_credentials.proto\x1a\x1e\x63ontrol_plane/pb/matcher.proto\"\xe9\x01\n\x11\x41wsRequestSigning\x12\x14\n\x0cservice_name\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x14\n\x0chost_rewrite\x18\x03 \x01(\t\x12R\n\x13\x63redential_provider\x18\x08 \x01(\x0b\x32\x35.envoy.extensions.common.aws.v3.AwsCredentialProvider\x12\x44\n\x16match_included_headers\x18\t \x03(\x0b\x32$.envoy.type.matcher.v3.StringMatcherb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,5 +34,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'control_plane.pb.aws_signin
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_AWSREQUESTSIGNING']._serialized_start=165
-  _globals['_AWSREQUESTSIGNING']._serialized_end=376
+  _globals['_AWSREQUESTSIGNING']._serialized_end=398
 # @@protoc_insertion_point(module_scope)

@@ -45,12 +45,14 @@ def as_json(value: Any, status: int = 200, *headers: tuple[str, str]) -> Answer:
 
 
 class TokenService:
-    """Subclasses answer in `answer`. `broken` replaces every answer; `stall_s` delays it; `lifetime_s` is that of new tokens."""
+    """Subclasses answer in `answer`. `broken` replaces every answer; `stall_s` delays it; `lifetime_s` is that of new tokens;
+    `closing` ends the connection after each answer."""
 
     def __init__(self, *, lifetime_s: int = 3600, tls: ssl.SSLContext | None = None) -> None:
         self.lifetime_s = lifetime_s
         self.broken: Answer | None = None
         self.stall_s = 0.0
+        self.closing = False
         self.asked: list[Asked] = []
         self.issued = 0
         self.ends: dict[str, float] = {}
@@ -72,6 +74,8 @@ class TokenService:
                 self.send_response(answer.status)
                 for name, value in answer.headers:
                     self.send_header(name, value)
+                if service.closing:
+                    self.send_header("connection", "close")
                 self.send_header("content-length", str(len(answer.body)))
                 self.end_headers()
                 self.wfile.write(answer.body)

@@ -48,6 +48,8 @@ def signing_keys(signing: Signing, keys: SigningKeys) -> Resource:
     config = AwsRequestSigning(
         service_name=signing.service,
         region=signing.region,
+        # The router sets the host when it has a connection, and the filters of an attempt run before that if it must be opened first.
+        host_rewrite=signing.host,
         # Only these keys: otherwise Envoy would go on to its own environment, files and metadata services.
         credential_provider=AwsCredentialProvider(inline_credential=inline, custom_credential_provider_chain=True),
         match_included_headers=[StringMatcher(exact=name) for name in SIGNED_HEADERS],
