@@ -26,12 +26,10 @@ def entra(asked: EntraSignIn, client_secret: Secret | None, token_file: Path | N
     """Signs in as `asked`; secret and file are its own, resolved."""
 
     def fetch() -> Token:
-        from azure.core.exceptions import AzureError
-
         try:
             with _credential(asked, client_secret, token_file) as credential:
                 token = credential.get_token(asked.scope)
-        except (AzureError, OSError, ValueError) as error:
+        except Exception as error:  # the common base of its errors is in a package that only azure-identity depends on
             raise failed(error, [client_secret] if client_secret else ()) from None
         return Token(header_value(token.token), float(token.expires_on))
 
