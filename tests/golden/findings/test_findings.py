@@ -1,7 +1,8 @@
 """Specs in, findings out, both in one file; `make golden` rewrites the findings.
 
 A golden holds sections that begin with `>>>`: `>>> file NAME [ENCODING]` (a file of that content), `>>> missing NAME` (a path that is
-given but does not exist), `>>> env NAME=VALUE`, `>>> without MODULE` (as if it were not installed), and at the end `>>> findings`. Where no `providers.yaml` is in it, a good one is added.
+given but does not exist), `>>> env NAME=VALUE`, `>>> without MODULE` (as if it were not installed), and at the end `>>> findings`. Where
+no `providers.yaml` is in it, a good one is added.
 """
 
 from __future__ import annotations
