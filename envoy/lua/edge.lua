@@ -274,6 +274,7 @@ local MESSAGES = {
   long = { "invalid_model", "'model' is longer than " .. MODEL_BYTES_MAX .. " bytes.", "model" },
   named_twice = { "ambiguous_model", "The body names another model than the path; name it in the path only.", "model" },
   address = { "invalid_model", "The model in the path is not percent-encoded UTF-8 of 1 to " .. MODEL_BYTES_MAX .. " printable bytes.", "model" },
+  unnamed = { "missing_model", "This call names no model; add '?model=' and the model whose provider keeps it, once and percent-encoded.", "model" },
   query = { "invalid_query", "The query is badly encoded or names a parameter more than once; send each one once, percent-encoded." },
   escaped = { "invalid_model", "'model' holds escapes or control characters; write the name as plain text.", "model" },
 }
@@ -476,6 +477,11 @@ local function clean_query(query)
   return concat(kept, "&")
 end
 
+local function is_model(name)
+  return name and name ~= "" and #name <= MODEL_BYTES_MAX and not find(name, '[%c"\\\127]') and not find(name, "^ ")
+    and not find(name, " $") and is_utf8(name)
+end
+
 -- The model that the path names, and the query; nil and what is wrong.
 local function read_address(path, pattern)
   local mark = find(path, "?", 1, true)
@@ -483,10 +489,7 @@ local function read_address(path, pattern)
   if not query then return nil, "query" end
   local model = match(mark and sub(path, 1, mark - 1) or path, pattern)
   model = model and decoded(model)
-  if not model or model == "" or #model > MODEL_BYTES_MAX or find(model, '[%c"\\\127]') or find(model, "^ ") or find(model, " $")
-    or not is_utf8(model) then
-    return nil, "address"
-  end
+  if not is_model(model) then return nil, "address" end
   return model, query
 end
 
@@ -550,9 +553,42 @@ local function on_address(h, facts)
   return true
 end
 
+-- The model that the query names, and the rest of the query; nil when it names none, or two.
+local function model_in_query(query)
+  if #query > QUERY_BYTES_MAX or find(query, "[^!-~]") then return nil end
+  local model, kept = nil, {}
+  for pair in gmatch(query, "[^&]+") do
+    local name = decoded(match(pair, "^[^=]*"))
+    if not name then return nil end
+    if name == "model" then
+      if model then return nil end
+      model = decoded(gsub(match(pair, "=(.*)$") or "", "%+", " "))
+      if not is_model(model) then return nil end
+    elseif not NOT_IN_QUERY[lower(name)] then
+      kept[#kept + 1] = pair
+    end
+  end
+  return model, concat(kept, "&")
+end
+
+-- A call about something that an earlier one left at a provider of the model. What follows facts.stored in the path is the same there.
+local function on_stored(h, facts)
+  local dialect, headers = facts.dialect, h:headers()
+  local path = headers:get(":path")
+  local mark = find(path, "?", 1, true) or #path + 1
+  local model, query = model_in_query(sub(path, mark + 1))
+  if not model then return refuse_body(h, dialect, "unnamed") end
+  headers:replace(MODEL_HEADER, model)
+  h:clearRouteCache() -- without a body there is no wait, so what the new route says cannot be read; if there is none, Envoy answers 404
+  announce(h, dialect, "whole", model)
+  local rest = sub(path, #facts.stored + 1, mark - 1)
+  h:streamInfo():dynamicMetadata():set("headgate.model", "query", query == "" and rest or rest .. "?" .. query)
+end
+
 function envoy_on_request(h)
   local facts = facts_of(h)
   if not facts then return end -- not a model call: the route answers by itself
+  if facts.stored then return on_stored(h, facts) end
   if facts.address and not on_address(h, facts) then return end
   local dialect = facts.dialect
   local body = h:body() -- also before a refusal, so that a client that is still sending reads it; handles are new after it
@@ -1278,6 +1314,7 @@ function envoy_on_response(h)
     end
     return
   end
+  if facts.stored then return end -- usage that was metered when it was made
   local kind = headers:get("content-type")
   local coding = headers:get("content-encoding")
   if not kind or (coding and coding ~= "identity") then return end

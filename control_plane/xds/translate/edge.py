@@ -11,7 +11,7 @@ from typing import Final
 
 from google.protobuf.wrappers_pb2 import UInt32Value, UInt64Value
 
-from control_plane.ir.operations import OPERATIONS, Operation
+from control_plane.ir.operations import OPERATIONS, STORED, Operation, Stored
 from control_plane.ir.path_template import envoy_regex, lua_pattern
 from control_plane.pb.matcher_pb2 import RegexMatcher, StringMatcher
 from control_plane.pb.route_pb2 import HeaderMatcher, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost
@@ -34,6 +34,7 @@ def default_table(models: tuple[str, ...], max_request_bytes: int) -> Resource:
     """The route configuration of the default scope."""
     routes = [r for operation in OPERATIONS for r in _operation(operation, models, max_request_bytes)]
     routes += [r for operation in OPERATIONS for r in _addresses(operation, models, max_request_bytes)]
+    routes += [r for stored in STORED for r in _stored(stored, models, max_request_bytes)]
     routes += _model_lists(models)
     routes += [
         _unknown_path("/v1/messages", "anthropic-messages"),
@@ -79,7 +80,21 @@ def _addresses(operation: Operation, models: tuple[str, ...], max_request_bytes:
     return routes
 
 
-def _call(operation: Operation, match: RouteMatch, more: dict[str, str], models: tuple[str, ...], max_request_bytes: int) -> Route:
+def _stored(stored: Stored, models: tuple[str, ...], max_request_bytes: int) -> list[Route]:
+    """Calls whose query names the model."""
+    return [
+        _call(
+            stored,
+            RouteMatch(safe_regex=RegexMatcher(regex=stored.regex(suffix)), headers=[_method(method)]),
+            {"stored": stored.path},
+            models,
+            max_request_bytes,
+        )
+        for method, suffix in stored.calls
+    ]
+
+
+def _call(operation: Operation | Stored, match: RouteMatch, more: dict[str, str], models: tuple[str, ...], max_request_bytes: int) -> Route:
     facts = {"dialect": operation.dialect, "operation": operation.name, **more}
     return Route(
         match=match,
