@@ -165,3 +165,15 @@ def test_a_routes_policies_reach_its_translated_targets_only(tmp_path: Path) -> 
     (route,) = gateway(tmp_path, strict).routes
     found = {(c.use.lane, c.use.unsupported_params, c.use.foreign_reasoning) for e in route.entries for g in e.groups for c in g}
     assert found == {(Lane.PASSTHROUGH, "drop", "strip"), (Lane.TRANSLATION, "reject", "text")}
+
+
+def test_stored_responses_are_looked_for_at_every_provider_that_speaks_the_dialect(tmp_path: Path) -> None:
+    plan = "[{targets: [{provider: openai, model: a}, {provider: openai, model: b}]}, {targets: [{provider: anthropic, model: c}]}]"
+    (route,) = gateway(tmp_path, f"spec: {{models: [m], plan: {plan}}}").routes
+    assert targets(route, "openai-responses", "stored") == [["openai/*"]]
+    alone = "spec: {models: [m], plan: [{targets: [{provider: anthropic, model: b}]}]}"
+    (route,) = gateway(tmp_path, alone).routes
+    assert not [entry for entry in route.entries if entry.operation == "stored"]
+    chat_only = "spec: {models: [m], dialects: [openai-chat], plan: [{targets: [{provider: openai, model: a}]}]}"
+    (route,) = gateway(tmp_path, chat_only).routes
+    assert not [entry for entry in route.entries if entry.operation == "stored"]
