@@ -147,7 +147,7 @@ _CODES: Final = (
         code="HG1018",
         title="Dialect for providers only",
         cause="spec.dialects names a dialect that Headgate speaks with providers, but not yet with clients.",
-        example="dialects: [gemini-generate-content]",
+        example="dialects: [a-dialect-of-providers]",
         fix="Name the dialects that your clients speak; requests are translated for the provider.",
     ),
     Code(
