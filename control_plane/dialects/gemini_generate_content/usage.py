@@ -23,7 +23,7 @@ def write_usage(usage: Usage) -> dict[str, object]:
         return {}
     counts = {
         "promptTokenCount": usage.input,
-        "cachedContentTokenCount": usage.cached or None,
+        "cachedContentTokenCount": usage.cached,
         "candidatesTokenCount": None if usage.output is None else max(0, usage.output - (usage.reasoning or 0)),
         "thoughtsTokenCount": usage.reasoning or None,
         "totalTokenCount": (usage.input or 0) + (usage.output or 0),
