@@ -183,7 +183,8 @@ def gemini_uses(tmp_path: Path, targets: str, operation: str = "chat") -> list[l
 
 
 def test_where_the_path_names_the_model_every_target_has_its_own_path(tmp_path: Path) -> None:
-    plan = "[{targets: [{provider: gemini, model: up/1}]}, {targets: [{provider: openai, model: a}]}, {targets: [{provider: gemini, model: tunedModels/t}]}]"
+    groups = ("{provider: gemini, model: up/1}", "{provider: openai, model: a}", "{provider: gemini, model: tunedModels/t}")
+    plan = f"[{', '.join(f'{{targets: [{group}]}}' for group in groups)}]"
     (first,), (second,), (third,) = gemini_uses(tmp_path, plan)
     assert (first.lane, second.lane, third.lane) == (Lane.PASSTHROUGH, Lane.TRANSLATION, Lane.PASSTHROUGH)
     assert all(use.by_path and not use.rename for use in (first, second, third))
