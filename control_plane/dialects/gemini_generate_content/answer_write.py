@@ -143,7 +143,7 @@ class StreamWriter:
                 break
             call = waiting.pop(index)
             self._waiting_bytes -= sum(map(len, call.texts))
-            parts.append(call_part(call.start, call.texts, call.first))
+            parts.append(call_part(call.start, call.texts, call.first, self._ids))
         return self._parts(choice, parts) if parts else b""
 
     # ----------------------------------------------------------------------------------------------- chunks
@@ -259,7 +259,7 @@ class WholeWriter(WholeAnswerWriter):
                 case RedactedReasoning():
                     parts.append(_sealed(signatures.redacted_for_client(piece)))
                 case CallPiece():
-                    parts.append(call_part(piece.start, piece.arguments, not called))
+                    parts.append(call_part(piece.start, piece.arguments, not called, self._ids))
                     called = True
                 case ForeignEvent() if piece.origin == NAME:
                     parts.append(dict(piece.raw))
@@ -277,11 +277,9 @@ def _sealed(signature: str) -> dict[str, Any]:
     return {"text": "", "thought": True, "thoughtSignature": signature}
 
 
-def call_part(start: ToolCallStart, texts: list[str], first: bool) -> dict[str, Any]:
+def call_part(start: ToolCallStart, texts: list[str], first: bool, ids: IdSource) -> dict[str, Any]:
     """A call. The first of a turn has a signature in any case: Gemini refuses a replayed turn without one, and may be asked next."""
-    function: dict[str, Any] = {"name": start.name, "args": _arguments("".join(texts))}
-    if start.id is not None:
-        function["id"] = start.id
+    function: dict[str, Any] = {"id": start.id or ids.new("call_"), "name": start.name, "args": _arguments("".join(texts))}
     part: dict[str, Any] = {"functionCall": function}
     if start.signature is not None:
         part["thoughtSignature"] = signatures.for_client(start.signature, start.origin)
