@@ -92,6 +92,9 @@ def expected(meaning: Any, api: str, client: str) -> Any:
         stop = "tool" if meaning.calls else "filter" if meaning.refusal and client not in IN_WORDS else stop
     if client in ("anthropic-messages", "gemini-generate-content"):
         meaning = replace(meaning, text=meaning.text + meaning.refusal, refusal="")
+    if client == "gemini-generate-content" and meaning.usage is not None:
+        read, cached, output, reasoning = meaning.usage
+        meaning = replace(meaning, usage=(read, cached, max(output, reasoning), reasoning))  # reasoning stands beside the rest there
     return replace(meaning, stop=WORDS[client][stop])
 
 

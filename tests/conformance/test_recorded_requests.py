@@ -74,6 +74,16 @@ def arguments_of(text: str) -> str:
     return json.dumps(value, sort_keys=True)
 
 
+def unspaced(text: str) -> str:
+    """A result that is JSON may travel as what it is, and come back without its white space."""
+    if text[:1] not in ("{", "["):
+        return text
+    try:
+        return json.dumps(json.loads(text))
+    except ValueError:
+        return text
+
+
 def said(request: canon.Request) -> Counter[tuple[str, ...]]:
     """What a request says to the model, however it is arranged: texts, calls, results, images, files, tools."""
     found: Counter[tuple[str, ...]] = Counter()
@@ -82,7 +92,7 @@ def said(request: canon.Request) -> Counter[tuple[str, ...]]:
         for part in parts:
             match part:
                 case canon.Text(text=text) | canon.Refusal(text=text) if text:
-                    found["text", text] += 1
+                    found["text", unspaced(text)] += 1
                 case canon.ToolCall():
                     found["call", part.name, arguments_of(part.arguments)] += 1
                 case canon.ToolResult():

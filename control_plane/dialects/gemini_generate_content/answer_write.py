@@ -294,7 +294,7 @@ def _arguments(text: str) -> msgspec.Raw:
         return msgspec.Raw(b"{}")
     try:
         if isinstance(msgspec.json.decode(text), dict):
-            return msgspec.Raw(text.encode())
+            return msgspec.Raw(msgspec.json.format(text.encode(), indent=-1))  # on one line, as an event must be
     except (ValueError, RecursionError):
         pass
     return msgspec.Raw(_encode({"arguments": text}))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from typing import Any, Final, cast
 
 import msgspec
@@ -40,6 +41,7 @@ _RESULT_FIELDS: Final = frozenset(("id", "name", "response", "parts"))
 _OWN_FILES: Final = ("gs://", "https://generativelanguage.googleapis.com/", "https://www.youtube.com/", "https://youtu.be/")
 """Files that only Google can fetch: its storage, its Files API, its videos."""
 
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
 _AUDIO: Final = {"mpeg": "mp3", "mp3": "mp3", "wav": "wav", "x-wav": "wav", "wave": "wav"}
 
 
@@ -135,7 +137,7 @@ class ContentReader:
                 return ForeignPart(NAME, at, part)
             return Document(media_type=media_type or None, url=url, title=title)
         media_type = j.required_string(value, "mimeType", at)
-        data = _standard(j.required_string(value, "data", at), j.at(at, "data"))
+        data = _standard(j.required_string(value, "data", at))
         main, _, sub = media_type.partition(";")[0].strip().lower().partition("/")
         if main == "image":
             return Image(media_type=media_type, data=data)
@@ -190,11 +192,11 @@ def _said(response: j.Object) -> tuple[str, bool]:
     return _encode(response).decode(), False
 
 
-def _standard(data: str, path: str) -> str:
-    """Base64 in its standard alphabet and with padding; both alphabets are taken here."""
-    text = data.replace("-", "+").replace("_", "/").rstrip("=")
-    if len(text) % 4 == 1:
-        j.reject(path, "not base64")
+def _standard(data: str) -> str:
+    """Base64 in its standard alphabet and with padding; both alphabets are taken here, and what is neither is the vendor's to refuse."""
+    if not _BASE64.fullmatch(data):
+        return data
+    text = data.rstrip("=").replace("-", "+").replace("_", "/")
     return text + "=" * (-len(text) % 4)
 
 
