@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from control_plane.dialects import canon as C
+from control_plane.dialects import canon
 from control_plane.dialects.api import Call, TargetFacts
 from control_plane.dialects.registry import DIALECTS, PROVIDERS
 from control_plane.kit.errors import ClientProtocolError, ProviderProtocolError
 from tests.unit.dialects.conftest import Ids
 
+C = canon
 NAME = "gemini-generate-content"
 GEMINI = DIALECTS[NAME]
 HELLO = {"role": "user", "parts": [{"text": "hello"}]}
@@ -112,9 +113,9 @@ def test_results_find_their_calls() -> None:
         model(call("f"), call("g"), call("f")),
         user(result("f", {"output": "1"}), result("f", {"error": "2"}), result("g", {"x": 3})),
     )
-    calls, results = got[1:4], got[4:]
+    calls, answers = got[1:4], got[4:]
     assert [c.id for c in calls] == ["call_1_0", "call_1_1", "call_1_2"]
-    assert [(r.call_id, r.parts[0].text, r.is_error) for r in results] == [
+    assert [(r.call_id, r.parts[0].text, r.is_error) for r in answers] == [
         ("call_1_0", "1", False),
         ("call_1_2", "2", True),
         ("call_1_1", '{"x":3}', False),
@@ -319,6 +320,7 @@ def test_a_stream_that_breaks(framing: Any) -> None:
 def test_arguments_that_never_end_are_the_providers_fault() -> None:
     writer = GEMINI.writer(C.Request(NAME, "m", (), stream=True), Ids())
     writer.emit(C.ToolCallStart(0, "a", "f"))
+    for _ in range(8):
+        writer.emit(C.ToolArgumentsDelta(0, "x" * 1_000_000))
     with pytest.raises(ProviderProtocolError):
-        for _ in range(10):
-            writer.emit(C.ToolArgumentsDelta(0, "x" * 1_000_000))
+        writer.emit(C.ToolArgumentsDelta(0, "x" * 1_000_000))
