@@ -32,7 +32,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.type.matcher.v3 import MetadataMatcher, MetadataMatcherPathSegment, StringMatcher, ValueMatcher
 from envoy_data_plane.google.protobuf import Struct
 
-from control_plane.xds.translate.errors import error_object
+from control_plane.xds.translate.errors import PREFIXES, error_object
 from control_plane.xds.translate.names import NAMESPACE
 
 
@@ -93,11 +93,13 @@ def local_replies() -> LocalReplyConfig:
 
 
 def _dialects() -> list[tuple[str, list[AccessLogFilter]]]:
-    noted = [(d, [_noted(d)]) for d in ("anthropic-messages", "openai-chat")]
-    by_path = AccessLogFilter(
-        header_filter=HeaderFilter(header=HeaderMatcher(name=":path", string_match=StringMatcher(prefix="/v1/messages")))
-    )
-    return [*noted, ("anthropic-messages", [by_path]), ("openai-chat", [])]
+    noted = [(d, [_noted(d)]) for d in ("anthropic-messages", "gemini-generate-content", "openai-chat")]
+    by_path = [(dialect, [_path(prefix)]) for prefix, dialect in PREFIXES.items()]
+    return [*noted, *by_path, ("openai-chat", [])]
+
+
+def _path(prefix: str) -> AccessLogFilter:
+    return AccessLogFilter(header_filter=HeaderFilter(header=HeaderMatcher(name=":path", string_match=StringMatcher(prefix=prefix))))
 
 
 def _noted(dialect: str) -> AccessLogFilter:
