@@ -19,6 +19,7 @@ from google.genai import errors as genai_errors
 from google.genai import types
 
 from control_plane.dialects import canon
+from tests.conformance.ledger import Ledger, lines
 
 RECORDINGS = Path(__file__).resolve().parents[2].parent / "shared" / "recordings"
 
@@ -472,3 +473,15 @@ def gemini_meaning(answers: Iterable[types.GenerateContentResponse]) -> Meaning:
 @pytest.fixture(scope="session")
 def sdks() -> Sdks:
     return Sdks()
+
+
+@pytest.fixture
+def ledger(record_property: Callable[[str, object], None]) -> Ledger:
+    return Ledger(record_property)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if found := lines(report for reports in terminalreporter.stats.values() for report in reports):
+        terminalreporter.section("conformance")
+        for line in found:
+            terminalreporter.write_line(line)

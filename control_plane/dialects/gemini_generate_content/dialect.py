@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from control_plane.dialects import canon
-from control_plane.dialects.api import Call, IdSource, ProviderRequest, ResponseReader, ResponseWriter, TargetFacts
+from control_plane.dialects.api import Call, IdSource, ProviderRequest, ReasoningReplay, ResponseReader, ResponseWriter, TargetFacts
 from control_plane.dialects.gemini_generate_content import errors
 from control_plane.dialects.gemini_generate_content.answer_read import AnswerReader
 from control_plane.dialects.gemini_generate_content.answer_write import StreamWriter, WholeWriter
@@ -27,6 +27,10 @@ class GeminiGenerateContent:
 
     def write_error(self, error: canon.Failure) -> bytes:
         return errors.write_error(error)
+
+    def replay(self, target: TargetFacts) -> ReasoningReplay:
+        own = frozenset((self.name,))
+        return ReasoningReplay(sealed_by=own, calls_signed_by=own)
 
     def write_request(self, request: canon.Request, target: TargetFacts) -> ProviderRequest:
         return write_request(request, target)

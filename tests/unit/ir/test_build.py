@@ -197,3 +197,11 @@ def test_where_the_path_names_the_model_every_target_has_its_own_path(tmp_path: 
     assert not first.mute
     (((count,),),) = [gemini_uses(tmp_path, plan, "count_tokens")[:1]]
     assert (count.path, count.stream_path) == ("/v1beta/models/up%2F1:countTokens", "")
+
+
+def test_a_routes_policies_reach_its_translated_targets_only(tmp_path: Path) -> None:
+    strict = TWO.replace("spec: {models: [m]", "spec: {models: [m], unsupportedParams: reject, foreignReasoning: text", 1)
+    assert strict != TWO
+    (route,) = gateway(tmp_path, strict).routes
+    found = {(c.use.lane, c.use.unsupported_params, c.use.foreign_reasoning) for e in route.entries for g in e.groups for c in g}
+    assert found == {(Lane.PASSTHROUGH, "drop", "strip"), (Lane.TRANSLATION, "reject", "text")}
