@@ -35,7 +35,7 @@ WORDS = {
     "gemini-generate-content": {"end": "STOP", "max": "MAX_TOKENS", "tool": "STOP", "filter": "SAFETY"},
 }
 
-IN_WORDS = ("openai-responses", "gemini-generate-content")
+IN_WORDS = ("openai-responses",)
 """Where a refusal in the model's own words is a completed answer."""
 
 EXCEPTIONS: dict[str, str] = {
