@@ -35,7 +35,7 @@ WORDS = {
     "gemini-generate-content": {"end": "STOP", "max": "MAX_TOKENS", "tool": "STOP", "filter": "SAFETY"},
 }
 
-IN_WORDS = ("openai-responses", "gemini-generate-content")
+IN_WORDS = ("openai-responses",)
 """Where a refusal in the model's own words is a completed answer."""
 
 EXCEPTIONS: dict[str, str] = {
@@ -96,6 +96,8 @@ def expected(meaning: Any, api: str, client: str) -> Any:
     if client == "gemini-generate-content" and meaning.usage is not None:
         read, cached, output, reasoning = meaning.usage
         meaning = replace(meaning, usage=(read, cached, max(output, reasoning), reasoning))  # reasoning stands beside the rest there
+    if client == "gemini-generate-content" and meaning.stop is None and not meaning.calls:
+        return replace(meaning, stop="OTHER")  # the vendor did not say why
     return replace(meaning, stop=WORDS[client][stop])
 
 

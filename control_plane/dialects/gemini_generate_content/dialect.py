@@ -19,10 +19,6 @@ class GeminiGenerateContent:
 
     name = NAME
 
-    def replay(self, target: TargetFacts) -> ReasoningReplay:
-        own = frozenset((self.name,))
-        return ReasoningReplay(sealed_by=own, calls_signed_by=own)
-
     def read_request(self, body: bytes, call: Call | None = None) -> canon.Request:
         return read_request(body, call)
 
@@ -31,6 +27,10 @@ class GeminiGenerateContent:
 
     def write_error(self, error: canon.Failure) -> bytes:
         return errors.write_error(error)
+
+    def replay(self, target: TargetFacts) -> ReasoningReplay:
+        own = frozenset((self.name,))
+        return ReasoningReplay(sealed_by=own, calls_signed_by=own)
 
     def write_request(self, request: canon.Request, target: TargetFacts) -> ProviderRequest:
         return write_request(request, target)

@@ -215,11 +215,8 @@ def test_features_make_other_vendors_unfit(fields: dict[str, Any], named: str, p
 
 
 def test_knobs_are_named_and_the_own_body_survives() -> None:
-    fields: dict[str, Any] = {
-        "safetySettings": [{"category": "x"}],
-        "generationConfig": {"mediaResolution": "LOW", "seed": 1},
-        "labels": {"a": "b"},
-    }
+    config = {"mediaResolution": "LOW", "seed": 1}
+    fields: dict[str, Any] = {"safetySettings": [{"category": "x"}], "generationConfig": config, "labels": {"a": "b"}}
     asked = read(**fields)
     assert asked.unmapped == ("safetySettings", "generationConfig.mediaResolution")
     assert asked.metadata == {"a": "b"}
