@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final, Literal
 
 DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages"]
-ProviderDialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content"]
+ProviderDialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content", "bedrock-converse"]
 OperationName = Literal["chat", "embeddings", "count_tokens", "models"]
 DIALECT_NAMES: Final[tuple[DialectName, ...]] = ("openai-chat", "openai-responses", "anthropic-messages")
 """Dialects that clients speak."""
 
-PROVIDER_ONLY_NAMES: Final[tuple[ProviderDialectName, ...]] = ("gemini-generate-content",)
+PROVIDER_ONLY_NAMES: Final[tuple[ProviderDialectName, ...]] = ("gemini-generate-content", "bedrock-converse")
 """Dialects that so far only providers speak."""
