@@ -40,6 +40,9 @@ from control_plane.kit.errors import ProviderProtocolError
 BLOCK_LIMIT: Final = 4096
 """Content blocks in one answer; keeps a hostile provider from growing our tables without end."""
 
+SERVER_TOOL: Final = "server_tool_use"
+"""`type` of a call that the vendor itself answers; a call for the client has none, or `tool_use`, which is in no list of the vendor."""
+
 Object = dict[str, Any]
 
 
@@ -222,7 +225,7 @@ class AnswerReader(BodyReader):
             raise ProviderProtocolError("a content block begins before the message, or twice")
         start = _decode_start(bytes(wire.start))
         use = start.tool_use
-        if use is not None and use.type is None:
+        if use is not None and use.type != SERVER_TOOL:
             self._open[number] = ("tool", self._calls)
             self._new_block("tool", events)
             self._call_start(use, events)
@@ -298,7 +301,7 @@ class AnswerReader(BodyReader):
     def _block(self, raw: bytes, events: list[Event]) -> None:
         block = _decode_block(raw)
         use, reasoning, cited = block.tool_use, block.reasoning_content, block.citations_content
-        if use is not None and use.type is None:
+        if use is not None and use.type != SERVER_TOOL:
             self._new_block("tool", events)
             self._call_start(use, events)
             if arguments := _arguments(bytes(use.input)):
