@@ -45,18 +45,24 @@ class Operation:
 
 
 OPERATIONS: Final = (
-    Operation(
-        "openai-chat", "chat", "/v1/chat/completions", translated=True, templates=("/openai/deployments/{model}/chat/completions",)
-    ),
+    Operation("openai-chat", "chat", "/v1/chat/completions", translated=True, templates=("/openai/deployments/{model}/chat/completions",)),
     Operation("openai-chat", "embeddings", "/v1/embeddings", translated=False, templates=("/openai/deployments/{model}/embeddings",)),
     Operation("openai-responses", "chat", "/v1/responses", translated=True),
     Operation("anthropic-messages", "chat", "/v1/messages", translated=True),
     Operation("anthropic-messages", "count_tokens", "/v1/messages/count_tokens", translated=False),
+    Operation(
+        "bedrock-converse",
+        "chat",
+        None,
+        translated=True,
+        templates=("/model/{model}/converse",),
+        streamed=("/converse", "/converse-stream"),
+    ),
 )
 """In the order in which paths are matched, exact ones first. All are POST; `GET /v1/models` is answered from the configuration itself.
 Dialects that so far only providers speak have no operation here, and routes cannot name them (HG1018)."""
 
-OWN_THINKING_ONLY: Final = frozenset({"anthropic-messages", "openai-responses"})
+OWN_THINKING_ONLY: Final = frozenset({"anthropic-messages", "openai-responses", "bedrock-converse"})
 """Dialects whose vendor refuses a replayed conversation with thinking that it did not sign itself."""
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages"]
-ProviderDialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content", "bedrock-converse"]
+DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "bedrock-converse"]
+ProviderDialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "bedrock-converse", "gemini-generate-content"]
 OperationName = Literal["chat", "embeddings", "count_tokens", "models"]
-DIALECT_NAMES: Final[tuple[DialectName, ...]] = ("openai-chat", "openai-responses", "anthropic-messages")
+DIALECT_NAMES: Final[tuple[DialectName, ...]] = ("openai-chat", "openai-responses", "anthropic-messages", "bedrock-converse")
 """Dialects that clients speak."""
 
-PROVIDER_ONLY_NAMES: Final[tuple[ProviderDialectName, ...]] = ("gemini-generate-content", "bedrock-converse")
+PROVIDER_ONLY_NAMES: Final[tuple[ProviderDialectName, ...]] = ("gemini-generate-content",)
 """Dialects that so far only providers speak."""

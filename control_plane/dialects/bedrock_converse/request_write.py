@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from typing import Any, Final
-from urllib.parse import quote
 
 import msgspec
 
@@ -16,10 +15,11 @@ from control_plane.dialects import quirks
 from control_plane.dialects.api import ProviderRequest, TargetFacts
 from control_plane.dialects.bedrock_converse.messages_write import MessageWriter, cache_point, own_messages
 from control_plane.dialects.bedrock_converse.thinking_write import is_claude, write_thinking
-from control_plane.dialects.bedrock_converse.vocabulary import NAME
+from control_plane.dialects.bedrock_converse.vocabulary import NAME, STREAMED
 from control_plane.dialects.canon import Request, Tool, ToolChoice, Unfit
 from control_plane.dialects.closed_schema import fit_schema
 from control_plane.dialects.eventstream import CONTENT_TYPE
+from control_plane.dialects.model_path import filled, streaming
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -41,8 +41,8 @@ def write_request(request: Request, target: TargetFacts) -> ProviderRequest:
 
 
 def _path(target: TargetFacts, stream: bool) -> str:
-    path = target.path.replace("{model}", quote(target.model, safe=""))
-    return f"{path}-stream" if stream and path.endswith("/converse") else path
+    path = filled(target.path, target.model)
+    return streaming(path, STREAMED) if stream else path
 
 
 def _from_raw(request: Request, dropped: list[str]) -> dict[str, Any]:

@@ -9,6 +9,9 @@ from control_plane.dialects.canon import StopReason
 
 NAME: Final = "bedrock-converse"
 
+STREAMED: Final = ("/converse", "/converse-stream")
+"""How a path ends that asks for a whole answer, and one that asks for a stream."""
+
 STOP_TO_CANON: Final[Mapping[str, StopReason]] = {
     "end_turn": "end",
     "tool_use": "tool_use",
