@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final, Literal, Self
 
 from control_plane.demo.simulators.anthropic import Anthropic
+from control_plane.demo.simulators.bedrock import Bedrock
 from control_plane.demo.simulators.delivery import Gone, Pace, deliver, immediate, whole_bytes
 from control_plane.demo.simulators.fault import Fault
 from control_plane.demo.simulators.gemini import Gemini
@@ -36,7 +37,7 @@ class Simulator:
 
     def __init__(
         self,
-        vendor: Literal["openai", "anthropic", "gemini"] = "openai",
+        vendor: Literal["openai", "anthropic", "gemini", "bedrock"] = "openai",
         *,
         name: str | None = None,
         host: str = "127.0.0.1",
@@ -59,12 +60,14 @@ class Simulator:
         self._keep = keep_body_bytes
         self._tls = tls
         self._scheme = "https" if tls else "http"
-        self._wire: OpenAI | Anthropic | Gemini
+        self._wire: OpenAI | Anthropic | Gemini | Bedrock
         refuses = self.name == vendor if strict is None else strict
         if vendor == "openai":
             self._wire = OpenAI(self.name, Keys(keys), models, minimum_cached_tokens, refuses, reasoning_field)
         elif vendor == "gemini":
             self._wire = Gemini(self.name, Keys(keys), models, minimum_cached_tokens, refuses)
+        elif vendor == "bedrock":
+            self._wire = Bedrock(self.name, Keys(keys), models, minimum_cached_tokens, refuses)
         else:
             self._wire = Anthropic(self.name, Keys(keys), models, minimum_cached_tokens, refuses)
         self._fault: Fault | None = None
@@ -97,7 +100,7 @@ class Simulator:
 
     @property
     def url(self) -> str:
-        """Scheme, host and port; the vendor's paths begin with /v1 (Gemini: /v1beta)."""
+        """Scheme, host and port; the vendor's paths begin with /v1 (Gemini: /v1beta, Bedrock: /model)."""
         return f"{self._scheme}://{self.host}:{self.port}"
 
     @property

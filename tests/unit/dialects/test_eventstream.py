@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
 from typing import Any
@@ -38,7 +39,9 @@ _KINDS: dict[int, tuple[st.SearchStrategy[Any], Any]] = {
     8: (st.integers(0, 2**62), lambda v: struct.pack(">q", v)),
     9: (st.binary(min_size=16, max_size=16), lambda v: v),
 }
-HEADERS = st.dictionaries(NAMES, st.sampled_from(sorted(_KINDS)).flatmap(lambda kind: st.tuples(st.just(kind), _KINDS[kind][0])), max_size=5)
+HEADERS = st.dictionaries(
+    NAMES, st.sampled_from(sorted(_KINDS)).flatmap(lambda kind: st.tuples(st.just(kind), _KINDS[kind][0])), max_size=5
+)
 
 
 def framed(fields: bytes, payload: bytes, size: int | None = None, headers: int | None = None, flip: int | None = None) -> bytes:
@@ -58,7 +61,7 @@ def header(name: str, kind: int, value: Any) -> bytes:
 def decoded(data: bytes, cuts: list[int] | None = None) -> list[Message]:
     decoder = EventStreamDecoder()
     places = [0, *sorted(cuts or []), len(data)]
-    found = [message for a, b in zip(places, places[1:], strict=False) for message in decoder.feed(data[a:b])]
+    found = [message for a, b in itertools.pairwise(places) for message in decoder.feed(data[a:b])]
     return found + decoder.finish()
 
 
