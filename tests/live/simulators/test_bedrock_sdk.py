@@ -168,7 +168,7 @@ async def test_anthropics_client_for_bedrock(vendor: Simulator) -> None:
         message = await client.messages.create(**fields)
         assert (message.content[0].text, message.stop_reason) == (f"bedrock/{MODEL} heard: hello", "end_turn")
         async with client.messages.stream(**fields) as stream:
-            assert (await stream.get_final_message()).content == message.content
+            assert (await stream.get_final_message()).content[0].text == message.content[0].text  # type: ignore[union-attr]
         with pytest.raises(anthropic.BadRequestError, match="max_tokens"):
             await client.messages.create(**{**fields, "max_tokens": -1})
         vendor.fault = Fault(mode="error_event", status=503, after=1)
