@@ -13,8 +13,8 @@ from control_plane.extproc.exchange import Exchange, Misconfigured, OutOfTurn
 from control_plane.extproc.facts import Facts
 from control_plane.extproc.tally import Tally
 from control_plane.pb.ext_proc_pb2 import ProcessingRequest, ProcessingResponse
-from tests.unit.extproc.conftest import Attempt, Ids, mutated
-from tests.unit.extproc.fakes import LineDialect
+from tests.unit.extproc.conftest import Attempt, mutated
+from tests.unit.extproc.fakes import Ids, LineDialect
 
 
 def sent(answers: list[ProcessingResponse]) -> tuple[dict[str, str], list[str], bytes]:
