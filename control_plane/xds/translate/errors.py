@@ -26,10 +26,24 @@ ANTHROPIC_TYPES: Final = {
 """Anthropic's error type for a status, as its API documentation lists them."""
 
 
+AWS_TYPES: Final = {
+    403: "AccessDeniedException",
+    404: "ResourceNotFoundException",
+    429: "ThrottlingException",
+    500: "InternalServerException",
+    502: "InternalServerException",
+    503: "ServiceUnavailableException",
+    504: "ModelTimeoutException",
+}
+"""Bedrock's class of an error for a status; all others are ValidationException."""
+
+
 def error_object(dialect: str, status: int, code: str, message: str) -> dict[str, object]:
     """The error body of that dialect as plain data. Both of OpenAI's dialects have the same shape."""
     if dialect == "anthropic-messages":
         return {"type": "error", "error": {"type": ANTHROPIC_TYPES[status], "message": message}}
+    if dialect == "bedrock-converse":
+        return {"__type": AWS_TYPES.get(status, "ValidationException"), "message": message}
     kind = "invalid_request_error" if status < 500 else "server_error"
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 

@@ -94,7 +94,7 @@ def local_replies() -> LocalReplyConfig:
 
 
 def _dialects() -> list[tuple[str, list[AccessLogFilter]]]:
-    noted = [(d, [_noted(d)]) for d in ("anthropic-messages", "openai-chat")]
+    noted = [(d, [_noted(d)]) for d in ("anthropic-messages", "openai-chat", "bedrock-converse")]
     by_path = AccessLogFilter(
         header_filter=HeaderFilter(header=HeaderMatcher(name=":path", string_match=StringMatcher(prefix="/v1/messages")))
     )
