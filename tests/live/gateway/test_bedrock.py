@@ -13,8 +13,8 @@ from botocore.exceptions import ClientError, EventStreamError
 
 from control_plane.demo.simulators.record import Recorded
 from tests.boto import Said, clients, streamed, tool, user, whole
-from tests.live.gateway.rig import BEDROCK_KEYS, KEYS, MODELS, Rig, RigFactory, route
-from tests.live.gateway.test_sdks import TOOL, anthropic_tools, openai_tools
+from tests.live.gateway.rig import ANSWERS, BEDROCK_KEYS, KEYS, MODELS, Rig, RigFactory, route
+from tests.live.gateway.test_sdks import anthropic_tools, openai_tools
 
 ROUTES = (
     route("via-openai", "openai")
@@ -36,8 +36,6 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 @pytest.fixture(scope="module")
 def rig(make_rig: RigFactory) -> Rig:
-    from tests.live.gateway.rig import ANSWERS
-
     return make_rig(ROUTES, providers=ANSWERS)
 
 
@@ -180,8 +178,9 @@ def test_signatures_and_keys_of_clients_reach_no_provider(rig: Rig, boto: Any) -
         headers = last(rig, provider).headers
         assert not [name for name in headers if name.startswith(("x-amz-", "amz-sdk"))], headers
         assert "x-headgate-call" not in headers
-    assert last(rig, "bedrock").key == "key-0"
-    assert set(BEDROCK_KEYS) | set(KEYS)
+    assert last(rig, "bedrock").key == "key-0"  # the gateway's own
+    seen = str([vars_of for provider in PROVIDERS for vars_of in last(rig, provider).headers.values()])
+    assert not any(secret in seen for secret in ("AKIDEXAMPLE", *BEDROCK_KEYS.values(), *KEYS.values()))
 
 
 def test_what_the_gateway_answers_itself(rig: Rig, boto: Any) -> None:
@@ -210,7 +209,7 @@ def test_openai_on_bedrock(rig: Rig) -> None:
         messages: list[Any] = [{"role": "user", "content": "call get_weather and get_weather"}]
         called = client.chat.completions.create(model="via-bedrock", messages=messages, tools=openai_tools())
         calls = called.choices[0].message.tool_calls or []
-        assert [call.type == "function" and call.function.name for call in calls] == [TOOL["name"]] * 2
+        assert [call.type == "function" and call.function.name for call in calls] == ["get_weather"] * 2
         messages.append(called.choices[0].message.model_dump(exclude_none=True))
         messages += [{"role": "tool", "tool_call_id": call.id, "content": "sunny"} for call in calls]
         again = client.chat.completions.create(model="via-bedrock", messages=messages, tools=openai_tools())
@@ -267,4 +266,6 @@ def test_failover_both_ways(rig: Rig, boto: Any, model: str, fault: str) -> None
     rig.break_vendor(first, **FAULTS[fault])
     said = streamed(boto.converse_stream(modelId=model, messages=user("hello")))
     assert (said.text, said.stop) == (f"{SAID[second]} heard: hello", "end_turn")
+    if fault == "an error as the first event" and first == "bedrock":
+        return  # whole answers have no events, and this vendor no error documents in a 200
     assert whole(boto.converse(modelId=model, messages=user("hello"))).text == f"{SAID[second]} heard: hello"
