@@ -177,6 +177,7 @@ local function wanted(s, a, b, want)
   if b - a >= KEY_BYTES_MAX then return nil end
   local key = sub(s, a, b)
   if plain_kept[key] then return want[key] and key, true end
+  if want[key] then return key, true end -- of an answer, whose vendor writes capitals
   local name, plain = spelling(key)
   if plain then
     if plain_count == PLAIN_KEPT_MAX then plain_kept, plain_count = {}, 0 end
