@@ -134,7 +134,7 @@ GOOD_FRAMES = {
     "text": [F_START, F_DELTA, F_ERROR],
     "a call": [F_START, encode_event("contentBlockStart", b"{}"), F_ERROR],
     "an empty answer": [F_START, F_STOP],
-    "one byte at a time": [bytes([c]) for c in F_START + F_DELTA],
+    "five bytes at a time": [(F_START + F_DELTA)[i : i + 5] for i in range(0, len(F_START + F_DELTA), 5)],
     "everything in one": [F_START + F_DELTA + F_STOP],
     "64 frames": [encode_event("other", b"{}") * 32] * 2 + [F_ERROR],
     "a frame too long to hold": [encode_event("other", b"x" * 300_000)[i : i + 60_000] for i in range(0, 300_000, 60_000)],
