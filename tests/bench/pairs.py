@@ -19,9 +19,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from control_plane.dialects import canon
 from control_plane.dialects.api import ClientDialect, ProviderDialect, TargetFacts
 from control_plane.dialects.registry import DIALECTS, PROVIDERS
-from control_plane.extproc.exchange import Exchange
+from control_plane.extproc.exchange import CALL_HEADER, Exchange
 from control_plane.extproc.facts import Facts
 from control_plane.extproc.tally import Tally
+from control_plane.ir.operations import operations_of
 from control_plane.pb.ext_proc_pb2 import ProcessingRequest
 from tests.bench.payloads import chat_body
 
@@ -48,10 +49,9 @@ def asked(stream: bool) -> canon.Request:
     return DIALECTS["openai-chat"].read_request(body)
 
 
-def request_of(dialect: str, stream: bool) -> tuple[bytes, str]:
-    """The same request as clients of `dialect` send it: its body and path."""
-    written = PROVIDERS[dialect].write_request(asked(stream), TargetFacts("m", "/"))
-    return written.body, written.path or "/"
+def request_of(dialect: str, stream: bool) -> bytes:
+    """The body of the same request as clients of `dialect` send it."""
+    return PROVIDERS[dialect].write_request(asked(stream), TargetFacts("m", "/")).body
 
 
 def answer_of(dialect: str) -> list[bytes]:
@@ -68,12 +68,13 @@ def answer_of(dialect: str) -> list[bytes]:
 
 def exchange(client: str, provider: str) -> Exchange:
     speaks: tuple[ClientDialect, ProviderDialect] = (DIALECTS[client], PROVIDERS[provider])
-    return Exchange(Facts(*speaks, "prov/m", TargetFacts("up-model", "/up")), Ids(), Tally())
+    by_path = any(operation.by_path for operation in operations_of(client) if operation.name == "chat")
+    return Exchange(Facts(*speaks, "prov/m", TargetFacts("up-model", "/up"), by_path=by_path), Ids(), Tally())
 
 
-def request_messages(body: bytes, path: str) -> list[bytes]:
+def request_messages(body: bytes) -> list[bytes]:
     head, whole = ProcessingRequest(), ProcessingRequest()
-    head.request_headers.headers.headers.add(key=":path", raw_value=path.encode())
+    head.request_headers.headers.headers.add(key=CALL_HEADER, raw_value=b"stream alt=sse m")
     whole.request_body.body, whole.request_body.end_of_stream = body, True
     return [head.SerializeToString(), whole.SerializeToString()]
 
@@ -108,12 +109,12 @@ def least(run: Callable[[], object], rounds: int) -> float:
 
 
 def request_ms(client: str, provider: str, rounds: int) -> float:
-    messages = request_messages(*request_of(client, stream=True))
+    messages = request_messages(request_of(client, stream=True))
     return 1e3 * least(lambda: told(exchange(client, provider), messages), rounds)
 
 
 def chunk_us(client: str, provider: str, rounds: int) -> float:
-    opening, answer = request_messages(*request_of(client, stream=True)), list(answer_messages(answer_of(provider)))
+    opening, answer = request_messages(request_of(client, stream=True)), list(answer_messages(answer_of(provider)))
 
     def run() -> float:
         attempt = exchange(client, provider)

@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("dialect", choices=sorted(registry.PROVIDERS))
     parser.add_argument("target", choices=sorted(targets.TARGETS))
     parser.add_argument("--seconds", type=int, default=0, help="end after so long; default: never")
-    parser.add_argument("--runs", type=int, default=-1, help="end after so many inputs; default: never")
+    parser.add_argument("--runs", type=int, default=-1, help="end after so many inputs beside the seeds; default: never")
     parser.add_argument("--seed", type=int, default=0, help="of the engine's dice; default: by the clock")
     parser.add_argument("--corpus", type=Path, help="folder that keeps interesting inputs between runs; default: a new one")
     parser.add_argument("--input", type=Path, help="one input to run instead")
@@ -47,13 +47,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="headgate-fuzz-") as fresh:
         corpus = asked.corpus or Path(fresh)
         corpus.mkdir(parents=True, exist_ok=True)
-        for number, seed in enumerate(seeds(asked.target, asked.dialect)):
+        first = list(seeds(asked.target, asked.dialect))
+        for number, seed in enumerate(first):
             (corpus / f"seed-{number:04}").write_bytes(seed)
         options = [
             f"-max_len={INPUT_BYTES}",
             f"-timeout={INPUT_SECONDS}",
             f"-rss_limit_mb={MEMORY_MIB}",
-            f"-runs={asked.runs}",
+            f"-runs={asked.runs + len(first) if asked.runs >= 0 else -1}",
             f"-max_total_time={asked.seconds}",
             f"-seed={asked.seed}",
             f"-artifact_prefix={asked.corpus or os.getcwd()}/",

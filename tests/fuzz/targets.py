@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from control_plane.dialects import canon
-from control_plane.dialects.api import ResponseWriter, TargetFacts
+from control_plane.dialects.api import Call, ResponseWriter, TargetFacts
 from control_plane.dialects.registry import DIALECTS, PROVIDERS
 from control_plane.dialects.sse import SSEDecoder
 from control_plane.kit.errors import ClientProtocolError, ProviderProtocolError
@@ -36,7 +36,7 @@ class Ids:
 def request(dialect: str, choices: Sequence[int], body: bytes) -> None:
     """`choices`: the provider's dialect, the model's name there, whether the request is edited."""
     try:
-        read = DIALECTS[dialect].read_request(body)
+        read = DIALECTS[dialect].read_request(body, Call("m", bool(choices[2] & 2), ("", "alt=sse")[choices[2] >> 2 & 1]))
     except ClientProtocolError as refused:
         _refused(dialect, canon.Failure.of_client_error(refused))
         return
@@ -48,7 +48,7 @@ def request(dialect: str, choices: Sequence[int], body: bytes) -> None:
         _refused(dialect, canon.Unfit(read.named(unfit.field), unfit.message).failure)
         return
     assert isinstance(msgspec.json.decode(written.body), dict)
-    assert all(map(read.named, written.dropped))
+    assert all(isinstance(read.named(path), str) for path in written.dropped)
 
 
 def _refused(dialect: str, failure: canon.Failure) -> None:

@@ -23,13 +23,17 @@ _encode: Final = msgspec.json.Encoder().encode
 DEFAULT_MAX_TOKENS: Final = 8192
 _NO_COUNTERPART: Final = ("seed", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs")
 
+WORDS: Final = {"stop_sequences": "stop", "thinking": "reasoning", "metadata": "user"}
+"""Fields that are called otherwise when they are named as dropped."""
+
 
 def write_request(request: Request, target: TargetFacts) -> ProviderRequest:
     """The provider's request. Raises Unfit when a feature cannot be expressed in this dialect."""
     dropped: list[str] = []
     same = request.dialect == NAME and request.raw is not None
     body = _from_raw(request, target, dropped) if same else _from_canon(request, target, dropped)
-    dropped.extend(quirks.apply(body, target.options))
+    config = "response_format" if "format" in (body.get("output_config") or {}) else "reasoning_effort"
+    dropped.extend(quirks.apply(body, target.options, {**WORDS, "output_config": config}))
     return ProviderRequest(body=_encode(body), headers=(VERSION_HEADER,), dropped=quirks.unique(dropped))
 
 
