@@ -29,13 +29,24 @@ _TAG: Final = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{0,256}")
 _TAG_LIMIT: Final = 16
 STOP_LIMIT: Final = 2500
 
+WORDS: Final = {
+    "maxTokens": "max_tokens",
+    "topP": "top_p",
+    "stopSequences": "stop",
+    "toolConfig": "tools",
+    "requestMetadata": "metadata",
+    "outputConfig": "response_format",
+}
+"""Fields that are called otherwise when they are named as dropped."""
+
 
 def write_request(request: Request, target: TargetFacts) -> ProviderRequest:
     """The provider's request. Raises Unfit when a feature cannot be expressed in this dialect."""
     dropped: list[str] = []
     same = request.dialect == NAME and request.raw is not None
     body = _from_raw(request, dropped) if same else _from_canon(request, target, dropped)
-    dropped.extend(quirks.apply(body, target.options))
+    extra = "top_k" if "top_k" in body.get("additionalModelRequestFields", ()) else "reasoning"
+    dropped.extend(quirks.apply(body, target.options, {**WORDS, "additionalModelRequestFields": extra}))
     headers = (("accept", CONTENT_TYPE),) if request.stream else ()
     return ProviderRequest(body=_encode(body), path=_path(target, request.stream), headers=headers, dropped=quirks.unique(dropped))
 
@@ -71,7 +82,7 @@ def _from_canon(request: Request, target: TargetFacts, dropped: list[str]) -> di
         inference["maxTokens"] = request.sampling.max_tokens
     thinking = write_thinking(extra, inference, request, target, dropped)
     _sampling(inference, extra, request, target, thinking, dropped)
-    dropped.extend(quirks.apply(inference, target.options))
+    dropped.extend(quirks.apply(inference, target.options, WORDS))
     if inference:
         body["inferenceConfig"] = inference
     if extra:
