@@ -69,7 +69,7 @@ def whole(answer: Mapping[str, Any]) -> Said:
         elif "toolUse" in block:
             said.calls.append(block["toolUse"])
         elif "citationsContent" in block:
-            said.text += "".join(item["text"] for item in block["citationsContent"]["content"])
+            said.text += "".join(item["text"] for item in block["citationsContent"].get("content", []))
             said.citations += block["citationsContent"]["citations"]
         elif "reasoningContent" in block:
             told = block["reasoningContent"].get("reasoningText", {})
