@@ -45,7 +45,7 @@ def write_request(request: Request, target: TargetFacts) -> ProviderRequest:
     dropped: list[str] = []
     same = request.dialect == NAME and request.raw is not None
     body = _from_raw(request, dropped) if same else _from_canon(request, target, dropped)
-    extra = "top_k" if "top_k" in body.get("additionalModelRequestFields", ()) else "reasoning"
+    extra = "top_k" if "top_k" in (body.get("additionalModelRequestFields") or ()) else "reasoning"
     dropped.extend(quirks.apply(body, target.options, {**WORDS, "additionalModelRequestFields": extra}))
     headers = (("accept", CONTENT_TYPE),) if request.stream else ()
     return ProviderRequest(body=_encode(body), path=_path(target, request.stream), headers=headers, dropped=quirks.unique(dropped))
