@@ -55,7 +55,8 @@ def framed(fields: bytes, payload: bytes, size: int | None = None, headers: int 
 
 
 def header(name: str, kind: int, value: Any) -> bytes:
-    return bytes((len(name.encode()),)) + name.encode() + bytes((kind,)) + _KINDS[kind][1](value)
+    written: bytes = _KINDS[kind][1](value)
+    return bytes((len(name.encode()),)) + name.encode() + bytes((kind,)) + written
 
 
 def decoded(data: bytes, cuts: list[int] | None = None) -> list[Message]:
