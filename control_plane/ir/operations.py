@@ -21,6 +21,7 @@ OPERATIONS: Final = (
     Operation("openai-chat", "embeddings", "/v1/embeddings", translated=False),
     Operation("openai-responses", "chat", "/v1/responses", translated=True),
     Operation("anthropic-messages", "chat", "/v1/messages", translated=True),
+    Operation("cohere-chat", "chat", "/v2/chat", translated=True),
     Operation("anthropic-messages", "count_tokens", "/v1/messages/count_tokens", translated=False),
 )
 """In the order in which paths are matched. All are POST; `GET /v1/models` is answered from the configuration itself.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages"]
-ProviderDialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content"]
+DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "cohere-chat"]
+ProviderDialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "cohere-chat", "gemini-generate-content"]
 OperationName = Literal["chat", "embeddings", "count_tokens", "models"]
-DIALECT_NAMES: Final[tuple[DialectName, ...]] = ("openai-chat", "openai-responses", "anthropic-messages")
+DIALECT_NAMES: Final[tuple[DialectName, ...]] = ("openai-chat", "openai-responses", "anthropic-messages", "cohere-chat")
 """Dialects that clients speak."""
 
 PROVIDER_ONLY_NAMES: Final[tuple[ProviderDialectName, ...]] = ("gemini-generate-content",)

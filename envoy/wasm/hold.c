@@ -184,6 +184,12 @@ static int is_error(const u8 *p, const u8 *end) {
   return (error && !nothing(error, end)) || (type && IS(type, end, "\"error\"")) || (object && IS(object, end, "\"error\""));
 }
 
+/* Finish reasons of Cohere that say the vendor failed. */
+static int has_failed(const u8 *p, const u8 *end) {
+  const u8 *finish = VALUE(p, end, "finish_reason");
+  return finish && (IS(finish, end, "\"ERROR\"") || IS(finish, end, "\"TIMEOUT\""));
+}
+
 /* A delta or a choice holds content if any of its members but the role is more than empty. */
 static int has_content(const u8 *p, const u8 *end) {
   const u8 *key, *key_end, *value;
@@ -229,6 +235,26 @@ static enum verdict response_event(const u8 *p, const u8 *type, const u8 *end) {
   return GOOD;
 }
 
+/* An event of Cohere's. */
+static enum verdict cohere_event(const u8 *p, const u8 *type, const u8 *end) {
+  if (IS(type, end, "\"message-start\"") || IS(type, end, "\"content-end\"") || IS(type, end, "\"debug\"")) return MORE;
+  if (IS(type, end, "\"message-end\"")) {
+    const u8 *delta = VALUE(p, end, "delta");
+    return delta && has_failed(delta, end) ? BAD : GOOD;
+  }
+  if (IS(type, end, "\"content-start\"")) {
+    const u8 *delta = VALUE(p, end, "delta"), *message = delta ? VALUE(delta, end, "message") : 0;
+    const u8 *content = message ? VALUE(message, end, "content") : 0, *kind = content ? VALUE(content, end, "type") : 0;
+    return !kind || IS(kind, end, "\"text\"") || IS(kind, end, "\"thinking\"") ? MORE : GOOD;
+  }
+  return GOOD;
+}
+
+static int of_cohere(const u8 *type, const u8 *end) {
+  return IS(type, end, "\"message-") || IS(type, end, "\"content-") || IS(type, end, "\"tool-") || IS(type, end, "\"citation-")
+    || IS(type, end, "\"debug\"");
+}
+
 /* One data line of a stream. */
 static enum verdict data(const u8 *p, const u8 *end) {
   p = solid(p, end);
@@ -239,6 +265,7 @@ static enum verdict data(const u8 *p, const u8 *end) {
   if (choices) return openai_chunk(choices, end);
   const u8 *type = VALUE(p, end, "type");
   if (type && IS(type, end, "\"response.")) return response_event(p, type, end);
+  if (type && of_cohere(type, end)) return cohere_event(p, type, end);
   return type ? anthropic_event(p, type, end) : MORE;
 }
 
@@ -266,7 +293,9 @@ static enum verdict whole(const u8 *p, const u8 *end) {
   if (p == end || (*p != '{' && *p != '[')) return BAD;
   const u8 *after = past(p, end);
   if (!after || solid(after, end) != end) return BAD;
-  return *p == '{' && is_error(p, end) ? BAD : GOOD;
+  if (*p != '{') return GOOD;
+  const u8 *message = VALUE(p, end, "message"); /* Cohere: an object in an answer, the text of an error */
+  return is_error(p, end) || has_failed(p, end) || (message && *message == '"') ? BAD : GOOD;
 }
 
 /* What the body so far (size bytes, end: all of it) says about the stream. */

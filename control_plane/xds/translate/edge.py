@@ -35,6 +35,7 @@ def default_table(models: tuple[str, ...], max_request_bytes: int) -> Resource:
     routes += _model_lists(models)
     routes += [
         _unknown_path("/v1/messages", "anthropic-messages"),
+        _unknown_path("/v2/", "cohere-chat"),
         _unknown_path("/", "openai-chat"),
     ]
     body_limit = max((len(r.direct_response.body.inline_bytes) for r in routes), default=0)

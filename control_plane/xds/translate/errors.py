@@ -30,6 +30,8 @@ def error_object(dialect: str, status: int, code: str, message: str) -> dict[str
     """The error body of that dialect as plain data. Both of OpenAI's dialects have the same shape."""
     if dialect == "anthropic-messages":
         return {"type": "error", "error": {"type": ANTHROPIC_TYPES[status], "message": message}}
+    if dialect == "cohere-chat":
+        return {"message": message}
     kind = "invalid_request_error" if status < 500 else "server_error"
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 

@@ -94,11 +94,13 @@ def local_replies() -> LocalReplyConfig:
 
 
 def _dialects() -> list[tuple[str, list[AccessLogFilter]]]:
-    noted = [(d, [_noted(d)]) for d in ("anthropic-messages", "openai-chat")]
-    by_path = AccessLogFilter(
-        header_filter=HeaderFilter(header=HeaderMatcher(name=":path", string_match=StringMatcher(prefix="/v1/messages")))
-    )
-    return [*noted, ("anthropic-messages", [by_path]), ("openai-chat", [])]
+    noted = [(d, [_noted(d)]) for d in ("anthropic-messages", "cohere-chat", "openai-chat")]
+    by_path = [(d, [_below(path)]) for d, path in (("anthropic-messages", "/v1/messages"), ("cohere-chat", "/v2/"))]
+    return [*noted, *by_path, ("openai-chat", [])]
+
+
+def _below(path: str) -> AccessLogFilter:
+    return AccessLogFilter(header_filter=HeaderFilter(header=HeaderMatcher(name=":path", string_match=StringMatcher(prefix=path))))
 
 
 def _noted(dialect: str) -> AccessLogFilter:
