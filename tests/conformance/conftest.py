@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import anthropic
+import cohere
+import cohere.core
+import httpx
 import httpx2
 import openai
 import pytest
 
 from control_plane.dialects import canon
+from control_plane.dialects.cohere_chat.vocabulary import FILTERED
 
 RECORDINGS = Path(__file__).resolve().parents[2].parent / "shared" / "recordings"
 
@@ -60,6 +64,14 @@ class Meaning:
     coherent: bool = True
 
 
+COHERE_ERRORS = {
+    "UnauthorizedError": "AuthenticationError",
+    "ForbiddenError": "PermissionDeniedError",
+    "TooManyRequestsError": "RateLimitError",
+}
+"""Its names for what the other SDKs call alike."""
+
+
 @dataclass
 class _Folding:
     text: str = ""
@@ -103,7 +115,7 @@ def load(apis: Collection[str]) -> list[Recording]:
 def _framed(lines: bytes, api: str) -> bytes:
     """Fixtures keep one payload a line: put the framing back."""
     events = [line for line in lines.splitlines() if line.strip()]
-    if api in ("anthropic-messages", "openai-responses"):
+    if api in ("anthropic-messages", "openai-responses", "cohere-chat"):
         return b"".join(b"event: %b\ndata: %b\n\n" % (str(json.loads(e).get("type")).encode(), e) for e in events)
     return b"".join(b"data: %b\n\n" % e for e in events) + (b"" if api == "gemini-generate" else b"data: [DONE]\n\n")
 
@@ -111,7 +123,7 @@ def _framed(lines: bytes, api: str) -> bytes:
 @pytest.fixture(scope="session")
 def recordings() -> list[Recording]:
     """Of the dialects that are spoken on both sides."""
-    return _there("openai-chat", "openai-responses", "anthropic-messages")
+    return _there("openai-chat", "openai-responses", "anthropic-messages", "cohere-chat")
 
 
 @pytest.fixture(scope="session")
@@ -147,6 +159,14 @@ class Sdks:
             api_key="k", base_url="http://mock", max_retries=0, http_client=httpx2.Client(transport=transport)
         )
 
+        self._cohere = cohere.ClientV2(
+            "k", base_url="http://mock", httpx_client=httpx.Client(transport=httpx.MockTransport(self._respond_cohere))
+        )
+
+    def _respond_cohere(self, _: httpx.Request) -> httpx.Response:
+        status, body, content_type = self._answer
+        return httpx.Response(status, headers={"content-type": content_type}, content=body)
+
     def _respond(self, _: httpx2.Request) -> httpx2.Response:
         status, body, content_type = self._answer
         return httpx2.Response(status, headers={"content-type": content_type}, content=body)
@@ -157,6 +177,7 @@ class Sdks:
             "openai-chat": self._decode_openai,
             "openai-responses": self._decode_responses,
             "anthropic-messages": self._decode_anthropic,
+            "cohere-chat": self._decode_cohere,
         }
         try:
             return runs[api](stream)
@@ -164,6 +185,8 @@ class Sdks:
             return Meaning(error=type(error).__name__, error_status=error.status_code)
         except (openai.APIError, anthropic.APIError) as error:
             return Meaning(error=type(error).__name__)
+        except cohere.core.ApiError as error:
+            return Meaning(error=COHERE_ERRORS.get(type(error).__name__, type(error).__name__), error_status=error.status_code)
 
     # ------------------------------------------------------------------------------------------------ openai
 
@@ -205,6 +228,61 @@ class Sdks:
             signatures=tuple(b.signature for b in blocks if b.type == "thinking" and b.signature),
             blocks=tuple(f"{b.type} {b.input if b.type in ('tool_use', 'server_tool_use') else ''}" for b in blocks),
         )
+
+    # ------------------------------------------------------------------------------------------------ cohere
+
+    def _decode_cohere(self, stream: bool) -> Meaning:
+        asked: Any = {"model": "m", "messages": [{"role": "user", "content": "?"}], "request_options": {"max_retries": 0}}
+        return _cohere_events(self._cohere.chat_stream(**asked)) if stream else _cohere_whole(self._cohere.chat(**asked))
+
+
+def _cohere_whole(answer: Any) -> Meaning:
+    message = answer.message
+    if message is None or isinstance(message, str):
+        return Meaning(error="no message")  # of version 1 of the API, or an error
+    blocks = message.content or []
+    return Meaning(
+        text="".join(b.text for b in blocks if b.type == "text"),
+        reasoning="".join(b.thinking for b in blocks if b.type == "thinking") + (message.tool_plan or ""),
+        calls=tuple(Call(c.id, c.function.name, _arguments(c.function.arguments)) for c in message.tool_calls or []),
+        stop=answer.finish_reason,
+        usage=_cohere_usage(answer.usage),
+        error=None if answer.finish_reason != "ERROR" or answer.error == FILTERED else "APIError",
+    )
+
+
+def _cohere_events(events: Iterable[Any]) -> Meaning:
+    folded, usage = _Folding(), None
+    error: str | None = "no last event"
+    for event in events:
+        if event.type in ("content-start", "content-delta"):
+            content = event.delta.message.content
+            folded.text += content.text or ""
+            folded.reasoning += content.thinking or ""
+        elif event.type == "tool-plan-delta":
+            folded.reasoning += event.delta.message.tool_plan
+        elif event.type == "tool-call-start":
+            call = event.delta.message.tool_calls
+            folded.calls[event.index] = [call.id, call.function.name, call.function.arguments or ""]
+        elif event.type == "tool-call-delta":
+            folded.calls[event.index][2] += event.delta.message.tool_calls.function.arguments
+        elif event.type == "message-end":
+            folded.stop, usage = event.delta.finish_reason, _cohere_usage(event.delta.usage)
+            error = "APIError" if folded.stop in ("ERROR", "TIMEOUT") and event.delta.error != FILTERED else None
+    calls = tuple(Call(i, n, _arguments(a)) for i, n, a in folded.calls.values())
+    return Meaning(folded.text, folded.reasoning, "", calls, folded.stop, usage, error=error)
+
+
+def _cohere_usage(usage: Any) -> tuple[int, int, int, int] | None:
+    if usage is None:
+        return None
+    tokens, billed = usage.tokens, usage.billed_units
+    if tokens is None or tokens.input_tokens is None:
+        return None
+    images = getattr(tokens, "image_tokens", 0) or 0
+    beside = images if billed is not None and (billed.input_tokens or 0) > tokens.input_tokens else 0
+    reasoning = getattr(tokens, "reasoning_tokens", 0) or 0
+    return (int(tokens.input_tokens + beside), int(usage.cached_tokens or 0), int(tokens.output_tokens or 0), int(reasoning))
 
 
 def _openai_usage(usage: Any) -> tuple[int, int, int, int] | None:

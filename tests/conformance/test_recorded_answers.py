@@ -26,12 +26,17 @@ CANON = {
         "tool_use": "tool",
         "refusal": "filter",
     },
+    "cohere-chat": {"COMPLETE": "end", "STOP_SEQUENCE": "end", "MAX_TOKENS": "max", "TOOL_CALL": "tool", "ERROR": "filter"},
 }
 WORDS = {
     "openai-chat": {"end": "stop", "max": "length", "tool": "tool_calls", "filter": "content_filter"},
     "openai-responses": {"end": "completed", "max": "max_output_tokens", "tool": "completed", "filter": "content_filter"},
     "anthropic-messages": {"end": "end_turn", "max": "max_tokens", "tool": "tool_use", "filter": "refusal"},
+    "cohere-chat": {"end": "COMPLETE", "max": "MAX_TOKENS", "tool": "TOOL_CALL", "filter": "ERROR"},
 }
+STOPPED = {"anthropic-messages": "stop_sequence", "cohere-chat": "STOP_SEQUENCE"}
+"""What the dialects that have a word for it call the end at a stop sequence."""
+
 
 EXCEPTIONS: dict[str, str] = {
     "anthropic/anthropic-messages.verc.anthropic-tool-search-bm25.1.chunks.stream": "the fixture holds two answers",
@@ -82,11 +87,13 @@ def expected(meaning: Any, api: str, client: str) -> Any:
         if api == "openai-chat":
             return replace(meaning, stop={"eos": "stop", None: "stop"}.get(meaning.stop, meaning.stop))  # Together's word, and none
         return meaning
+    if meaning.stop is not None and meaning.stop == STOPPED.get(api) and client in STOPPED:
+        return replace(meaning, stop=STOPPED[client])
     stop = CANON[api].get(meaning.stop or "", "end")
     if stop == "end" and (api, client) != ("anthropic-messages", "openai-chat"):
         # A vendor whose own word does not tell: the answer does. A refusal in its own words is a completed response.
         stop = "tool" if meaning.calls else "filter" if meaning.refusal and client != "openai-responses" else stop
-    if client == "anthropic-messages":
+    if client in ("anthropic-messages", "cohere-chat"):
         meaning = replace(meaning, text=meaning.text + meaning.refusal, refusal="")
     return replace(meaning, stop=WORDS[client][stop])
 

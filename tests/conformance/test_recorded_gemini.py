@@ -37,13 +37,24 @@ EXCEPTIONS = {
 }
 """Recordings that are no answer or that the vendor's SDK cannot decode."""
 
-STOPS = {
-    "STOP": {"openai-chat": "stop", "openai-responses": "completed", "anthropic-messages": "end_turn"},
-    "MAX_TOKENS": {"openai-chat": "length", "openai-responses": "max_output_tokens", "anthropic-messages": "max_tokens"},
-    "SAFETY": {"openai-chat": "content_filter", "openai-responses": "content_filter", "anthropic-messages": "refusal"},
-    "MODEL_ARMOR": {"openai-chat": "content_filter", "openai-responses": "content_filter", "anthropic-messages": "refusal"},
+FILTERED = {
+    "openai-chat": "content_filter",
+    "openai-responses": "content_filter",
+    "anthropic-messages": "refusal",
+    "cohere-chat": "ERROR",
 }
-CALLED = {"openai-chat": "tool_calls", "openai-responses": "completed", "anthropic-messages": "tool_use"}
+STOPS = {
+    "STOP": {"openai-chat": "stop", "openai-responses": "completed", "anthropic-messages": "end_turn", "cohere-chat": "COMPLETE"},
+    "MAX_TOKENS": {
+        "openai-chat": "length",
+        "openai-responses": "max_output_tokens",
+        "anthropic-messages": "max_tokens",
+        "cohere-chat": "MAX_TOKENS",
+    },
+    "SAFETY": FILTERED,
+    "MODEL_ARMOR": FILTERED,
+}
+CALLED = {"openai-chat": "tool_calls", "openai-responses": "completed", "anthropic-messages": "tool_use", "cohere-chat": "TOOL_CALL"}
 
 
 class Ids:

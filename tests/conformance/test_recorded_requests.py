@@ -6,14 +6,15 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import anthropic.types.message_create_params as anthropic_params
+import cohere
 import msgspec
 import openai.types.chat.completion_create_params as openai_params
 import openai.types.responses.response_create_params as responses_params
 import pytest
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from control_plane.dialects import canon
 from control_plane.dialects.api import TargetFacts
@@ -22,15 +23,42 @@ from control_plane.kit.errors import ClientProtocolError
 
 pytestmark = pytest.mark.long
 
+
+class CohereParams(BaseModel):
+    """The body that Cohere's SDK sends, of the types that its `chat` takes."""
+
+    model_config = ConfigDict(extra="forbid")
+    model: str
+    messages: list[cohere.UserChatMessageV2 | cohere.AssistantChatMessageV2 | cohere.SystemChatMessageV2 | cohere.ToolChatMessageV2]
+    tools: list[cohere.ToolV2] | None = None
+    strict_tools: bool | None = None
+    documents: list[str | cohere.Document] | None = None
+    response_format: cohere.TextResponseFormatV2 | cohere.JsonObjectResponseFormatV2 | None = None
+    max_tokens: int | None = None
+    stop_sequences: list[str] | None = None
+    temperature: float | None = None
+    seed: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    k: int | None = None
+    p: float | None = None
+    logprobs: bool | None = None
+    tool_choice: Literal["REQUIRED", "NONE"] | None = None
+    thinking: cohere.Thinking | None = None
+    stream: bool | None = None
+
+
 OFFICIAL: dict[str, TypeAdapter[Any]] = {
     "openai-chat": TypeAdapter(openai_params.CompletionCreateParamsNonStreaming | openai_params.CompletionCreateParamsStreaming),
     "openai-responses": TypeAdapter(responses_params.ResponseCreateParamsNonStreaming | responses_params.ResponseCreateParamsStreaming),
     "anthropic-messages": TypeAdapter(anthropic_params.MessageCreateParamsNonStreaming | anthropic_params.MessageCreateParamsStreaming),
+    "cohere-chat": TypeAdapter(CohereParams),
 }
 
 REFUSED: dict[str, str] = {
     "writer/openai-chat.trac.test-writer-async-chat-tool-calls-legacy.s0": "the body has a trailing comma, so it is not JSON",
     "openai/openai-responses.ddtp.response-with-prompt.s0": "a prompt stored at the vendor names the model, which a gateway routes by",
+    "cohere/cohere-chat.ddtp.completion-command-r.s0": "of version 1 of the API",
     "writer/openai-chat.trac.test-writer-async-streaming-chat-tool-calls-legacy.s0": "a replayed tool call without an id",
 }
 """Recorded requests that we refuse, each with the reason; their vendors were lenient where nobody else is."""
@@ -45,7 +73,8 @@ def body_of(recording: Any) -> bytes:
 
 
 def facts(dialect: str) -> TargetFacts:
-    return TargetFacts(model="claude-sonnet-4-5" if dialect == "anthropic-messages" else "gpt-4o", path="/", options={})
+    models = {"anthropic-messages": "claude-sonnet-4-5", "cohere-chat": "command-a-03-2025"}
+    return TargetFacts(model=models.get(dialect, "gpt-4o"), path="/", options={})
 
 
 def validate(dialect: str, body: bytes) -> None:

@@ -24,19 +24,19 @@ STOP_TO_WIRE: Final[Mapping[StopReason, str]] = {
     "max_tokens": "MAX_TOKENS",
     "stop_sequence": "STOP_SEQUENCE",
     "tool_use": "TOOL_CALL",
-    "refusal": "COMPLETE",
+    "refusal": "ERROR",
     "content_filter": "ERROR",
     "pause": "COMPLETE",
     "context_window": "MAX_TOKENS",
     "other": "COMPLETE",
 }
-"""`ERROR` is the only word that tells a client not to take a filtered answer for a complete one."""
+"""`ERROR` is the only word that tells a client not to take a refused or filtered answer for a complete one."""
 
 FAILED_STOPS: Final = frozenset({"ERROR", "TIMEOUT"})
 """The vendor failed: there is no whole answer, and another try may well succeed."""
 
-FILTERED: Final = "the answer was stopped by a content filter"
-"""`error` beside the finish reason `ERROR` of a filtered answer."""
+FILTERED: Final = "the model refused, or a content filter stopped the answer"
+"""`error` beside the finish reason `ERROR` of such an answer."""
 
 _THINKS: Final = re.compile(r"reason|command-a-plus")
 

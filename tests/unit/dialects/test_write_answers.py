@@ -299,11 +299,13 @@ def test_written_and_read_again_it_means_the_same(events: list[C.Event], name: s
     back: list[C.Event] = []
     for a, b in zip([0, *at], [*at, len(body)], strict=True):
         back += reader.feed(body[a:b])
+    if name == "cohere-chat":  # has no place for tokens written to a cache
+        events = [C.UsageUpdate(msgspec.structs.replace(e.usage, cache_write=None)) if isinstance(e, C.UsageUpdate) else e for e in events]
     assert meaning(back + reader.finish()) == meaning(events)
 
 
 @STEADY
-@given(answers(), st.sampled_from(sorted(DIALECTS)), st.booleans())
+@given(answers(), st.sampled_from(sorted(DIALECTS.keys() - {"cohere-chat"})), st.booleans())  # which has no place for them
 def test_every_signature_of_a_call_reaches_the_client_in_front_of_it_or_on_it(events: list[C.Event], name: str, stream: bool) -> None:
     signed = {e.signature: e.name for e in events if isinstance(e, C.ToolCallStart) and e.signature}
     thinking = C.Reasoning(enabled=True)
