@@ -124,7 +124,7 @@ class MessageWriter:
                 thoughts.append(part.text)
             elif isinstance(part, Thinking | RedactedThinking):
                 sealed = True
-            else:
+            elif not (isinstance(part, Text) and not part.text):  # many clients write an empty text beside calls
                 content.append(self._block(part, message.path))
         wire: dict[str, Any] = {"role": "assistant"}
         if thoughts and calls and self._thinks:

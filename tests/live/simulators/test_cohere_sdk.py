@@ -74,12 +74,14 @@ async def test_a_tool_loop(cohere_async: cohere.AsyncClientV2, model: str, strea
 async def test_choices_formats_images_and_documents(cohere_async: cohere.AsyncClientV2) -> None:
     forced: Any = await cohere_async.chat(model=PLAIN, messages=HELLO, tools=TOOLS, tool_choice="REQUIRED")
     assert [c.function.name for c in forced.message.tool_calls] == ["get_weather"]
-    none: Any = await cohere_async.chat(model=PLAIN, messages=[{"role": "user", "content": "get_time"}], tools=TOOLS, tool_choice="NONE")
+    asked: list[Any] = [{"role": "user", "content": "get_time"}]
+    none: Any = await cohere_async.chat(model=PLAIN, messages=asked, tools=TOOLS, tool_choice="NONE")
     assert none.message.tool_calls is None
     made: Any = await cohere_async.chat(model=PLAIN, messages=HELLO, response_format=cohere.JsonObjectResponseFormatV2(json_schema=CITY))
     assert set(json.loads(made.message.content[0].text)) == {"city"}
-    image: Any = [{"type": "text", "text": "look"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD"}}]
-    seen: Any = await cohere_async.chat(model=PLAIN, messages=[{"role": "user", "content": image}])
+    image = [{"type": "text", "text": "look"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD"}}]
+    shown: list[Any] = [{"role": "user", "content": image}]
+    seen: Any = await cohere_async.chat(model=PLAIN, messages=shown)
     assert seen.message.content[0].text == f"cohere/{PLAIN} heard and saw 1 image: look"
     cited: Any = await cohere_async.chat(
         model=PLAIN, messages=HELLO, documents=[cohere.Document(id="d", data={"text": "x"})], logprobs=True

@@ -275,7 +275,7 @@ def written(events: list[C.Event], stream: bool) -> Any:
     body = b"".join(writer.emit(event) for event in events) + writer.finish()
     if not stream:
         return json.loads(body)
-    found = []
+    found: list[Any] = []
     for piece in body.decode().split("\n\n")[:-1]:
         lines = piece.split("\n")
         data = lines[-1].removeprefix("data: ")
@@ -379,7 +379,7 @@ def test_a_filtered_answer_says_so(reason: Any, stream: bool) -> None:
 def test_logprobs() -> None:
     token = {"token": "x", "logprob": -0.5, "top_logprobs": []}
     item = {"text": "x", "token_ids": [], "logprobs": [-0.5]}
-    events = [C.Start(), C.TextDelta("x"), C.Logprobs((token,)), C.Stop("end"), C.End()]
+    events: list[C.Event] = [C.Start(), C.TextDelta("x"), C.Logprobs((token,)), C.Stop("end"), C.End()]
     assert written(events, False)["logprobs"] == [item]
     assert [e["logprobs"] for e in written(events, True) if e and "logprobs" in e] == [item]
 

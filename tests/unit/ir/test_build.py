@@ -63,6 +63,7 @@ def test_a_provider_says_which_dialects_it_has(tmp_path: Path) -> None:
         chat: (chat, "passthrough"),
         responses: (responses, "passthrough"),
         messages: (chat, "translation"),
+        "cohere-chat": (chat, "translation"),
     }
     assert chats("{preset: openai, dialects: [openai-responses, openai-chat]}")[messages] == (responses, "translation")
     assert chats("{preset: openai, dialects: [openai-responses]}")[chat] == (responses, "translation")
@@ -81,6 +82,8 @@ def test_the_lane_follows_the_dialects(tmp_path: Path) -> None:
         ("openai-responses", "anthropic"): Lane.TRANSLATION,
         ("anthropic-messages", "openai"): Lane.TRANSLATION,
         ("anthropic-messages", "anthropic"): Lane.PASSTHROUGH,
+        ("cohere-chat", "openai"): Lane.TRANSLATION,
+        ("cohere-chat", "anthropic"): Lane.TRANSLATION,
     }
 
 
