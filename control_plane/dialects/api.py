@@ -26,6 +26,15 @@ class IdSource(Protocol):
         ...
 
 
+class Call(msgspec.Struct, frozen=True):
+    """What clients say beside the body in dialects whose path names the model. `query`: as it stands in the URL, without the "?" and
+    without keys."""
+
+    model: str
+    stream: bool = False
+    query: str = ""
+
+
 class TargetFacts(msgspec.Struct, frozen=True):
     """What a writer must know of a target: upstream model name, upstream path, quirks (`options`; each dialect lists those it knows)."""
 
@@ -81,8 +90,8 @@ class ClientDialect(Protocol):
     @property
     def name(self) -> str: ...
 
-    def read_request(self, body: bytes) -> canon.Request:
-        """Raises kit.errors.ClientProtocolError (400) naming the field at fault."""
+    def read_request(self, body: bytes, call: Call | None = None) -> canon.Request:
+        """`call`: for dialects whose path names the model. Raises kit.errors.ClientProtocolError (400) naming the field at fault."""
         ...
 
     def writer(self, request: canon.Request, ids: IdSource) -> ResponseWriter: ...

@@ -18,6 +18,7 @@ TARGET: Final = "x-headgate-target"
 MODEL: Final = "x-headgate-model"
 PATH: Final = "x-headgate-path"
 OPTIONS: Final = "x-headgate-options"
+NAMED_BY: Final = "x-headgate-named-by"  # "path": the request's header x-headgate-call says what the client's path said
 THINKING: Final = "x-headgate-thinking"  # "none": answers are given without it, see thinking.py
 
 # Distinct targets whose facts are kept decoded; each is under 1 KB.
@@ -33,6 +34,7 @@ class Facts:
     name: str
     target: TargetFacts
     mute: bool = False
+    by_path: bool = False
 
 
 class FactsReader:
@@ -54,11 +56,12 @@ class FactsReader:
                 metadata[PATH],
                 metadata.get(OPTIONS, "{}"),
                 metadata.get(THINKING) == "none",
+                metadata.get(NAMED_BY) == "path",
             )
         except KeyError as error:
             raise SpecError(f"the target's configuration lacks the initial metadata {error}") from None
 
-    def _decoded(self, client: str, provider: str, name: str, model: str, path: str, options: str, mute: bool) -> Facts:
+    def _decoded(self, client: str, provider: str, name: str, model: str, path: str, options: str, mute: bool, by_path: bool) -> Facts:
         for dialect in (client, provider):
             if dialect not in self._providers:
                 raise SpecError(f"target {name}: this translator does not know the dialect {dialect!r}")
@@ -68,4 +71,4 @@ class FactsReader:
             decoded = msgspec.json.decode(options, type=dict[str, object])
         except msgspec.DecodeError as error:
             raise SpecError(f"target {name}: {OPTIONS} is not a JSON object: {error}") from None
-        return Facts(self._clients[client], self._providers[provider], name, TargetFacts(model, path, decoded), mute)
+        return Facts(self._clients[client], self._providers[provider], name, TargetFacts(model, path, decoded), mute, by_path)

@@ -65,6 +65,8 @@ class TargetUse:
     `operation` and `path` are empty where the client's own path goes through unchanged.
     `rename` asks for the model name to be set at the target, because the plan's targets disagree on it. `restore` asks
     for path and length of the client's request to be set again, because an earlier attempt may have changed them.
+    `by_path`: the client's path names the model and whether to stream, which the target needs to know beside the body; a stream is
+    asked for under `stream_path`, if that is not empty.
     `mute` asks the translator to leave thinking out of answers, because the plan also leads to a vendor that would refuse it in a replay.
     """
 
@@ -80,6 +82,8 @@ class TargetUse:
     rename: bool = False
     restore: bool = False
     mute: bool = False
+    by_path: bool = False
+    stream_path: str = ""
 
     @property
     def target(self) -> str:

@@ -169,7 +169,7 @@ def _inside_unsigned_tool_loop(request: Request) -> bool:
 
     A client of another dialect often cannot give that back; then this turn goes on without thinking.
     """
-    if not any(isinstance(part, ToolResult) for part in request.messages[-1].parts):
+    if not request.messages or not any(isinstance(part, ToolResult) for part in request.messages[-1].parts):
         return False
     for message in reversed(request.messages):
         if message.role == "assistant":

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 from typing import Any, Final
-from urllib.parse import quote
 
 import msgspec
 
@@ -23,7 +22,8 @@ from control_plane.dialects.api import ProviderRequest, TargetFacts
 from control_plane.dialects.canon import Reasoning, Request, Tool, ToolChoice, Unfit
 from control_plane.dialects.gemini_generate_content.messages_write import MessageWriter
 from control_plane.dialects.gemini_generate_content.schema import fit_schema
-from control_plane.dialects.gemini_generate_content.vocabulary import NAME, generation
+from control_plane.dialects.gemini_generate_content.vocabulary import METHODS, NAME, generation
+from control_plane.dialects.model_path import filled, streaming
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -74,10 +74,8 @@ def write_request(request: Request, target: TargetFacts) -> ProviderRequest:
 
 
 def _path(target: TargetFacts, stream: bool) -> str:
-    path = target.path.replace("{model}", quote(target.model.removeprefix("models/"), safe=""))
-    if not stream:
-        return path
-    return path.replace(":generateContent", ":streamGenerateContent") + ("&" if "?" in path else "?") + "alt=sse"
+    path = filled(target.path, target.model)
+    return streaming(path, METHODS) + "?alt=sse" if stream else path
 
 
 def _declaration(tool: Tool, index: int, dropped: list[str]) -> dict[str, Any]:

@@ -160,8 +160,8 @@ def _plain(content: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
     """One text alone as a string, the form every vendor takes; none at all as an empty string."""
     if not content:
         return ""
-    if len(content) == 1 and content[0]["type"] == "text":
-        text = content[0]["text"]
+    if len(content) == 1 and content[0].get("type") == "text":
+        text = content[0].get("text")
         return text if isinstance(text, str) else content
     return content
 

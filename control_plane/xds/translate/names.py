@@ -13,6 +13,9 @@ NO_MODEL: Final = "*"
 """Value of the model header before the edge filter has read the body. Specs refuse it as a model name."""
 
 MODEL_HEADER: Final = "x-headgate-model"
+CALL_HEADER: Final = "x-headgate-call"
+"""What the path said, for the translator, where clients name the model there: how to answer, the query, the model."""
+
 NAMESPACE: Final = "headgate"
 """Namespace of our metadata on clusters, and of what the edge filter learns about a request."""
 

@@ -59,6 +59,8 @@ def ext_proc(use: TargetUse, provider: Provider) -> HttpFilter:
     }
     if use.mute:
         told["x-headgate-thinking"] = "none"
+    if use.by_path:
+        told["x-headgate-named-by"] = "path"
     config = ExternalProcessor(
         grpc_service=GrpcService(
             envoy_grpc=GrpcService.EnvoyGrpc(cluster_name=TRANSLATOR_CLUSTER),
