@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from control_plane.dialects import canon
-from control_plane.dialects.api import IdSource, ProviderRequest, ResponseReader, ResponseWriter, TargetFacts
+from control_plane.dialects.api import Call, IdSource, ProviderRequest, ResponseReader, ResponseWriter, TargetFacts
 from control_plane.dialects.cohere_chat import errors
 from control_plane.dialects.cohere_chat.answer_read import AnswerReader
 from control_plane.dialects.cohere_chat.answer_write import StreamWriter, WholeWriter
@@ -19,7 +19,7 @@ class CohereChat:
 
     name = NAME
 
-    def read_request(self, body: bytes) -> canon.Request:
+    def read_request(self, body: bytes, call: Call | None = None) -> canon.Request:
         return read_request(body)
 
     def writer(self, request: canon.Request, ids: IdSource) -> ResponseWriter:
