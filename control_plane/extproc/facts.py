@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from control_plane.dialects.api import ClientDialect, ProviderDialect, TargetFacts
+from control_plane.dialects.embeddings.registry import CLIENTS, EMBEDDERS
 from control_plane.kit.errors import SpecError
 
 CLIENT_DIALECT: Final = "x-headgate-client-dialect"
@@ -18,6 +19,7 @@ TARGET: Final = "x-headgate-target"
 MODEL: Final = "x-headgate-model"
 PATH: Final = "x-headgate-path"
 OPTIONS: Final = "x-headgate-options"
+OPERATION: Final = "x-headgate-operation"  # chat where it is not said
 NAMED_BY: Final = "x-headgate-named-by"  # "path": the request's header x-headgate-call says what the client's path said
 THINKING: Final = "x-headgate-thinking"  # "none": answers are given without it, see thinking.py
 
@@ -57,11 +59,14 @@ class FactsReader:
                 metadata.get(OPTIONS, "{}"),
                 metadata.get(THINKING) == "none",
                 metadata.get(NAMED_BY) == "path",
+                metadata.get(OPERATION, "chat"),
             )
         except KeyError as error:
             raise SpecError(f"the target's configuration lacks the initial metadata {error}") from None
 
-    def _decoded(self, client: str, provider: str, name: str, model: str, path: str, options: str, mute: bool, by_path: bool) -> Facts:
+    def _decoded(
+        self, client: str, provider: str, name: str, model: str, path: str, options: str, mute: bool, by_path: bool, operation: str
+    ) -> Facts:
         for dialect in (client, provider):
             if dialect not in self._providers:
                 raise SpecError(f"target {name}: this translator does not know the dialect {dialect!r}")
@@ -71,4 +76,9 @@ class FactsReader:
             decoded = msgspec.json.decode(options, type=dict[str, object])
         except msgspec.DecodeError as error:
             raise SpecError(f"target {name}: {OPTIONS} is not a JSON object: {error}") from None
-        return Facts(self._clients[client], self._providers[provider], name, TargetFacts(model, path, decoded), mute, by_path)
+        target = TargetFacts(model, path, decoded)
+        if operation == "chat":
+            return Facts(self._clients[client], self._providers[provider], name, target, mute, by_path)
+        if operation != "embeddings" or client not in CLIENTS or provider not in EMBEDDERS:
+            raise SpecError(f"target {name}: this translator cannot translate {operation!r} from {client} to {provider}")
+        return Facts(CLIENTS[client], EMBEDDERS[provider], name, target, mute, by_path)

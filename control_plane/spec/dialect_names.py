@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "cohere-chat"]
 ProviderDialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "cohere-chat", "gemini-generate-content"]
-OperationName = Literal["chat", "embeddings", "count_tokens", "models"]
+OperationName = Literal["chat", "embeddings", "rerank", "count_tokens", "models"]
 DIALECT_NAMES: Final[tuple[DialectName, ...]] = ("openai-chat", "openai-responses", "anthropic-messages", "cohere-chat")
 """Dialects that clients speak."""
 

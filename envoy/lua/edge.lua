@@ -784,7 +784,7 @@ local function last_value(s, key)
   end
 end
 
-local WANT_ANSWER = { usage = true, stop_reason = true, finish_reason = true }
+local WANT_ANSWER = { usage = true, stop_reason = true, finish_reason = true, meta = true }
 
 -- Where the last value of the top-level key `name` begins. Cheap where that key is the last of its name, as vendors send
 -- it; else the text is read from its beginning, if that is at hand.
@@ -832,6 +832,8 @@ local function ending_in(s)
   return string_in(s, '"status"', 1, #s)
 end
 
+local whole_known, whole_usage = {}, {} -- used again by each whole answer: nothing waits between clearing and publishing
+
 local WANT_ERROR = { type = true, code = true }
 local WANT_WHOLE_ERROR = { error = true }
 local WANT_COHERE_ERROR = { message = true }
@@ -871,8 +873,16 @@ local function whole_answer(h, length)
   return parts and concat(parts) or s, cut
 end
 
--- What a whole Cohere answer says of its end; one that has a text for its message is an error.
+-- What a whole Cohere answer says of its end; one that has a text for its message is an error. Embeddings and reranked documents
+-- say in `meta` what is billed.
 local function cohere_end(s, cut, known)
+  local meta = not known.usage and top_value(s, "meta", '"meta"', cut)
+  local last = meta and byte(s, meta) == 123 and past_nested(s, meta)
+  local read = last and count(s, '"input_tokens"', meta, last)
+  if read then
+    clear(whole_usage)
+    known.usage, whole_usage.input = whole_usage, read
+  end
   local finish = string_value(s, top_value(s, "finish_reason", '"finish_reason"', cut))
   known.finish = finish
   if COHERE_FAILED[finish] then
@@ -885,8 +895,6 @@ local function cohere_end(s, cut, known)
     end
   end
 end
-
-local whole_known, whole_usage = {}, {} -- used again by each whole answer: nothing waits between clearing and publishing
 
 local function meter_whole(h, dialect, length)
   local s, cut = whole_answer(h, length)

@@ -277,12 +277,13 @@ def _cohere_usage(usage: Any) -> tuple[int, int, int, int] | None:
     if usage is None:
         return None
     tokens, billed = usage.tokens, usage.billed_units
-    if tokens is None or tokens.input_tokens is None:
+    if tokens is None or (tokens.input_tokens is None and tokens.output_tokens is None):
         return None
+    read = tokens.input_tokens or 0
     images = getattr(tokens, "image_tokens", 0) or 0
-    beside = images if billed is not None and (billed.input_tokens or 0) > tokens.input_tokens else 0
+    beside = images if billed is not None and (billed.input_tokens or 0) > read else 0
     reasoning = getattr(tokens, "reasoning_tokens", 0) or 0
-    return (int(tokens.input_tokens + beside), int(usage.cached_tokens or 0), int(tokens.output_tokens or 0), int(reasoning))
+    return (int(read + beside), int(usage.cached_tokens or 0), int(tokens.output_tokens or 0), int(reasoning))
 
 
 def _openai_usage(usage: Any) -> tuple[int, int, int, int] | None:

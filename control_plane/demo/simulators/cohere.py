@@ -7,15 +7,25 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from control_plane.demo.simulators import cohere_errors as errors
-from control_plane.demo.simulators.cohere_request import Chat
+from control_plane.demo.simulators.cohere_request import Chat, Embed, Rerank
 from control_plane.demo.simulators.compose import Answer, answer
 from control_plane.demo.simulators.fault import Fault
 from control_plane.demo.simulators.http1 import HttpRequest
 from control_plane.demo.simulators.reply import Event, Keys, Reply, VendorError, decode, encode, header_lines
 from control_plane.demo.simulators.tokens import PromptCache
+from control_plane.demo.simulators.vectors import packed, vector
 
-MODELS: Final = ("command-a-03-2025", "command-a-reasoning-08-2025", "command-a-plus-05-2026", "command-r7b-12-2024", "command-r-08-2024")
+MODELS: Final = (
+    "command-a-03-2025",
+    "command-a-reasoning-08-2025",
+    "command-a-plus-05-2026",
+    "command-r7b-12-2024",
+    "command-r-08-2024",
+    "embed-v4.0",
+    "rerank-v3.5",
+)
 FINISH: Final = {"stop": "COMPLETE", "stop_sequence": "STOP_SEQUENCE", "length": "MAX_TOKENS", "tool_calls": "TOOL_CALL"}
+POSTS: Final = ("/v2/chat", "/v2/embed", "/v2/rerank")
 SSE: Final = "text/event-stream"
 DONE: Final = b"data: [DONE]\n\n"
 
@@ -59,12 +69,12 @@ class Cohere:
 
     def _route(self, request: HttpRequest, number: int) -> Reply:
         path = request.path
-        if path not in ("/v2/chat", "/v1/models") and not path.startswith("/v1/models/"):
+        if path not in (*POSTS, "/v1/models") and not path.startswith("/v1/models/"):
             raise errors.Refused(404, f"route '{path}' not found")
-        if request.method != ("POST" if path == "/v2/chat" else "GET"):
+        if request.method != ("POST" if path in POSTS else "GET"):
             raise errors.Refused(405, "method not allowed")
         self._authenticate(request)
-        if path != "/v2/chat":
+        if path not in POSTS:
             return self._list(path.removeprefix("/v1/models").strip("/"), number)
         body = _body(request)
         model = body.get("model")
@@ -72,6 +82,10 @@ class Cohere:
             raise errors.bad_request("model is required.")
         if "*" not in self.models and model not in self.models:
             raise errors.no_model(model)
+        if path == "/v2/embed":
+            return self._embed(Embed(body, strict=self._strict), model, number)
+        if path == "/v2/rerank":
+            return self._rerank(Rerank(body), model, number)
         return self._chat(Chat(body, model, f"{self._name}/{model}", strict=self._strict), number)
 
     def _authenticate(self, request: HttpRequest) -> None:
@@ -94,6 +108,23 @@ class Cohere:
         return Reply(200, self._headers(number), encode(found[0]))
 
     # answers
+
+    def _embed(self, embed: Embed, model: str, number: int) -> Reply:
+        vectors = [vector(text, embed.size) for text in embed.texts]
+        given: dict[str, Any] = {kind: [packed(v) for v in vectors] if kind == "base64" else vectors for kind in embed.kinds}
+        document = {
+            "id": errors.identity(number),
+            "texts": embed.texts,
+            "embeddings": given,
+            "meta": {"api_version": {"version": "2"}, "billed_units": {"input_tokens": embed.tokens, "image_tokens": 0}},
+            "response_type": "embeddings_by_type",
+        }
+        return Reply(200, self._headers(number), encode(document), model=model)
+
+    def _rerank(self, rerank: Rerank, model: str, number: int) -> Reply:
+        results = [{"index": index, "relevance_score": score} for index, score in rerank.ranked]
+        meta = {"api_version": {"version": "2"}, "billed_units": {"search_units": 1}}
+        return Reply(200, self._headers(number), encode({"id": errors.identity(number), "results": results, "meta": meta}), model=model)
 
     def _chat(self, chat: Chat, number: int) -> Reply:
         result = answer(chat.ask)

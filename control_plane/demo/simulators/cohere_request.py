@@ -178,6 +178,57 @@ class Chat:
         return self.images * IMAGE_TOKENS
 
 
+EMBED_FIELDS: Final = frozenset({
+    "model", "texts", "images", "inputs", "input_type", "output_dimension", "embedding_types", "truncate", "max_tokens", "priority",
+})  # fmt: skip
+INPUT_TYPES: Final = ("search_document", "search_query", "classification", "clustering", "image")
+DIMENSIONS: Final = (256, 512, 1024, 1536)
+TEXTS_MAX: Final = 96
+
+
+class Embed:
+    """An embed request of texts that passed the vendor's checks. `kinds`: the embedding types asked for."""
+
+    def __init__(self, body: Mapping[str, Any], *, strict: bool) -> None:
+        """Raises VendorError."""
+        for name in body if strict else ():
+            if name not in EMBED_FIELDS:
+                raise bad_request(f"unknown field: parameter '{name}' is not a valid field.")
+        if body.get("input_type") not in INPUT_TYPES:
+            raise bad_request(f"input_type must be one of {', '.join(INPUT_TYPES)}")
+        self.texts: list[str] = _list(body, "texts")
+        for item in _list(body, "inputs"):
+            content = item.get("content") if isinstance(item, dict) else None
+            self.texts += [str(part.get("text")) for part in content or () if isinstance(part, dict)]
+        if not self.texts or not all(isinstance(text, str) for text in self.texts):
+            raise bad_request("at least one of texts, images or inputs must be given")
+        if len(self.texts) > TEXTS_MAX:
+            raise bad_request(f"total number of texts must be at most {TEXTS_MAX}, received {len(self.texts)}")
+        self.size: int = body.get("output_dimension") or 1536
+        if self.size not in DIMENSIONS:
+            raise bad_request(f"output_dimension must be one of {DIMENSIONS}")
+        self.kinds: list[str] = _list(body, "embedding_types") or ["float"]
+        if not set(self.kinds) <= {"float", "base64"}:
+            raise bad_request("only the embedding types float and base64 are simulated")
+        self.tokens = sum(count(text) for text in self.texts)
+
+
+class Rerank:
+    """A rerank request that passed the vendor's checks. `ranked`: places of documents with their scores, best first."""
+
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        """Raises VendorError."""
+        query, documents = body.get("query"), _list(body, "documents")
+        if not isinstance(query, str) or not query:
+            raise bad_request("query must not be empty")
+        if not documents or not all(isinstance(document, str) for document in documents):
+            raise bad_request("documents must be a list of strings that is not empty")
+        words = set(query.lower().split())
+        scores = [len(words & set(document.lower().split())) / (len(words) + 1) for document in documents]
+        order = sorted(range(len(documents)), key=lambda place: (-scores[place], place))
+        self.ranked = [(place, scores[place]) for place in order][: body.get("top_n") or len(documents)]
+
+
 def _list(body: Mapping[str, Any], name: str) -> list[Any]:
     value = body.get(name)
     if value is None:

@@ -107,7 +107,7 @@ async def test_a_forced_tool_an_image_and_structured_output(gemini_client: genai
 async def test_counting_models_and_limits(gemini_client: genai.Client) -> None:
     counted = await gemini_client.aio.models.count_tokens(model=FLASH, contents="hello there")
     assert (counted.total_tokens or 0) > 0
-    assert [model.name async for model in await gemini_client.aio.models.list()][-1] == "models/gemini-2.0-flash"
+    assert [model.name async for model in await gemini_client.aio.models.list()][-1] == "models/gemini-embedding-001"
     cut = await gemini_client.aio.models.generate_content(model="gemini-2.0-flash", contents="?", config=config(max_output_tokens=1))
     assert cut.candidates is not None
     assert cut.candidates[0].finish_reason == types.FinishReason.MAX_TOKENS
