@@ -28,8 +28,8 @@ MODELS: Final = (
 )
 METHODS: Final = ("generateContent", "streamGenerateContent", "countTokens", "embedContent", "batchEmbedContents")
 TASKS: Final = (
-    "RETRIEVAL_QUERY", "RETRIEVAL_DOCUMENT", "SEMANTIC_SIMILARITY", "CLASSIFICATION", "CLUSTERING", "QUESTION_ANSWERING", "FACT_VERIFICATION",
-    "CODE_RETRIEVAL_QUERY",
+    "RETRIEVAL_QUERY", "RETRIEVAL_DOCUMENT", "SEMANTIC_SIMILARITY", "CLASSIFICATION", "CLUSTERING", "QUESTION_ANSWERING",
+    "FACT_VERIFICATION", "CODE_RETRIEVAL_QUERY",
 )  # fmt: skip
 BATCH_MAX: Final = 100
 STOP: Final = {"stop": "STOP", "length": "MAX_TOKENS", "tool_calls": "STOP", "stop_sequence": "STOP"}
