@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import struct
 from typing import Any
 
 import cohere
@@ -120,3 +122,20 @@ async def test_an_error_inside_a_stream(cohere_async: cohere.AsyncClientV2, cohe
     assert text(events)
     assert (events[-1].type, events[-1].delta.finish_reason) == ("message-end", "TIMEOUT")
     assert events[-1].delta.error == "request timed out, please try again later"
+
+
+async def test_embeddings_and_reranking(cohere_async: cohere.AsyncClientV2) -> None:
+    made: Any = await cohere_async.embed(
+        model="embed-v4.0", texts=["a", "b"], input_type="search_document", output_dimension=256, embedding_types=["float", "base64"]
+    )
+    assert [len(vector) for vector in made.embeddings.float_] == [256, 256]
+    packed = [struct.unpack("<256f", base64.b64decode(text)) for text in made.embeddings.base64]
+    assert [list(values) for values in packed] == made.embeddings.float_
+    assert made.embeddings.float_[0] != made.embeddings.float_[1]
+    assert (made.texts, made.meta.billed_units.input_tokens) == (["a", "b"], 2)
+    ranked = await cohere_async.rerank(model="rerank-v3.5", query="ruby", documents=["Paris", "Ruby on Rails"], top_n=1)
+    assert [result.index for result in ranked.results] == [1]
+    with pytest.raises(cohere.BadRequestError, match="input_type"):
+        await cohere_async.embed(model="embed-v4.0", texts=["a"], input_type="other")
+    with pytest.raises(cohere.BadRequestError, match="at most 96"):
+        await cohere_async.embed(model="embed-v4.0", texts=["a"] * 97, input_type="search_query")

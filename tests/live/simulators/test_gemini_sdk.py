@@ -138,3 +138,13 @@ async def test_an_error_inside_a_stream(gemini_client: genai.Client, gemini_vend
     assert (await anext(stream)).text
     with pytest.raises(errors.APIError):
         await anext(stream)
+
+
+async def test_embeddings(gemini_client: genai.Client) -> None:
+    wanted = types.EmbedContentConfig(task_type="RETRIEVAL_QUERY", output_dimensionality=8)
+    made = await gemini_client.aio.models.embed_content(model="gemini-embedding-001", contents=["a", "b"], config=wanted)
+    assert [len(item.values or []) for item in made.embeddings or []] == [8, 8]
+    with pytest.raises(errors.ClientError, match="output_dimensionality"):
+        await gemini_client.aio.models.embed_content(
+            model="gemini-embedding-001", contents="a", config=types.EmbedContentConfig(output_dimensionality=9999)
+        )

@@ -298,6 +298,16 @@ def test_whole_cohere_answers(edge: LuaFilter, told: bool) -> None:
     assert known_of_body(answer | {"usage": images})["usage"] == {"input": 293, "output": 56}
     failed = {"complete": True, "finish": "ERROR", "stream_error": "ERROR"}
     assert known_of_body({"id": "i", "message": message, "finish_reason": "ERROR"}) == failed
+    meta = {"api_version": {"version": "2"}, "billed_units": {"input_tokens": 7, "image_tokens": 0}}
+    vectors = {
+        "id": "i",
+        "texts": ['"meta":{"input_tokens":9}'],
+        "embeddings": {"float": [[0.5] * 40_000]},
+        "meta": meta,
+        "response_type": "x",
+    }
+    assert known_of_body(vectors) == {"complete": True, "usage": {"input": 7}}
+    assert known_of_body({"id": "i", "results": [], "meta": {"billed_units": {"search_units": 1}}}) == {"complete": True}
     assert known_of_body({"id": "i", "message": "overloaded"}) == {"complete": True, "stream_error": "error"}
 
 
