@@ -11,6 +11,7 @@ import msgspec
 
 from control_plane.dialects.api import ClientDialect, ProviderDialect, TargetFacts
 from control_plane.dialects.embeddings.registry import CLIENTS, EMBEDDERS
+from control_plane.dialects.policies import FOREIGN_REASONING, ForeignReasoning
 from control_plane.kit.errors import SpecError
 
 CLIENT_DIALECT: Final = "x-headgate-client-dialect"
@@ -22,6 +23,8 @@ OPTIONS: Final = "x-headgate-options"
 OPERATION: Final = "x-headgate-operation"  # chat where it is not said
 NAMED_BY: Final = "x-headgate-named-by"  # "path": the request's header x-headgate-call says what the client's path said
 THINKING: Final = "x-headgate-thinking"  # "none": answers are given without it, see thinking.py
+UNSUPPORTED: Final = "x-headgate-unsupported-params"  # "reject": a knob that would be dropped makes the target unfit
+FOREIGN: Final = "x-headgate-foreign-reasoning"  # see dialects/foreign_reasoning.py
 
 # Distinct targets whose facts are kept decoded; each is under 1 KB.
 _CACHED_TARGETS: Final = 4096
@@ -36,6 +39,8 @@ class Facts:
     name: str
     target: TargetFacts
     mute: bool = False
+    reject: bool = False
+    foreign_reasoning: ForeignReasoning = "strip"
     by_path: bool = False
 
 
@@ -58,6 +63,8 @@ class FactsReader:
                 metadata[PATH],
                 metadata.get(OPTIONS, "{}"),
                 metadata.get(THINKING) == "none",
+                metadata.get(UNSUPPORTED) == "reject",
+                metadata.get(FOREIGN, "strip"),
                 metadata.get(NAMED_BY) == "path",
                 metadata.get(OPERATION, "chat"),
             )
@@ -65,7 +72,18 @@ class FactsReader:
             raise SpecError(f"the target's configuration lacks the initial metadata {error}") from None
 
     def _decoded(
-        self, client: str, provider: str, name: str, model: str, path: str, options: str, mute: bool, by_path: bool, operation: str
+        self,
+        client: str,
+        provider: str,
+        name: str,
+        model: str,
+        path: str,
+        options: str,
+        mute: bool,
+        reject: bool,
+        foreign: str,
+        by_path: bool,
+        operation: str,
     ) -> Facts:
         for dialect in (client, provider):
             if dialect not in self._providers:
@@ -76,9 +94,12 @@ class FactsReader:
             decoded = msgspec.json.decode(options, type=dict[str, object])
         except msgspec.DecodeError as error:
             raise SpecError(f"target {name}: {OPTIONS} is not a JSON object: {error}") from None
-        target = TargetFacts(model, path, decoded)
+        policy = next((known for known in FOREIGN_REASONING if known == foreign), None)
+        if policy is None:
+            raise SpecError(f"target {name}: {FOREIGN} is {foreign!r}, not one of {', '.join(FOREIGN_REASONING)}")
+        target_facts = TargetFacts(model, path, decoded)
         if operation == "chat":
-            return Facts(self._clients[client], self._providers[provider], name, target, mute, by_path)
+            return Facts(self._clients[client], self._providers[provider], name, target_facts, mute, reject, policy, by_path)
         if operation != "embeddings" or client not in CLIENTS or provider not in EMBEDDERS:
             raise SpecError(f"target {name}: this translator cannot translate {operation!r} from {client} to {provider}")
-        return Facts(CLIENTS[client], EMBEDDERS[provider], name, target, mute, by_path)
+        return Facts(CLIENTS[client], EMBEDDERS[provider], name, target_facts, mute, reject, policy, by_path)

@@ -125,6 +125,7 @@ def _use(draft: Draft, route: DraftRoute, operation: Operation, target: PlannedT
             lane, dialect, path = Lane.TRANSLATION, offered.dialect, offered.path
     if path is None:
         return None
+    translated = lane is Lane.TRANSLATION
     named = operation.by_path and lane is Lane.PASSTHROUGH
     if named:  # the client's path names its own model, so every attempt gets the target's
         path = filled(path, target.model)
@@ -138,6 +139,8 @@ def _use(draft: Draft, route: DraftRoute, operation: Operation, target: PlannedT
         path=path,
         connect_ms=route.spec.spec.timeouts.connect_ms,
         hold=route.spec.spec.first_event_hold and lane is Lane.PASSTHROUGH and operation.name == "chat",
+        unsupported_params=route.spec.spec.unsupported_params if translated else "drop",
+        foreign_reasoning=route.spec.spec.foreign_reasoning if translated else "strip",
         restore=named,
         by_path=operation.by_path,
         stream_path=streaming(path, operation.streamed) if named and operation.streamed is not None else "",

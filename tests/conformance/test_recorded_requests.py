@@ -6,46 +6,22 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import anthropic.types.message_create_params as anthropic_params
-import cohere
 import msgspec
 import openai.types.chat.completion_create_params as openai_params
 import openai.types.responses.response_create_params as responses_params
 import pytest
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from control_plane.dialects import canon
 from control_plane.dialects.api import TargetFacts
 from control_plane.dialects.registry import DIALECTS
 from control_plane.kit.errors import ClientProtocolError
+from tests.official_types import CohereParams
 
 pytestmark = pytest.mark.long
-
-
-class CohereParams(BaseModel):
-    """The body that Cohere's SDK sends, of the types that its `chat` takes."""
-
-    model_config = ConfigDict(extra="forbid")
-    model: str
-    messages: list[cohere.UserChatMessageV2 | cohere.AssistantChatMessageV2 | cohere.SystemChatMessageV2 | cohere.ToolChatMessageV2]
-    tools: list[cohere.ToolV2] | None = None
-    strict_tools: bool | None = None
-    documents: list[str | cohere.Document] | None = None
-    response_format: cohere.TextResponseFormatV2 | cohere.JsonObjectResponseFormatV2 | None = None
-    max_tokens: int | None = None
-    stop_sequences: list[str] | None = None
-    temperature: float | None = None
-    seed: int | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    k: int | None = None
-    p: float | None = None
-    logprobs: bool | None = None
-    tool_choice: Literal["REQUIRED", "NONE"] | None = None
-    thinking: cohere.Thinking | None = None
-    stream: bool | None = None
 
 
 OFFICIAL: dict[str, TypeAdapter[Any]] = {

@@ -127,12 +127,12 @@ class MessageWriter:
             elif not (isinstance(part, Text) and not part.text):  # many clients write an empty text beside calls
                 content.append(self._block(part, message.path))
         wire: dict[str, Any] = {"role": "assistant"}
-        if thoughts and calls and self._thinks:
+        if thoughts and self._thinks:
             content.insert(0, {"type": "thinking", "thinking": "".join(thoughts)})
         elif thoughts and calls:
             wire["tool_plan"] = "".join(thoughts)
         elif thoughts:
-            sealed = True  # of a turn that is over: the vendor asks for it inside a tool loop only
+            sealed = True  # a model that does not think has a place for it in front of calls only
         if sealed:
             self._dropped.append(f"{message.path}.reasoning")
         if content or not calls:

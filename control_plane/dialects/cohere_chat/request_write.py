@@ -30,6 +30,9 @@ _RANGES: Final = (
 )
 """Name in canon, field, least and most: values beyond are refused by the vendor."""
 
+_WORDS: Final = {"p": "top_p", "k": "top_k", "stop_sequences": "stop", "strict_tools": "tools", "documents": "messages"}
+"""OpenAI chat's names for fields that a preset may drop."""
+
 _BUDGETS: Final = {"minimal": 1024, "low": 2048, "medium": 8192}
 """Tokens for an effort; a higher one leaves the budget to the model, which then thinks as long as it wants."""
 
@@ -39,7 +42,8 @@ def write_request(request: Request, target: TargetFacts) -> ProviderRequest:
     dropped: list[str] = []
     same = request.dialect == NAME and request.raw is not None
     body = {**(request.raw or {}), "model": target.model} if same else _from_canon(request, target, dropped)
-    dropped.extend(quirks.apply(body, target.options))
+    thought = "reasoning_effort" if request.reasoning is not None and request.reasoning.effort is not None else "reasoning"
+    dropped.extend(quirks.apply(body, target.options, {**_WORDS, "thinking": thought}))
     return ProviderRequest(body=_encode(body), dropped=quirks.unique(dropped))
 
 

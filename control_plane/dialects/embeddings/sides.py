@@ -10,6 +10,7 @@ from control_plane.dialects.api import (
     IdSource,
     ProviderDialect,
     ProviderRequest,
+    ReasoningReplay,
     ResponseReader,
     ResponseWriter,
     TargetFacts,
@@ -62,6 +63,9 @@ class ProviderSide:
     @property
     def name(self) -> str:
         return self._chat.name
+
+    def replay(self, target: TargetFacts) -> ReasoningReplay:
+        return ReasoningReplay()
 
     def write_request(self, request: Request, target: TargetFacts) -> ProviderRequest:
         return self._write(_embedding(request), target)

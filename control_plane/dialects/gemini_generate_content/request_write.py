@@ -43,6 +43,23 @@ _BUDGETS: Final = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, 
 _LEVEL_STEPS: Final = ((2048, "low"), (8192, "medium"), (1 << 62, "high"))
 """A thinking budget in tokens, up to which the level has this name."""
 
+WORDS: Final = {
+    "topP": "top_p",
+    "topK": "top_k",
+    "maxOutputTokens": "max_tokens",
+    "stopSequences": "stop",
+    "presencePenalty": "presence_penalty",
+    "frequencyPenalty": "frequency_penalty",
+    "responseLogprobs": "logprobs",
+    "logprobs": "top_logprobs",
+    "candidateCount": "n",
+    "thinkingConfig": "reasoning",
+    "responseMimeType": "response_format",
+    "responseJsonSchema": "response_format",
+    "toolConfig": "tool_choice",
+}
+"""Fields that are called otherwise when they are named as dropped."""
+
 
 def write_request(request: Request, target: TargetFacts) -> ProviderRequest:
     """The provider's request. Raises Unfit when a feature cannot be expressed in this dialect."""
@@ -66,10 +83,10 @@ def write_request(request: Request, target: TargetFacts) -> ProviderRequest:
     dropped.extend(name for name in ("user", "metadata") if getattr(request, name))
     if request.cache is not None:
         dropped.append("cache_control")
-    dropped.extend(quirks.apply(config, target.options))
+    dropped.extend(quirks.apply(config, target.options, WORDS))
     if config:
         body["generationConfig"] = config
-    dropped.extend(quirks.apply(body, target.options))
+    dropped.extend(quirks.apply(body, target.options, WORDS))
     return ProviderRequest(body=_encode(body), path=_path(target, request.stream), dropped=quirks.unique(dropped))
 
 

@@ -43,6 +43,10 @@ def target_cluster(use: TargetUse) -> str:
     for flag, on in (("hold", use.hold), ("rename", use.rename), ("restore", use.restore), ("mute", use.mute)):
         if on:
             name += f"+{flag}"
+    if use.unsupported_params != "drop":
+        name += f"+{use.unsupported_params}"
+    if use.foreign_reasoning != "strip":
+        name += f"+foreign-{use.foreign_reasoning}"
     return name
 
 
