@@ -10,7 +10,7 @@ from control_plane.dialects.cohere_chat import errors
 from control_plane.dialects.cohere_chat.answer_read import AnswerReader
 from control_plane.dialects.cohere_chat.answer_write import StreamWriter, WholeWriter
 from control_plane.dialects.cohere_chat.request_read import read_request
-from control_plane.dialects.cohere_chat.request_write import write_request
+from control_plane.dialects.cohere_chat.request_write import told_to_think, write_request
 from control_plane.dialects.cohere_chat.vocabulary import NAME
 
 
@@ -29,7 +29,7 @@ class CohereChat:
         return errors.write_error(error)
 
     def replay(self, target: TargetFacts) -> ReasoningReplay:
-        return ReasoningReplay(plain=True)  # as thinking, or as the plan of a tool loop
+        return ReasoningReplay(plain=told_to_think(target))
 
     def write_request(self, request: canon.Request, target: TargetFacts) -> ProviderRequest:
         return write_request(request, target)

@@ -47,12 +47,17 @@ def write_request(request: Request, target: TargetFacts) -> ProviderRequest:
     return ProviderRequest(body=_encode(body), dropped=quirks.unique(dropped))
 
 
+def told_to_think(target: TargetFacts) -> bool:
+    """Whether the target's model thinks: as the target's options say, else by its name."""
+    told = target.options.get("thinking")
+    return told == "budget" if told in ("budget", "none") else thinks(target.model)
+
+
 def _from_canon(request: Request, target: TargetFacts, dropped: list[str]) -> dict[str, Any]:
     dropped.extend(request.lost_to(NAME))
     if (request.sampling.n or 1) > 1:
         raise Unfit("n", f"{NAME} gives one choice per request")
-    told = target.options.get("thinking")
-    thinking = told == "budget" if told in ("budget", "none") else thinks(target.model)
+    thinking = told_to_think(target)
     messages, documents = MessageWriter(request, thinking, dropped).write()
     if not messages:
         raise Unfit("messages", f"{NAME} needs a message beside the documents")
