@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Final, Protocol
 
+from control_plane.dialects import error_rules, failures
 from control_plane.dialects.api import ClientDialect, ProviderDialect, ResponseReader, ResponseWriter
 from control_plane.dialects.canon import End, Event, Failure, InStreamError, Stop, Usage, UsageUpdate
 from control_plane.extproc import wire
@@ -37,6 +38,7 @@ METER_EVERY: Final = 32  # messages between two reports of changed usage, for st
 
 # Status and headers (names in lower case) of a provider's answer.
 Head = tuple[int, Mapping[str, str]]
+Rules = Sequence[error_rules.ErrorRule]
 
 CUT: Final = Failure("unreadable", 503, "the provider ended its answer early", code="provider_answer_cut")
 FAULT: Final = Failure("transient", 500, "the gateway failed to translate the provider's answer", code="translation_failed")
@@ -92,9 +94,10 @@ class Refusal:
 class ProviderError:
     """A non-2xx answer, classified by the provider's dialect and written by the client's."""
 
-    def __init__(self, client: ClientDialect, provider: ProviderDialect, head: Head, tally: Tally) -> None:
+    def __init__(self, client: ClientDialect, provider: ProviderDialect, rules: Rules, head: Head, tally: Tally) -> None:
         self._client = client
         self._provider = provider
+        self._rules = rules
         self._status, self._headers = head
         self._tally = tally
         self._body = bytearray()
@@ -124,7 +127,11 @@ class ProviderError:
 
     def _classify(self) -> Refusal:
         self._tally.provider_errors += 1
-        failure = self._provider.read_error(self._status, self._headers, bytes(self._body))
+        body = bytes(self._body)
+        failure = self._provider.read_error(self._status, self._headers, body)
+        if self._rules:
+            document, text = failures.error_document(body)
+            failure = error_rules.settled(failure, self._rules, self._status, document or text)
         self._refusal = Refusal(failure.status, failure_headers(failure, self._headers), self._client.write_error(failure))
         return self._refusal
 
@@ -137,6 +144,7 @@ class Translation:
         client: ClientDialect,
         reader: ResponseReader,
         writer: ResponseWriter,
+        rules: Rules,
         head: Head,
         streams: bool,
         dropped: tuple[str, ...],
@@ -145,6 +153,7 @@ class Translation:
         self._client = client
         self._reader = reader
         self._writer = writer
+        self._rules = rules
         self._status, self._headers = head
         self._streams = streams
         self._dropped = dropped
@@ -224,7 +233,7 @@ class Translation:
         pieces, emit = self._pieces, self._writer.emit
         for event in events:
             if isinstance(event, InStreamError):
-                return event.failure
+                return error_rules.settled(event.failure, self._rules, self._status, event.error)
             if isinstance(event, UsageUpdate):
                 self._usage = self._usage.updated(event.usage)
                 self._unreported = self._unreported or 1

@@ -10,6 +10,8 @@ from typing import Final
 import msgspec
 
 from control_plane.dialects.api import ClientDialect, ProviderDialect, TargetFacts
+from control_plane.dialects.capabilities import MEANINGS
+from control_plane.dialects.error_rules import ErrorRule, read_rules
 from control_plane.dialects.policies import FOREIGN_REASONING, ForeignReasoning
 from control_plane.kit.errors import SpecError
 
@@ -23,8 +25,10 @@ NAMED_BY: Final = "x-headgate-named-by"  # "path": the request's header x-headga
 THINKING: Final = "x-headgate-thinking"  # "none": answers are given without it, see thinking.py
 UNSUPPORTED: Final = "x-headgate-unsupported-params"  # "reject": a knob that would be dropped makes the target unfit
 FOREIGN: Final = "x-headgate-foreign-reasoning"  # see dialects/foreign_reasoning.py
+ERRORS: Final = "x-headgate-errors"  # a JSON list, see dialects/error_rules.py
+LACKS: Final = "x-headgate-lacks"  # names with commas between them, see dialects/capabilities.py
 
-# Distinct targets whose facts are kept decoded; each is under 1 KB.
+# Distinct targets whose facts are kept decoded; each is a few KB at most.
 _CACHED_TARGETS: Final = 4096
 
 
@@ -40,6 +44,8 @@ class Facts:
     reject: bool = False
     foreign_reasoning: ForeignReasoning = "strip"
     by_path: bool = False
+    errors: tuple[ErrorRule, ...] = ()
+    lacks: frozenset[str] = frozenset()
 
 
 class FactsReader:
@@ -64,6 +70,8 @@ class FactsReader:
                 metadata.get(UNSUPPORTED) == "reject",
                 metadata.get(FOREIGN, "strip"),
                 metadata.get(NAMED_BY) == "path",
+                metadata.get(ERRORS, "[]"),
+                metadata.get(LACKS, ""),
             )
         except KeyError as error:
             raise SpecError(f"the target's configuration lacks the initial metadata {error}") from None
@@ -80,6 +88,8 @@ class FactsReader:
         reject: bool,
         foreign: str,
         by_path: bool,
+        errors: str,
+        lacks: str,
     ) -> Facts:
         for dialect in (client, provider):
             if dialect not in self._providers:
@@ -90,8 +100,15 @@ class FactsReader:
             decoded = msgspec.json.decode(options, type=dict[str, object])
         except msgspec.DecodeError as error:
             raise SpecError(f"target {name}: {OPTIONS} is not a JSON object: {error}") from None
+        try:
+            rules = read_rules(errors)
+        except msgspec.DecodeError as error:
+            raise SpecError(f"target {name}: {ERRORS} is not a list of rules: {error}") from None
+        lacking = frozenset(lacks.split(",")) - {""}
+        if not lacking <= MEANINGS.keys():
+            raise SpecError(f"target {name}: {LACKS} names {sorted(lacking - MEANINGS.keys())}, which this translator does not know")
         policy = next((known for known in FOREIGN_REASONING if known == foreign), None)
         if policy is None:
             raise SpecError(f"target {name}: {FOREIGN} is {foreign!r}, not one of {', '.join(FOREIGN_REASONING)}")
         facts = TargetFacts(model, path, decoded)
-        return Facts(self._clients[client], self._providers[provider], name, facts, mute, reject, policy, by_path)
+        return Facts(self._clients[client], self._providers[provider], name, facts, mute, reject, policy, by_path, rules, lacking)

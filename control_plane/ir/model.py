@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from fnmatch import fnmatchcase
 from typing import Final
 
 from control_plane.dialects.policies import ForeignReasoning, UnsupportedParams
@@ -41,7 +42,8 @@ class Speaks:
 class Provider:
     """An account at a vendor, or a pool of our own, as the connection to it is made.
 
-    `options` is a JSON object of quirks for the translator.
+    `options` is a JSON object of quirks for the translator, `errors` a JSON list of rules for its errors ("" for none). `lacks`: patterns
+    of model names, each with what these models lack of their dialect.
     """
 
     name: str
@@ -54,6 +56,12 @@ class Provider:
     options: str
     ca_file: str | None
     server_name: str | None
+    errors: str = ""
+    lacks: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    def lacks_of(self, model: str) -> tuple[str, ...]:
+        """Everything that a model lacks, sorted."""
+        return tuple(sorted({name for pattern, names in self.lacks if fnmatchcase(model, pattern) for name in names}))
 
     def path(self, dialect: str, operation: str) -> str | None:
         """The upstream path of that operation in that dialect, or None when the provider does not offer it."""

@@ -49,7 +49,14 @@ def _provider(document: spec.Provider, preset: PresetSpec) -> Provider:
         options=msgspec.json.encode(dict(sorted(preset.options.items()))).decode(),
         ca_file=str(document.resolve_path(body.tls.ca_file).absolute()) if body.tls.ca_file else None,
         server_name=body.tls.server_name,
+        errors=_errors(preset),
+        lacks=tuple((pattern, lack.features) for lack in preset.lacks for pattern in lack.models),
     )
+
+
+def _errors(preset: PresetSpec) -> str:
+    rules = [rule.model_dump(exclude_none=True) for rule in preset.errors]
+    return msgspec.json.encode(rules).decode() if rules else ""
 
 
 def resolve_plans(draft: Draft) -> None:

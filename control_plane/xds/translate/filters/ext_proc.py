@@ -57,6 +57,10 @@ def ext_proc(use: TargetUse, provider: Provider) -> HttpFilter:
         "x-headgate-path": use.path,
         "x-headgate-options": provider.options,
     }
+    if provider.errors:
+        told["x-headgate-errors"] = provider.errors
+    if lacks := provider.lacks_of(use.model):
+        told["x-headgate-lacks"] = ",".join(lacks)
     if use.mute:
         told["x-headgate-thinking"] = "none"
     if use.unsupported_params != "drop":
