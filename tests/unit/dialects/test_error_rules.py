@@ -8,15 +8,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from control_plane.dialects import canon as C
 from control_plane.dialects import error_rules, failures
+from control_plane.dialects.canon import Failure, InStreamError
 from control_plane.dialects.error_rules import ErrorRule, settled
 from control_plane.dialects.failure_classes import FAILURE_CLASSES
 from control_plane.dialects.registry import PROVIDERS
 from control_plane.ir.passes import _errors
 from control_plane.spec.presets import load_presets
 
-FAULT = C.Failure("client_fault", 400, "no such field", code="bad")
+FAULT = Failure("client_fault", 400, "no such field", code="bad")
 
 
 def rules_of(preset: str) -> tuple[ErrorRule, ...]:
@@ -24,7 +24,7 @@ def rules_of(preset: str) -> tuple[ErrorRule, ...]:
     return error_rules.read_rules(_errors(load_presets()[preset]) or "[]")
 
 
-def classed(preset: str, status: int, body: object, dialect: str = "openai-chat") -> C.Failure:
+def classed(preset: str, status: int, body: object, dialect: str = "openai-chat") -> Failure:
     """What an error answer of a vendor comes to with its preset."""
     text = json.dumps(body).encode()
     document, words = failures.error_document(text)
@@ -82,7 +82,7 @@ def test_an_error_inside_a_stream(bench: Any, sse_of: Any) -> None:
     assert event.failure.kind == "client_fault"
     failure = settled(event.failure, rules_of("groq"), 200, event.error)
     assert (failure.kind, failure.status, failure.message) == ("transient", 503, said["message"])
-    assert "Tool choice" not in repr(C.InStreamError(FAULT, said)), "vendors echo parts of keys"
+    assert "Tool choice" not in repr(InStreamError(FAULT, said)), "vendors echo parts of keys"
 
 
 @pytest.mark.parametrize(
@@ -126,15 +126,14 @@ def test_what_a_dialect_has_read_counts_where_there_is_no_document() -> None:
 
 @pytest.mark.parametrize("kind", FAILURE_CLASSES)
 def test_a_changed_class_has_a_status_that_says_the_same(kind: Any) -> None:
-    failure = settled(C.Failure("other", 418, "m"), [ErrorRule(kind, status=418)], 418, {"message": "m"})  # type: ignore[arg-type]
+    failure = settled(Failure("other", 418, "m"), [ErrorRule(kind, status=418)], 418, {"message": "m"})  # type: ignore[arg-type]
     assert failure.kind == kind
     assert failure.retryable_elsewhere == (failure.status >= 500 or failure.status in (401, 402, 429))
 
 
 def test_the_text_of_a_credential_error_is_replaced_and_comes_back_when_it_is_none() -> None:
-    dead = settled(
-        C.Failure("client_fault", 400, "bad key sk-1"), [ErrorRule("credential_dead", status=400)], 400, {"message": "bad key sk-1"}
-    )
+    told = {"message": "bad key sk-1"}
+    dead = settled(Failure("client_fault", 400, "bad key sk-1"), [ErrorRule("credential_dead", status=400)], 400, told)
     assert dead.message == failures.KEY_REFUSED
     read = failures.failure(401, None, "no more tokens today")
     back = settled(read, [ErrorRule("quota_spent", message="tokens")], 401, {"message": "no more tokens today"})
