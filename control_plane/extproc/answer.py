@@ -16,14 +16,17 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final, Protocol
 
-from control_plane.dialects import error_rules, failures
+import msgspec
+
+from control_plane.dialects import error_rules, failures, rate_limits
 from control_plane.dialects.api import ClientDialect, ProviderDialect, ResponseReader, ResponseWriter
 from control_plane.dialects.canon import End, Event, Failure, InStreamError, Stop, Usage, UsageUpdate
 from control_plane.extproc import wire
+from control_plane.extproc.facts import Vendor
 from control_plane.extproc.tally import Tally
 from control_plane.kit.errors import ProviderProtocolError
 
@@ -38,7 +41,6 @@ METER_EVERY: Final = 32  # messages between two reports of changed usage, for st
 
 # Status and headers (names in lower case) of a provider's answer.
 Head = tuple[int, Mapping[str, str]]
-Rules = Sequence[error_rules.ErrorRule]
 
 CUT: Final = Failure("unreadable", 503, "the provider ended its answer early", code="provider_answer_cut")
 FAULT: Final = Failure("transient", 500, "the gateway failed to translate the provider's answer", code="translation_failed")
@@ -94,10 +96,10 @@ class Refusal:
 class ProviderError:
     """A non-2xx answer, classified by the provider's dialect and written by the client's."""
 
-    def __init__(self, client: ClientDialect, provider: ProviderDialect, rules: Rules, head: Head, tally: Tally) -> None:
+    def __init__(self, client: ClientDialect, provider: ProviderDialect, vendor: Vendor, head: Head, tally: Tally) -> None:
         self._client = client
         self._provider = provider
-        self._rules = rules
+        self._vendor = vendor
         self._status, self._headers = head
         self._tally = tally
         self._body = bytearray()
@@ -129,9 +131,11 @@ class ProviderError:
         self._tally.provider_errors += 1
         body = bytes(self._body)
         failure = self._provider.read_error(self._status, self._headers, body)
-        if self._rules:
+        if self._vendor.errors:
             document, text = failures.error_document(body)
-            failure = error_rules.settled(failure, self._rules, self._status, document or text)
+            failure = error_rules.settled(failure, self._vendor.errors, self._status, document or text)
+        if failure.kind == "rate_limited" and failure.retry_after is None and self._vendor.limits is not None:
+            failure = msgspec.structs.replace(failure, retry_after=rate_limits.wait_s(self._headers, self._vendor.limits))
         self._refusal = Refusal(failure.status, failure_headers(failure, self._headers), self._client.write_error(failure))
         return self._refusal
 
@@ -144,7 +148,7 @@ class Translation:
         client: ClientDialect,
         reader: ResponseReader,
         writer: ResponseWriter,
-        rules: Rules,
+        vendor: Vendor,
         head: Head,
         streams: bool,
         dropped: tuple[str, ...],
@@ -153,7 +157,8 @@ class Translation:
         self._client = client
         self._reader = reader
         self._writer = writer
-        self._rules = rules
+        self._rules = vendor.errors
+        self._limits = rate_limits.left(head[1], vendor.limits) if vendor.limits is not None else None
         self._status, self._headers = head
         self._streams = streams
         self._dropped = dropped
@@ -275,7 +280,7 @@ class Translation:
 
     def _report(self) -> bytes:
         self._unreported = 0
-        return wire.metadata(wire.Metered(self._usage, self._finish, self._complete, self._stream_error, self._dropped))
+        return wire.metadata(wire.Metered(self._usage, self._finish, self._complete, self._stream_error, self._dropped, self._limits))
 
     def _refuse(self, failure: Failure) -> Refusal:
         """Nothing has gone to the client yet: become an error answer, one that the router retries if another target may do better."""

@@ -222,11 +222,11 @@ class Exchange:
         if request is None:
             raise OutOfTurn("an answer before the request was sent")
         if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-            return ProviderError(facts.client, facts.provider, facts.errors, (status, headers), self._tally)
+            return ProviderError(facts.client, facts.provider, facts.vendor, (status, headers), self._tally)
         reader, writer = facts.provider.reader(request), facts.client.writer(request, self._ids)
         if facts.mute:
             reader = thinking.WithoutThinking(reader)
-        return Translation(facts.client, reader, writer, facts.errors, (status, headers), request.stream, self._dropped, self._tally)
+        return Translation(facts.client, reader, writer, facts.vendor, (status, headers), request.stream, self._dropped, self._tally)
 
 
 def _read_call(head: HttpHeaders) -> Call:

@@ -13,6 +13,7 @@ from control_plane.dialects.api import ClientDialect, ProviderDialect, TargetFac
 from control_plane.dialects.capabilities import MEANINGS
 from control_plane.dialects.error_rules import ErrorRule, read_rules
 from control_plane.dialects.policies import FOREIGN_REASONING, ForeignReasoning
+from control_plane.dialects.rate_limits import RateLimits, read_names
 from control_plane.kit.errors import SpecError
 
 CLIENT_DIALECT: Final = "x-headgate-client-dialect"
@@ -27,9 +28,18 @@ UNSUPPORTED: Final = "x-headgate-unsupported-params"  # "reject": a knob that wo
 FOREIGN: Final = "x-headgate-foreign-reasoning"  # see dialects/foreign_reasoning.py
 ERRORS: Final = "x-headgate-errors"  # a JSON list, see dialects/error_rules.py
 LACKS: Final = "x-headgate-lacks"  # names with commas between them, see dialects/capabilities.py
+LIMITS: Final = "x-headgate-rate-limits"  # names of headers, see dialects/rate_limits.py
 
 # Distinct targets whose facts are kept decoded; each is a few KB at most.
 _CACHED_TARGETS: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """What a preset says of a vendor's answers: rules for its errors, and the headers that speak of its rate limits."""
+
+    errors: tuple[ErrorRule, ...] = ()
+    limits: RateLimits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +54,8 @@ class Facts:
     reject: bool = False
     foreign_reasoning: ForeignReasoning = "strip"
     by_path: bool = False
-    errors: tuple[ErrorRule, ...] = ()
     lacks: frozenset[str] = frozenset()
+    vendor: Vendor = Vendor()
 
 
 class FactsReader:
@@ -72,6 +82,7 @@ class FactsReader:
                 metadata.get(NAMED_BY) == "path",
                 metadata.get(ERRORS, "[]"),
                 metadata.get(LACKS, ""),
+                metadata.get(LIMITS, ""),
             )
         except KeyError as error:
             raise SpecError(f"the target's configuration lacks the initial metadata {error}") from None
@@ -90,6 +101,7 @@ class FactsReader:
         by_path: bool,
         errors: str,
         lacks: str,
+        limits: str,
     ) -> Facts:
         for dialect in (client, provider):
             if dialect not in self._providers:
@@ -104,6 +116,10 @@ class FactsReader:
             rules = read_rules(errors)
         except msgspec.DecodeError as error:
             raise SpecError(f"target {name}: {ERRORS} is not a list of rules: {error}") from None
+        try:
+            told = read_names(limits) if limits else None
+        except msgspec.DecodeError as error:
+            raise SpecError(f"target {name}: {LIMITS} does not name headers: {error}") from None
         lacking = frozenset(lacks.split(",")) - {""}
         if not lacking <= MEANINGS.keys():
             raise SpecError(f"target {name}: {LACKS} names {sorted(lacking - MEANINGS.keys())}, which this translator does not know")
@@ -111,4 +127,5 @@ class FactsReader:
         if policy is None:
             raise SpecError(f"target {name}: {FOREIGN} is {foreign!r}, not one of {', '.join(FOREIGN_REASONING)}")
         facts = TargetFacts(model, path, decoded)
-        return Facts(self._clients[client], self._providers[provider], name, facts, mute, reject, policy, by_path, rules, lacking)
+        vendor = Vendor(rules, told)
+        return Facts(self._clients[client], self._providers[provider], name, facts, mute, reject, policy, by_path, lacking, vendor)

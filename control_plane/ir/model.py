@@ -42,8 +42,8 @@ class Speaks:
 class Provider:
     """An account at a vendor, or a pool of our own, as the connection to it is made.
 
-    `options` is a JSON object of quirks for the translator, `errors` a JSON list of rules for its errors ("" for none). `lacks`: patterns
-    of model names, each with what these models lack of their dialect.
+    `options` is a JSON object of quirks for the translator, `errors` a JSON list of rules for its errors ("" for none),
+    `rate_limits` a JSON object with names of headers. `lacks`: patterns of model names, each with what these models lack of their dialect.
     """
 
     name: str
@@ -58,6 +58,7 @@ class Provider:
     server_name: str | None
     errors: str = ""
     lacks: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    rate_limits: str = ""
 
     def lacks_of(self, model: str) -> tuple[str, ...]:
         """Everything that a model lacks, sorted."""

@@ -51,6 +51,7 @@ def _provider(document: spec.Provider, preset: PresetSpec) -> Provider:
         server_name=body.tls.server_name,
         errors=_errors(preset),
         lacks=tuple((pattern, lack.features) for lack in preset.lacks for pattern in lack.models),
+        rate_limits=preset.rate_limits.model_dump_json(exclude_none=True) if preset.rate_limits else "",
     )
 
 

@@ -34,6 +34,9 @@ PATTERNS: Final[Mapping[str, str]] = {
     "type": "printable ASCII without spaces at either end",
     "message": "printable ASCII without spaces at either end",
     "models": "a model's name, with * for anything",
+    "remaining": "a header's name in lower case",
+    "limit": "a header's name in lower case",
+    "reset": "a header's name in lower case",
     "labels": "letters, digits, dots, dashes and underscores",
     "annotations": "letters, digits, dots, dashes, underscores and a slash in the key",
 }

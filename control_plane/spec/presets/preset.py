@@ -65,6 +65,8 @@ class PresetAuth(Shape):
 
 
 Words = Annotated[str, StringConstraints(pattern=r"^[!-~]([ -~]*[!-~])?$", max_length=MAX_WORDS)]
+ResponseHeader = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$", max_length=100)]
+"""In lower case, as Envoy hands them on."""
 ModelPattern = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:/@*-]+$", max_length=200)]
 
 
@@ -98,6 +100,23 @@ class Lack(Shape):
     )
 
 
+class RateLimitHeaders(Shape):
+    """Response headers that speak of one unit."""
+
+    remaining: ResponseHeader = Field(description="Header with what is left, for example x-ratelimit-remaining-requests")
+    limit: ResponseHeader | None = Field(default=None, description="Header with the limit")
+    reset: ResponseHeader | None = Field(
+        default=None, description="Header with the time until there is more: seconds, a duration such as 1m30s, or a time"
+    )
+
+
+class PresetRateLimits(Shape):
+    """Where answers say what is left of the account's rate limits. Read where requests are translated."""
+
+    requests: RateLimitHeaders | None = Field(default=None, description="Headers that speak of requests")
+    tokens: RateLimitHeaders | None = Field(default=None, description="Headers that speak of tokens")
+
+
 class PresetSpec(Shape):
     """A kind of provider: the same fields in the presets that ship with Headgate and in those that operators write."""
 
@@ -123,6 +142,10 @@ class PresetSpec(Shape):
     )
     lacks: tuple[Lack, ...] = Field(
         default=(), max_length=MAX_LACKS, description="What the vendor or some of its models lack: features lead to the next target"
+    )
+
+    rate_limits: PresetRateLimits | None = Field(
+        default=None, description="Response headers with what is left of the vendor's rate limits, for metrics, get targets and retry-after"
     )
 
 

@@ -61,6 +61,8 @@ def ext_proc(use: TargetUse, provider: Provider) -> HttpFilter:
         told["x-headgate-errors"] = provider.errors
     if lacks := provider.lacks_of(use.model):
         told["x-headgate-lacks"] = ",".join(lacks)
+    if provider.rate_limits:
+        told["x-headgate-rate-limits"] = provider.rate_limits
     if use.mute:
         told["x-headgate-thinking"] = "none"
     if use.unsupported_params != "drop":
