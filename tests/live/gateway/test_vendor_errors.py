@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import anthropic
 import openai
@@ -120,12 +121,10 @@ def test_the_last_targets_wrong_key_is_a_401_that_shows_no_key_and_counts_as_one
 
 def classes(rig: Rig, target: str) -> dict[str, int]:
     """How attempts at a target have ended so far, by class, from the gateway's own metrics."""
-    host, port = rig.gateway.admin
-    _, text = rig.loop.run(probe.http(f"{host}:{port}", "GET", "/metrics"))
-    lines = [line for line in text.splitlines() if line.startswith("headgate_attempts_total{") and f'target="{target}' in line]
     found: Counter[str] = Counter()
-    for line in lines:
-        found[line.partition('class="')[2].partition('"')[0]] += int(float(line.rpartition(" ")[2]))
+    for name, count in samples(rig).items():
+        if name.startswith("headgate_attempts_total{") and f'target="{target}' in name:
+            found[name.partition('class="')[2].partition('"')[0]] += int(count)
     return dict(found)
 
 
@@ -158,3 +157,35 @@ def test_what_a_vendor_lacks_goes_to_the_next_target_without_asking_it(rig: Rig)
     assert raw.headers["x-headgate-target"] == f"openai/{MODELS['openai']}"
     assert raw.headers["x-headgate-attempts"] == "2"
     assert [request.path for request in rig.vendors["local"].requests if request.path != "/"] == [], "the harmless request alone"
+
+
+def test_what_is_left_of_a_rate_limit_is_a_metric(rig: Rig) -> None:
+    vendor = rig.vendors["local"]
+    answer = vendor._wire.answer
+
+    def tells(request: HttpRequest) -> Reply:
+        reply = answer(request)
+        told = b"x-ratelimit-remaining-requests: 299\r\nx-ratelimit-limit-requests: 300\r\n"
+        kept = b"".join(line for line in reply.headers.splitlines(keepends=True) if not line.lower().startswith(b"x-ratelimit"))
+        return replace(reply, headers=kept + told)
+
+    vendor._wire.answer = tells  # type: ignore[method-assign]
+    try:
+        with anthropic.Anthropic(base_url=rig.url, api_key="any", max_retries=0) as client:
+            client.messages.create(model="smart", max_tokens=50, messages=HELLO)  # type: ignore[arg-type]
+    finally:
+        vendor._wire.answer = answer  # type: ignore[method-assign]
+    labels = f'{{provider="grok",target="grok/{MODELS_OF["grok"]}",unit="requests"}}'
+    expected = {f"headgate_target_ratelimit_remaining{labels}": 299.0, f"headgate_target_ratelimit_limit{labels}": 300.0}
+    deadline = time.monotonic() + 10
+    while (found := {name: value for name, value in samples(rig).items() if name in expected}) != expected:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
+
+
+def samples(rig: Rig) -> dict[str, float]:
+    """The gateway's own metrics, by name with labels."""
+    host, port = rig.gateway.admin
+    _, text = rig.loop.run(probe.http(f"{host}:{port}", "GET", "/metrics"))
+    lines = [line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#")]
+    return {name: float(value) for name, _, value in lines}
