@@ -23,8 +23,8 @@ FOLDER = Path(__file__).parents[3] / "control_plane/spec/presets"
 MOST_LINES = 15  # without comments: onboarding a vendor is a few lines
 ORIGINAL = ("anthropic", "openai", "openai-compatible")  # written out in full, one field a line
 OWN_ADDRESS = {  # no base URL of their own, so a Provider must give it
-    "cloudflare", "databricks", "gpustack", "llama-cpp", "lm-studio", "ollama", "openai-compatible",
-    "sglang", "snowflake", "tensorrt-llm", "tgi", "vllm",
+    "azure-openai", "azure-openai-deployments", "cloudflare", "databricks", "gpustack", "llama-cpp", "lm-studio", "ollama",
+    "openai-compatible", "sglang", "snowflake", "tensorrt-llm", "tgi", "vllm",
 }  # fmt: skip
 BOTH = {  # Anthropic's dialect, too
     "deepseek", "gpustack", "llama-cpp", "lm-studio", "minimax", "moonshot", "novita", "ollama", "openrouter", "sglang", "vllm", "zai",
