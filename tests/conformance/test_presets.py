@@ -14,6 +14,7 @@ import pytest
 
 from control_plane.dialects import error_rules, failures
 from control_plane.dialects.api import TargetFacts
+from control_plane.dialects.canon import InStreamError
 from control_plane.dialects.rate_limits import left, read_names
 from control_plane.dialects.registry import DIALECTS, PROVIDERS
 from control_plane.spec.presets import load_presets
@@ -138,7 +139,7 @@ def test_what_recorded_errors_mean_with_the_presets_rules(recordings: list[Any],
         elif b'"error":{' in recording.body.replace(b" ", b""):
             reader = PROVIDERS[recording.api].reader(DIALECTS["anthropic-messages"].read_request(json.dumps(CLIENT).encode()))
             reader.start(200, "text/event-stream" if recording.stream else "application/json")
-            events = [event for event in (*reader.feed(recording.body),) if hasattr(event, "failure")]
+            events = [event for event in reader.feed(recording.body) if isinstance(event, InStreamError)]
             if not events:
                 continue
             before = events[0].failure
