@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content"]
-ProviderDialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content"]
+DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content", "bedrock-converse"]
+ProviderDialectName = DialectName
 OperationName = Literal["chat", "embeddings", "batch_embeddings", "count_tokens", "models"]
-DIALECT_NAMES: Final[tuple[DialectName, ...]] = ("openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content")
+DIALECT_NAMES: Final[tuple[DialectName, ...]] = (
+    "openai-chat",
+    "openai-responses",
+    "anthropic-messages",
+    "gemini-generate-content",
+    "bedrock-converse",
+)
 """Dialects that clients speak."""
 
 PROVIDER_ONLY_NAMES: Final[tuple[ProviderDialectName, ...]] = ()

@@ -65,6 +65,7 @@ ASKED: dict[str, tuple[Asked, ...]] = {
     "openai-responses": (OPENAI, THINKING),
     "anthropic-messages": (OPENAI, IN_A_FORMAT),
     "gemini-generate-content": (OPENAI, ANTHROPIC, IN_A_FORMAT, ("openai-chat", LOOKED)),
+    "bedrock-converse": (OPENAI, IN_A_FORMAT),
 }
 """By the provider's dialect: clients' dialects and requests in them that together touch every option."""
 
@@ -93,6 +94,10 @@ EFFECTS: dict[tuple[str, str], object] = {
     ("openai-responses", "rename_params"): {"temperature": "heat"},
     ("openai-responses", "encrypted_reasoning"): False,
     ("openai-responses", "reasoning_summary"): False,
+    ("bedrock-converse", "drop_params"): ["temperature"],
+    ("bedrock-converse", "rename_params"): {"temperature": "heat"},
+    ("bedrock-converse", "thinking"): "budget",
+    ("bedrock-converse", "structured_outputs"): False,
     ("gemini-generate-content", "drop_params"): ["temperature"],
     ("gemini-generate-content", "rename_params"): {"temperature": "heat"},
     ("gemini-generate-content", "thinking"): "none",
