@@ -11,6 +11,7 @@ import msgspec
 
 from control_plane.dialects.api import ClientDialect, ProviderDialect, TargetFacts
 from control_plane.dialects.capabilities import MEANINGS
+from control_plane.dialects.embeddings.registry import CLIENTS, EMBEDDERS
 from control_plane.dialects.error_rules import ErrorRule, read_rules
 from control_plane.dialects.policies import FOREIGN_REASONING, ForeignReasoning
 from control_plane.dialects.rate_limits import RateLimits, read_names
@@ -22,6 +23,7 @@ TARGET: Final = "x-headgate-target"
 MODEL: Final = "x-headgate-model"
 PATH: Final = "x-headgate-path"
 OPTIONS: Final = "x-headgate-options"
+OPERATION: Final = "x-headgate-operation"  # chat where it is not said
 NAMED_BY: Final = "x-headgate-named-by"  # "path": the request's header x-headgate-call says what the client's path said
 THINKING: Final = "x-headgate-thinking"  # "none": answers are given without it, see thinking.py
 UNSUPPORTED: Final = "x-headgate-unsupported-params"  # "reject": a knob that would be dropped makes the target unfit
@@ -80,6 +82,7 @@ class FactsReader:
                 metadata.get(UNSUPPORTED) == "reject",
                 metadata.get(FOREIGN, "strip"),
                 metadata.get(NAMED_BY) == "path",
+                metadata.get(OPERATION, "chat"),
                 metadata.get(ERRORS, "[]"),
                 metadata.get(LACKS, ""),
                 metadata.get(LIMITS, ""),
@@ -99,6 +102,7 @@ class FactsReader:
         reject: bool,
         foreign: str,
         by_path: bool,
+        operation: str,
         errors: str,
         lacks: str,
         limits: str,
@@ -126,6 +130,10 @@ class FactsReader:
         policy = next((known for known in FOREIGN_REASONING if known == foreign), None)
         if policy is None:
             raise SpecError(f"target {name}: {FOREIGN} is {foreign!r}, not one of {', '.join(FOREIGN_REASONING)}")
-        facts = TargetFacts(model, path, decoded)
-        vendor = Vendor(rules, told)
-        return Facts(self._clients[client], self._providers[provider], name, facts, mute, reject, policy, by_path, lacking, vendor)
+        target_facts, vendor = TargetFacts(model, path, decoded), Vendor(rules, told)
+        if operation == "chat":
+            clients, providers = self._clients[client], self._providers[provider]
+            return Facts(clients, providers, name, target_facts, mute, reject, policy, by_path, lacking, vendor)
+        if operation != "embeddings" or client not in CLIENTS or provider not in EMBEDDERS:
+            raise SpecError(f"target {name}: this translator cannot translate {operation!r} from {client} to {provider}")
+        return Facts(CLIENTS[client], EMBEDDERS[provider], name, target_facts, mute, reject, policy, by_path, vendor=vendor)

@@ -161,6 +161,7 @@ def test_a_vendor_with_two_dialects_translates_for_neither_client_and_for_others
         ("openai-responses", Lane.TRANSLATION, "openai-chat"),
         ("gemini-generate-content", Lane.TRANSLATION, "openai-chat"),
         ("bedrock-converse", Lane.TRANSLATION, "openai-chat"),
+        ("cohere-chat", Lane.TRANSLATION, "openai-chat"),
     }
 
 

@@ -57,9 +57,11 @@ def ext_proc(use: TargetUse, provider: Provider) -> HttpFilter:
         "x-headgate-path": use.path,
         "x-headgate-options": provider.options,
     }
+    if use.operation != "chat":
+        told["x-headgate-operation"] = use.operation
     if provider.errors:
         told["x-headgate-errors"] = provider.errors
-    if lacks := provider.lacks_of(use.model):
+    if use.operation == "chat" and (lacks := provider.lacks_of(use.model)):
         told["x-headgate-lacks"] = ",".join(lacks)
     if provider.rate_limits:
         told["x-headgate-rate-limits"] = provider.rate_limits
