@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from fnmatch import fnmatchcase
 from typing import Final
 
 from control_plane.dialects.policies import ForeignReasoning, UnsupportedParams
@@ -61,7 +62,8 @@ class Speaks:
 class Provider:
     """An account at a vendor, or a pool of our own, as the connection to it is made.
 
-    `options` is a JSON object of quirks for the translator.
+    `options` is a JSON object of quirks for the translator, `errors` a JSON list of rules for its errors ("" for none),
+    `rate_limits` a JSON object with names of headers. `lacks`: patterns of model names, each with what these models lack of their dialect.
     """
 
     name: str
@@ -75,6 +77,13 @@ class Provider:
     ca_file: str | None
     server_name: str | None
     signing: Signing | None = None
+    errors: str = ""
+    lacks: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    rate_limits: str = ""
+
+    def lacks_of(self, model: str) -> tuple[str, ...]:
+        """Everything that a model lacks, sorted."""
+        return tuple(sorted({name for pattern, names in self.lacks if fnmatchcase(model, pattern) for name in names}))
 
     @property
     def authority(self) -> str:

@@ -48,6 +48,9 @@ def _provider(document: spec.Provider, preset: PresetSpec) -> Provider:
         options=msgspec.json.encode(dict(sorted(preset.options.items()))).decode(),
         ca_file=str(document.resolve_path(body.tls.ca_file).absolute()) if body.tls.ca_file else None,
         server_name=body.tls.server_name,
+        errors=_errors(preset),
+        lacks=tuple((pattern, lack.features) for lack in preset.lacks for pattern in lack.models),
+        rate_limits=preset.rate_limits.model_dump_json(exclude_none=True) if preset.rate_limits else "",
     )
     aws = body.credentials[0].aws if body.credentials else None
     if aws is None:
@@ -63,6 +66,11 @@ def _auth(document: spec.Provider, preset: PresetSpec) -> Auth | None:
     if credential.secret_ref is not None:
         return Auth(header=preset.auth.header, prefix=preset.auth.prefix, secret=secret)
     return None if credential.aws is not None else Auth(header="authorization", prefix="Bearer ", secret=secret, signed_in=True)
+
+
+def _errors(preset: PresetSpec) -> str:
+    rules = [rule.model_dump(exclude_none=True) for rule in preset.errors]
+    return msgspec.json.encode(rules).decode() if rules else ""
 
 
 def resolve_plans(draft: Draft) -> None:

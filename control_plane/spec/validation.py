@@ -38,6 +38,13 @@ PATTERNS: Final[Mapping[str, str]] = {
     "path": "a path such as /chat/completions",
     "operations": "a path such as /embeddings",
     "prefix": "printable ASCII",
+    "code": "printable ASCII without spaces at either end",
+    "type": "printable ASCII without spaces at either end",
+    "message": "printable ASCII without spaces at either end",
+    "models": "a model's name, with * for anything",
+    "remaining": "a header's name in lower case",
+    "limit": "a header's name in lower case",
+    "reset": "a header's name in lower case",
     "labels": "letters, digits, dots, dashes and underscores",
     "annotations": "letters, digits, dots, dashes, underscores and a slash in the key",
 }
