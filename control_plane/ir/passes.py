@@ -10,7 +10,7 @@ import msgspec
 from control_plane.dialects.model_path import filled, streaming
 from control_plane.ir.draft import Draft, DraftRoute, PlannedTarget
 from control_plane.ir.model import Auth, Choice, Entry, Lane, Provider, Speaks, TargetUse, Timers
-from control_plane.ir.operations import OWN_THINKING_ONLY, Operation, operations_of
+from control_plane.ir.operations import OWN_THINKING_ONLY, STREAMED_TEXT, Operation, operations_of
 from control_plane.spec import models as spec
 from control_plane.spec.presets import PresetSpec
 
@@ -137,7 +137,7 @@ def _use(draft: Draft, route: DraftRoute, operation: Operation, target: PlannedT
         provider_dialect=dialect,
         path=path,
         connect_ms=route.spec.spec.timeouts.connect_ms,
-        hold=route.spec.spec.first_event_hold and lane is Lane.PASSTHROUGH and operation.name == "chat",
+        hold=route.spec.spec.first_event_hold and lane is Lane.PASSTHROUGH and operation.name in STREAMED_TEXT,
         restore=named,
         by_path=operation.by_path,
         stream_path=streaming(path, operation.streamed) if named and operation.streamed is not None else "",

@@ -6,7 +6,10 @@ from typing import Final, Literal
 
 DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages"]
 ProviderDialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content"]
-OperationName = Literal["chat", "embeddings", "count_tokens", "models"]
+OperationName = Literal[
+    "chat", "embeddings", "count_tokens", "models", "completions", "fim", "images", "speech", "moderations"
+]  # fmt: skip
+"""`operations` of ir.operations, and `models`, which the gateway answers itself."""
 DIALECT_NAMES: Final[tuple[DialectName, ...]] = ("openai-chat", "openai-responses", "anthropic-messages")
 """Dialects that clients speak."""
 

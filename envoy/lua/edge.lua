@@ -310,11 +310,16 @@ end
 
 -- ------------------------------------------------------------------------------------------------ request
 
-local WANT_CHAT = {
-  ["openai-chat"] = { model = true, stream = true, stream_options = true },
-  ["openai-responses"] = { model = true, stream = true },
-  ["anthropic-messages"] = { model = true, stream = true },
+local WANT_STREAM = { model = true, stream = true }
+local WANT_TEXT = { model = true, stream = true, stream_options = true } -- whose streams report usage where they are asked to
+-- By operation and dialect; others: WANT_MODEL.
+local WANT = {
+  chat = { ["openai-chat"] = WANT_TEXT, ["openai-responses"] = WANT_STREAM, ["anthropic-messages"] = WANT_STREAM },
+  completions = { ["openai-chat"] = WANT_TEXT },
+  fim = { ["openai-chat"] = WANT_STREAM },
+  images = { ["openai-chat"] = WANT_STREAM },
 }
+local WANT_NONE = {}
 local WANT_MODEL = { model = true }
 local WANT_INCLUDE = { include_usage = true }
 
@@ -561,7 +566,8 @@ function envoy_on_request(h)
   if code then return refuse(h, dialect, "415", code, why) end
   local size = body and body:length() or 0
   if size == 0 then return refuse_body(h, dialect, "empty") end
-  local p, a, b, from, till = read_model(body, size, facts.operation == "chat" and WANT_CHAT[dialect] or WANT_MODEL)
+  local want = (WANT[facts.operation] or WANT_NONE)[dialect] or WANT_MODEL
+  local p, a, b, from, till = read_model(body, size, want)
   if not p then return refuse_body(h, dialect, a, b) end
   local model = part(p, a, b)
 
@@ -580,7 +586,7 @@ function envoy_on_request(h)
   local at, upto, text -- the edit that asks for usage
   if from.stream and part(p, from.stream, till.stream) == "true" then
     how = "stream"
-    if dialect == "openai-chat" then
+    if want == WANT_TEXT then
       at, upto, text = usage_edit(p, from, till)
       if at then how = "trim" end
     end
@@ -689,6 +695,9 @@ local function add_usage(known, dialect, s, i)
   elseif dialect ~= "anthropic-messages" then
     total.input = count(s, '"prompt_tokens"', i, z) or total.input
     total.output = count(s, '"completion_tokens"', i, z) or total.output
+    if not total.input and not total.output then -- images and audio
+      total.input, total.output = count(s, '"input_tokens"', i, z), count(s, '"output_tokens"', i, z)
+    end
     total.cached = count(s, '"cached_tokens"', i, z) or count(s, '"prompt_cache_hit_tokens"', i, z) or total.cached
     total.cache_write = count(s, '"cache_write_tokens"', i, z) or total.cache_write
     total.reasoning = count(s, '"reasoning_tokens"', i, z) or total.reasoning
@@ -1117,6 +1126,39 @@ local function meter_stream(h, read, most)
   if carry and read(parts and concat(parts) or carry, known) then publish(h, known) end
 end
 
+local MEDIA = { images = true, image_edits = true, speech = true, transcriptions = true, translations = true }
+local TAIL_BYTES = 4096
+
+-- Watches a stream of pictures or sound. Its last event has the usage, behind what may be megabytes in one line, so only the end is
+-- kept. Such streams end with the body, in most vendors' without another mark.
+local function meter_media(h)
+  local known, tail = { complete = false }, ""
+  publish(h, known)
+  for chunk in h:bodyChunks() do
+    local n = chunk:length()
+    if n >= TAIL_BYTES then
+      tail = chunk:getBytes(n - TAIL_BYTES, TAIL_BYTES)
+    elseif n > 0 then
+      tail = sub(tail .. chunk:getBytes(0, n), -TAIL_BYTES)
+    end
+  end
+  local failed, at = match(tail, '"type"%s*:%s*"error".*'), nil
+  if failed then
+    local _, i = find(failed, '"error"%s*:%s*')
+    known.stream_error = i and error_type(failed, i + 1) or "error"
+  else
+    known.complete = true
+    local p = find(tail, '"usage"', 1, true)
+    while p do
+      local i, c = solid(tail, p + 7)
+      if c == 58 then at = solid(tail, i + 1) end
+      p = find(tail, '"usage"', p + 7, true)
+    end
+    if at and byte(tail, at) == 123 then add_usage(known, "openai-chat", tail, at) end
+  end
+  publish(h, known)
+end
+
 -- Position after the last blank line in s (1 when there is none): what follows is an incomplete event.
 local function after_last_event(s)
   local i = #s
@@ -1282,6 +1324,7 @@ function envoy_on_response(h)
   local coding = headers:get("content-encoding")
   if not kind or (coding and coding ~= "identity") then return end
   if sub(kind, 1, 17) == "text/event-stream" then
+    if MEDIA[facts.operation] then return meter_media(h) end
     if dialect == "anthropic-messages" then return meter_stream(h, read_anthropic, CARRY_BYTES_MAX) end
     if dialect == "openai-responses" then return meter_stream(h, read_responses, RESPONSE_BYTES_MAX) end
     if asked(h) ~= "trim" then return meter_stream(h, read_openai, CARRY_BYTES_MAX) end

@@ -1,0 +1,241 @@
+"""Operations beside chat through the real gateway with OpenAI's own SDK: completions and FIM, images, speech, moderations."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+
+from control_plane.demo.wire_client import call
+from control_plane.kit import probe
+from tests.live.gateway.rig import MODELS, ROUTE, Rig, RigFactory
+
+MISTRAL = """
+---
+apiVersion: headgate.dev/v1alpha1
+kind: Provider
+metadata: {{name: mistral}}
+spec: {{preset: mistral, baseUrl: "{local}/v1", allowInsecure: true, credentials: [{{secretRef: {{env: SIM_LOCAL_KEY}}}}]}}
+"""
+LOCAL = MODELS["local"]
+
+
+def to(name: str, *targets: tuple[str, str], hold: bool = False) -> str:
+    plan = "\n".join(f"    - {{targets: [{{provider: {p}, model: {m}}}]}}" for p, m in targets)
+    return ROUTE.format(name=name, plan=plan, first_token="5s", hold=str(hold).lower())
+
+
+ROUTES = (
+    to("tab", ("openai", "gpt-3.5-turbo-instruct"), ("local", LOCAL))
+    + to("tab-held", ("openai", "gpt-3.5-turbo-instruct"), ("local", LOCAL), hold=True)
+    + to("codestral", ("mistral", LOCAL))
+    + to("codestral-held", ("mistral", LOCAL), hold=True)
+    + to("draw", ("openai", "gpt-image-1"), ("local", LOCAL))
+    + to("draw-2", ("openai", "dall-e-2"))
+    + to("say", ("openai", "tts-1"), ("local", LOCAL))
+    + to("watch", ("openai", "omni-moderation-latest"), ("local", LOCAL))
+    + to("claude", ("anthropic", "claude-sonnet-5"))
+)
+
+
+@pytest.fixture(scope="module")
+def started(make_rig: RigFactory) -> Rig:
+    return make_rig(ROUTES, providers=MISTRAL)
+
+
+@pytest.fixture
+def rig(started: Rig) -> Rig:
+    started.heal()
+    return started
+
+
+@pytest.fixture
+def client(rig: Rig) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{rig.url}/v1", api_key="client-key", max_retries=0) as client:
+        yield client
+
+
+def asked(rig: Rig, vendor: str) -> dict[str, Any]:
+    """The body of the last request that reached that vendor."""
+    body = rig.vendors[vendor].requests[-1].body
+    assert body is not None
+    document = json.loads(body)
+    assert isinstance(document, dict)
+    return document
+
+
+async def _counted(rig: Rig, *labels: str) -> float:
+    host, port = rig.gateway.admin
+    for _ in range(100):
+        _, text = await probe.http(f"{host}:{port}", "GET", "/metrics")
+        lines = [line for line in text.splitlines() if line.startswith(labels[0]) and all(label in line for label in labels[1:])]
+        if lines:
+            return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"not counted: {labels}")
+
+
+def counted(rig: Rig, *labels: str) -> float:
+    """The sum of a metric over all lines that hold these labels, once there is one."""
+    return rig.loop.run(_counted(rig, *labels))
+
+
+# ---------------------------------------------------------------------------------------------------- completions
+
+
+def test_completions_whole(rig: Rig, client: openai.OpenAI) -> None:
+    done = client.completions.create(model="tab", prompt="def add(a, b):", suffix="\n\nadd(1, 2)", max_tokens=100)
+    assert done.object == "text_completion"
+    assert done.choices[0].text == "openai/gpt-3.5-turbo-instruct heard: def add(a, b): before \n\nadd(1, 2)"
+    assert done.choices[0].finish_reason == "stop"
+    assert done.usage is not None
+    assert done.usage.completion_tokens > 0
+    assert asked(rig, "openai") == {
+        "model": "gpt-3.5-turbo-instruct",
+        "prompt": "def add(a, b):",
+        "suffix": "\n\nadd(1, 2)",
+        "max_tokens": 100,
+    }
+    assert counted(rig, "headgate_requests_total", 'operation="completions"', 'outcome="ok"', 'lane="passthrough"') >= 1
+
+
+@pytest.mark.parametrize("include_usage", [False, True])
+def test_completions_streamed(rig: Rig, client: openai.OpenAI, include_usage: bool) -> None:
+    given: Any = {"stream_options": {"include_usage": True}} if include_usage else {}
+    chunks = list(client.completions.create(model="tab", prompt=["one", "two"], max_tokens=100, stream=True, **given))
+    for index, word in enumerate(("one", "two")):
+        text = "".join(c.text for chunk in chunks for c in chunk.choices if c.index == index)
+        assert text == f"openai/gpt-3.5-turbo-instruct heard: {word}"
+    assert len([c for c in chunks if c.usage]) == include_usage
+    assert all(c.choices for c in chunks) is not include_usage
+    assert asked(rig, "openai")["stream_options"] == {"include_usage": True}, "the gateway asks for what it meters"
+
+
+def test_completions_fail_over_with_the_other_models_name(rig: Rig, client: openai.OpenAI) -> None:
+    rig.break_vendor("openai", mode="status", status=503)
+    assert client.completions.create(model="tab", prompt="x", max_tokens=50).choices[0].text == f"local/{LOCAL} heard: x"
+    assert asked(rig, "local")["model"] == LOCAL
+    chunks = list(client.completions.create(model="tab", prompt="x", max_tokens=50, stream=True))
+    assert "".join(c.choices[0].text for c in chunks) == f"local/{LOCAL} heard: x"
+
+
+def test_an_error_before_the_first_text_of_a_held_completion_fails_over(rig: Rig, client: openai.OpenAI) -> None:
+    rig.break_vendor("openai", mode="error_event", after=0)
+    chunks = list(client.completions.create(model="tab-held", prompt="x", max_tokens=50, stream=True))
+    assert "".join(c.choices[0].text for c in chunks) == f"local/{LOCAL} heard: x"
+    with pytest.raises(openai.APIError):
+        list(client.completions.create(model="tab", prompt="x", max_tokens=50, stream=True))
+
+
+def test_errors_of_completions(rig: Rig, client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match="'tabb' does not exist; did you mean 'tab"):
+        client.completions.create(model="tabb", prompt="x")
+    with pytest.raises(openai.NotFoundError, match="'claude' does not serve this operation"):
+        client.completions.create(model="claude", prompt="x")
+    with pytest.raises(openai.BadRequestError, match="Unrecognized request argument"):
+        client.completions.create(model="tab", prompt="x", extra_body={"messages": []})
+    with pytest.raises(openai.BadRequestError, match="'model' must be a string"):
+        client.completions.create(model=7, prompt="x")  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("model", ["codestral", "codestral-held"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_fim(rig: Rig, model: str, stream: bool) -> None:
+    body = {"model": model, "prompt": "def f(", "suffix": "return a", "stream": stream}
+    answer = rig.loop.run(call(f"{rig.url}/v1/fim/completions", body, headers={"authorization": "Bearer x"}))
+    assert answer.status == 200
+    text = f"local/{LOCAL} heard: def f( before return a"
+    if stream:
+        events = answer.events()
+        assert events[-1] == "[DONE]"
+        assert "".join(e["choices"][0]["delta"]["content"] for e in events[:-1]) == text
+        assert events[-2]["usage"]["completion_tokens"] > 0
+    else:
+        assert answer.json()["choices"][0]["message"]["content"] == text
+    assert asked(rig, "local") == body | {"model": LOCAL}, "Mistral refuses what it does not know, stream_options too"
+    assert counted(rig, "headgate_tokens_total", f'route="{model}"', 'type="output"') > 0
+    assert counted(rig, "headgate_requests_total", 'operation="fim"', 'outcome="ok"') >= 1
+
+
+# ---------------------------------------------------------------------------------------------------- images, speech, moderations
+
+
+def test_images(rig: Rig, client: openai.OpenAI) -> None:
+    done = client.images.generate(model="draw", prompt="a gate", n=2)
+    assert done.data is not None
+    pictures = [base64.b64decode(p.b64_json or "") for p in done.data]
+    assert b"openai/gpt-image-1 drew: a gate" in pictures[0]
+    assert b"(1)" in pictures[1]
+    assert done.usage is not None
+    assert counted(rig, "headgate_tokens_total", 'route="draw"', 'type="output"') >= done.usage.output_tokens
+    linked = client.images.generate(model="draw-2", prompt="a gate").data
+    assert linked is not None
+    assert (linked[0].url or "").startswith("data:image/png")
+    rig.break_vendor("openai", mode="status", status=500)
+    other = client.images.generate(model="draw", prompt="a gate").data
+    assert other is not None
+    assert asked(rig, "local") == {"model": LOCAL, "prompt": "a gate"}
+
+
+def test_images_streamed(rig: Rig, client: openai.OpenAI) -> None:
+    events = list(client.images.generate(model="draw", prompt="a gate", stream=True, partial_images=1))
+    assert [e.type for e in events] == ["image_generation.partial_image", "image_generation.completed"]
+    assert b"drew: a gate" in base64.b64decode(events[-1].b64_json)
+    assert counted(rig, "headgate_requests_total", 'operation="images"', 'outcome="ok"') >= 1
+    rig.break_vendor("openai", mode="error_event", after=1)
+    with pytest.raises(openai.APIError):
+        list(client.images.generate(model="draw", prompt="a gate", stream=True))
+    assert counted(rig, "headgate_requests_total", 'operation="images"', 'outcome="cut"') >= 1
+
+
+def test_speech(rig: Rig, client: openai.OpenAI) -> None:
+    with client.audio.speech.with_streaming_response.create(model="say", voice="alloy", input="open the gate") as answer:
+        assert answer.headers["content-type"] == "audio/mpeg"
+        sound = b"".join(answer.iter_bytes())
+    assert sound.startswith(b"\xff\xfb")
+    assert b"open" in sound
+    assert sound.endswith(b" gate")
+    events = rig.loop.run(
+        call(f"{rig.url}/v1/audio/speech", {"model": "say", "voice": "alloy", "input": "open the gate", "stream_format": "sse"})
+    ).events()
+    assert [e["type"] for e in events] == ["speech.audio.delta"] * 3 + ["speech.audio.done"]
+    assert counted(rig, "headgate_tokens_total", 'route="say"', 'type="output"') == 3
+    rig.break_vendor("openai", mode="status", status=429)
+    assert client.audio.speech.create(model="say", voice="alloy", input="again").read().endswith(b"again")
+    assert asked(rig, "local")["model"] == LOCAL
+
+
+def test_speech_that_is_cut_is_seen_as_cut(rig: Rig, client: openai.OpenAI) -> None:
+    rig.break_vendor("openai", mode="cut", after=1, how="rst")
+    with (
+        pytest.raises(Exception, match="incomplete chunked read"),
+        client.audio.speech.with_streaming_response.create(model="say", voice="alloy", input="open the gate wide") as answer,
+    ):
+        b"".join(answer.iter_bytes())
+    assert counted(rig, "headgate_requests_total", 'operation="speech"', 'outcome="cut"') == 1
+
+
+def test_moderations(rig: Rig, client: openai.OpenAI) -> None:
+    done = client.moderations.create(model="watch", input=["a quiet garden", "violence"])
+    assert [r.flagged for r in done.results] == [False, True]
+    assert done.results[1].categories.violence
+    assert asked(rig, "openai")["model"] == "omni-moderation-latest"
+    with pytest.raises(openai.BadRequestError, match="name the model"):
+        client.moderations.create(input="x")
+    assert counted(rig, "headgate_requests_total", 'operation="moderations"', 'outcome="ok"') >= 1
+
+
+@pytest.mark.parametrize("operation", ["completions", "images", "speech"])
+def test_azure_clients(rig: Rig, operation: str) -> None:
+    with openai.AzureOpenAI(azure_endpoint=rig.url, api_key="client-key", api_version="2024-10-21", max_retries=0) as client:
+        if operation == "completions":
+            assert client.completions.create(model="tab", prompt="x", max_tokens=50).choices[0].text
+        elif operation == "images":
+            assert client.images.generate(model="draw", prompt="x").data
+        else:
+            assert client.audio.speech.create(model="say", voice="alloy", input="x").read()
