@@ -7,7 +7,8 @@ from typing import Final, Literal
 DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages"]
 ProviderDialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content"]
 OperationName = Literal[
-    "chat", "embeddings", "count_tokens", "models", "completions", "fim", "images", "speech", "moderations"
+    "chat", "embeddings", "count_tokens", "models", "completions", "fim", "images", "image_edits", "image_variations", "speech",
+    "transcriptions", "translations", "moderations",
 ]  # fmt: skip
 """`operations` of ir.operations, and `models`, which the gateway answers itself."""
 DIALECT_NAMES: Final[tuple[DialectName, ...]] = ("openai-chat", "openai-responses", "anthropic-messages")

@@ -9,7 +9,7 @@ from typing import Final
 
 PARTS_LIMIT: Final = 1000
 _BOUNDARY: Final = re.compile(r'multipart/form-data\s*;\s*boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
-_PARAMETER: Final = re.compile(r';\s*(name|filename)="((?:[^"\\]|\\.)*)"')
+_PARAMETER: Final = re.compile(r';\s*(name|filename)=(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))')
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def _part(piece: bytes) -> Part:
     for line in head.decode("utf-8", "replace").split("\r\n"):
         name, _, text = line.partition(":")
         if name.lower() == "content-disposition":
-            said = dict(_PARAMETER.findall(text))
+            said = {key: quoted or plain for key, quoted, plain in _PARAMETER.findall(text)}
             if "name" in said:
                 return Part(said["name"], said.get("filename"), value)
     raise ValueError("a part without a name")

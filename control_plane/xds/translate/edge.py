@@ -81,6 +81,8 @@ def _addresses(operation: Operation, models: tuple[str, ...], max_request_bytes:
 
 def _call(operation: Operation, match: RouteMatch, more: dict[str, str], models: tuple[str, ...], max_request_bytes: int) -> Route:
     facts = {"dialect": operation.dialect, "operation": operation.name, **more}
+    if operation.form:
+        facts["form"] = "1"
     return Route(
         match=match,
         metadata=route_metadata(facts, operation.name, models),
