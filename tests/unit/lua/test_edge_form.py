@@ -265,8 +265,8 @@ def test_what_is_accepted_is_read_alike(edge: LuaFilter, edits: list[tuple[int, 
         return
     model = said.split(" ", 2)[2].encode("latin1")
     for parse in (by_email, by_split, leniently):
-        named = {name: value for name, value in parse(body) if re.fullmatch(r"\W*model(\W.*)?", name, re.IGNORECASE | re.DOTALL)}
-        values = {value.removesuffix(b"\n").removesuffix(b"\r") for value in named.values()}
+        named = [value for name, value in parse(body) if re.fullmatch(r"\W*model(\W.*)?", name, re.IGNORECASE | re.DOTALL)]
+        values = {value.removesuffix(b"\n").removesuffix(b"\r") for value in named}
         assert values == {model}, parse.__name__
 
 
