@@ -8,10 +8,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from control_plane.app import last_good_specs
-from control_plane.credentials.resolve import Missing, Resolved, resolve_all
-from control_plane.credentials.secret import Secret
+from control_plane.app.sign_ins import SignIns
+from control_plane.credentials.resolve import NO_TOKENS, Missing, Resolution, Resolved, resolve_all
+from control_plane.credentials.secret import Secret, SigningKeys
 from control_plane.ir.build import build
 from control_plane.ir.model import Gateway
 from control_plane.ir.show import diff
@@ -25,11 +27,17 @@ from control_plane.xds.resource import RDS, Resource
 from control_plane.xds.snapshot import Snapshot
 from control_plane.xds.translate.gateway import translate
 from control_plane.xds.translate.names import route_table
+from control_plane.xds.translate.secrets import absent_secrets
 from control_plane.xds.translate.settings import EdgeSettings
 
 log = logging.getLogger(__name__)
 
 EMPTY = Gateway(providers=(), routes=())
+
+FIRST_TOKENS_S: Final = 5.0
+"""How long the first configuration waits for sign-ins. A token service answers in well under a second, or is in trouble."""
+
+Secrets = dict[str, Secret | SigningKeys]
 
 
 @dataclass(slots=True)
@@ -43,25 +51,38 @@ class Configurator:
     findings: tuple[Finding, ...] = ()
     specs: SpecSet | None = None
     stale: bool = False
-    _secrets: dict[str, Secret] = field(default_factory=dict)
+    sign_ins: SignIns | None = None
+    _secrets: Secrets = field(default_factory=dict)
+    _one: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def apply(self, loaded: Loaded) -> None:
         """Take over `loaded`, or keep what is in force and say why."""
         self.findings = loaded.findings
         for finding in loaded.findings:
             log.log(logging.ERROR if finding.severity == "error" else logging.WARNING, "%s", finding)
-        if loaded.ok:
-            self.stale = False
-            await self._submit(loaded.specs)
-            return
-        self.stale = True
-        log.error("the specs have errors: the last good ones stay in force")
-        if self.specs is None and (kept := last_good_specs.restore(self.state)) is not None and kept.ok:
-            await self._submit(kept.specs)
-        elif self.specs is not None:
-            await self._submit(self.specs)  # a key may have changed
+        async with self._one:
+            if loaded.ok:
+                self.stale = False
+                await self._submit(loaded.specs)
+                return
+            self.stale = True
+            log.error("the specs have errors: the last good ones stay in force")
+            if self.specs is None and (kept := last_good_specs.restore(self.state)) is not None and kept.ok:
+                await self._submit(kept.specs)
+            elif self.specs is not None:
+                await self._submit(self.specs)  # a key may have changed
+
+    async def renew(self) -> None:
+        """Publish the specs in force again: a token has come or ended."""
+        async with self._one:
+            if self.specs is not None:
+                await self._submit(self.specs)
 
     async def _submit(self, specs: SpecSet) -> None:
+        if self.sign_ins is not None:
+            await self.sign_ins.follow(specs)
+            if self.specs is None:  # what Envoys run already shall not lose its targets for the moment until the tokens come
+                await self.sign_ins.settled(FIRST_TOKENS_S)
         began = time.monotonic()
         gateway, secrets, resources = await asyncio.to_thread(self._translate, specs)
         changes = diff(self.gateway, gateway)
@@ -69,21 +90,23 @@ class Configurator:
             self.specs = specs
             return
         urgent = self.specs is not None and only_weights(self.gateway, gateway) and secrets == self._secrets
-        snapshot = Snapshot.of(resources, routes=[route_table(r) for r in gateway.routes])
+        snapshot = Snapshot.of(resources, routes=[route_table(r) for r in gateway.routes], absent=absent_secrets(gateway, secrets))
         outcome = self.publisher.submit(snapshot, reason="specs", urgent=urgent)
         rewritten = sum(key[0] == RDS for key in self.publisher.live.diff(snapshot).changed)
         took = round((time.monotonic() - began) * 1000, 1)
         shown = "; ".join(changes[:5]) or "keys"
         log.info("specs taken over", extra=fields(Field.REASON, shown, Field.COUNT, rewritten, Field.TOOK_MS, took))
+        same = self.specs is specs
         self.gateway, self.specs, self._secrets = gateway, specs, secrets
-        last_good_specs.save(self.state, specs)
+        if not same:
+            last_good_specs.save(self.state, specs)
         outcome.add_done_callback(_report)
 
-    def _translate(self, specs: SpecSet) -> tuple[Gateway, dict[str, Secret], list[Resource]]:
-        keys = resolve_all(specs)
+    def _translate(self, specs: SpecSet) -> tuple[Gateway, Secrets, list[Resource]]:
+        keys = resolve_all(specs, tokens=self.sign_ins.tokens() if self.sign_ins is not None else NO_TOKENS)
         unready = {name: key.reason for name, key in keys.items() if isinstance(key, Missing)}
         gateway = build(specs, unready)
-        secrets = {p.auth.secret: key.secret for p in gateway.providers if p.auth and isinstance(key := keys.get(p.name), Resolved)}
+        secrets = secrets_in(gateway, keys)
         return gateway, secrets, translate(gateway, secrets, self.settings)
 
 
@@ -92,11 +115,19 @@ def only_weights(before: Gateway, after: Gateway) -> bool:
     return before.providers == after.providers and before.models() == after.models() and before.uses() == after.uses()
 
 
-def secrets_of(specs: SpecSet) -> Mapping[str, Secret]:
+def secrets_of(specs: SpecSet, tokens: Mapping[str, Resolution] = NO_TOKENS) -> Secrets:
     """The keys that `specs` refer to and that are there now, by secret name."""
-    keys = resolve_all(specs)
-    gateway = build(specs)
-    return {p.auth.secret: key.secret for p in gateway.providers if p.auth and isinstance(key := keys.get(p.name), Resolved)}
+    return secrets_in(build(specs), resolve_all(specs, tokens=tokens))
+
+
+def secrets_in(gateway: Gateway, keys: Mapping[str, Resolution | None]) -> Secrets:
+    """The values of the secrets that the gateway names, by name."""
+    found: Secrets = {}
+    for provider in gateway.providers:
+        named, key = provider.auth or provider.signing, keys.get(provider.name)
+        if named is not None and isinstance(key, Resolved):
+            found[named.secret] = key.secret
+    return found
 
 
 def _report(outcome: asyncio.Future[Outcome]) -> None:

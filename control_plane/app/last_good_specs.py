@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from control_plane.kit.atomic_file import write_atomic
+from control_plane.spec.credential import absolute
 from control_plane.spec.load import Loaded, load
 from control_plane.spec.models import Document, SpecSet
 
@@ -33,8 +34,7 @@ def _absolute(document: Document) -> dict[str, Any]:
     plain: dict[str, Any] = document.model_dump(mode="json", by_alias=True, exclude_none=True)
     spec = plain["spec"]
     for credential in spec.get("credentials", ()):
-        if file := credential["secretRef"].get("file"):
-            credential["secretRef"]["file"] = str(document.resolve_path(file).absolute())
+        absolute(credential, lambda path: str(document.resolve_path(path).absolute()))
     if ca := spec.get("tls", {}).get("caFile"):
         spec["tls"]["caFile"] = str(document.resolve_path(ca).absolute())
     return plain

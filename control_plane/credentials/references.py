@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from control_plane.credentials.resolve import Missing, Resolved, resolve_provider, secret_path
+from control_plane.credentials.sign_in.source import digest_of, missing_extra, problems, sign_in_of
 from control_plane.spec.findings import Finding
 from control_plane.spec.load import read_bytes
 from control_plane.spec.models import Provider, SpecSet
@@ -17,19 +18,31 @@ _PEM: Final = b"-----BEGIN CERTIFICATE-----"
 
 
 def check_references(specs: SpecSet, environ: Mapping[str, str] | None = None) -> list[Finding]:
-    """HG3001 for every key that is not there (its targets stay out until it is), HG2011 for an unusable CA file."""
+    """HG3001 for every key that is not there and HG3016 for a library that is not (targets stay out), HG2011 for an unusable CA file."""
     findings: list[Finding] = []
     for provider in specs.providers:
-        key = resolve_provider(provider, environ)
-        if isinstance(key, Missing):
-            ref = provider.spec.credentials[0].secret_ref
-            path = ("spec", "credentials", 0, "secretRef", "env" if ref.env is not None else "file")
-            message = f'{key.reason}; the targets of provider "{provider.name}" are left out until it is there'
-            findings.append(provider.finding("HG3001", path, message, key.fix))
+        findings.extend(_missing(provider, environ))
         if (problem := _ca_problem(provider)) is not None:
             at = ("spec", "tls", "caFile")
             findings.append(provider.finding("HG2011", at, problem, "give a file with PEM certificates, relative to the spec file"))
     return findings
+
+
+def _missing(provider: Provider, environ: Mapping[str, str] | None) -> Iterator[Finding]:
+    """What keeps the targets of a provider out."""
+    out = f'the targets of provider "{provider.name}" are left out until it is'
+    at = ("spec", "credentials", 0)
+    if (credential := sign_in_of(provider)) is not None:
+        if (absent := missing_extra(credential)) is not None:
+            kind, why = absent
+            yield provider.finding("HG3016", (*at, kind), f"{why.reason}; {out}", why.fix, key=True)
+        for path, lacking in problems(provider, environ):
+            yield provider.finding("HG3001", (*at, *path), f"{lacking.reason}; {out} there", lacking.fix)
+        return
+    key = resolve_provider(provider, environ)
+    if isinstance(key, Missing) and (ref := provider.spec.credentials[0].secret_ref) is not None:
+        where = (*at, "secretRef", "env" if ref.env is not None else "file")
+        yield provider.finding("HG3001", where, f"{key.reason}; {out} there", key.fix)
 
 
 def _ca_problem(provider: Provider) -> str | None:
@@ -54,9 +67,12 @@ def referenced_files(specs: SpecSet) -> frozenset[Path]:
 
 def _files_of(provider: Provider) -> Iterator[Path]:
     for credential in provider.spec.credentials[:1]:
-        path = secret_path(provider, credential.secret_ref)
-        if path is not None:
-            yield path
+        for _, ref in credential.secret_refs():
+            path = secret_path(provider, ref)
+            if path is not None:
+                yield path
+        for _, written in credential.files():
+            yield provider.resolve_path(written)
     if provider.spec.tls.ca_file is not None:
         yield provider.resolve_path(provider.spec.tls.ca_file)
 
@@ -66,7 +82,7 @@ def fingerprint(specs: SpecSet, environ: Mapping[str, str] | None = None) -> byt
     digest = hashlib.sha256()
     for provider in specs.providers:
         key = resolve_provider(provider, environ)
-        digest.update(provider.name.encode() + b"\0")
+        digest.update(provider.name.encode() + b"\0" + digest_of(provider, environ))
         digest.update(key.secret.fingerprint() if isinstance(key, Resolved) else repr(key).encode())
         if provider.spec.tls.ca_file is not None:
             try:

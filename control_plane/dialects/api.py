@@ -52,6 +52,19 @@ class ProviderRequest(msgspec.Struct, frozen=True):
     dropped: tuple[str, ...] = ()
 
 
+class ReasoningReplay(msgspec.Struct, frozen=True):
+    """Which reasoning of earlier turns a target takes back; by default none.
+
+    `sealed_by`: dialects whose signed or encrypted reasoning it takes. `calls_signed_by`: the same for signatures bound to calls.
+    `plain`: it takes reasoning without a seal. `summaries`: readable reasoning in front of encrypted reasoning belongs to it.
+    """
+
+    sealed_by: frozenset[str] = frozenset()
+    calls_signed_by: frozenset[str] = frozenset()
+    plain: bool = False
+    summaries: bool = False
+
+
 class ResponseReader(Protocol):
     """Provider bytes to events, for a whole or a streamed 2xx answer; `start` decides by the content type."""
 
@@ -106,6 +119,10 @@ class ProviderDialect(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    def replay(self, target: TargetFacts) -> ReasoningReplay:
+        """Which reasoning of earlier turns the target takes back; `foreign_reasoning` leaves no other in a request."""
+        ...
 
     def write_request(self, request: canon.Request, target: TargetFacts) -> ProviderRequest:
         """Raises canon.Unfit when the target cannot do a feature that the request asks for."""

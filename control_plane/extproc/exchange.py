@@ -19,8 +19,10 @@ from typing import Final
 
 import msgspec
 
+from control_plane.dialects import foreign_reasoning
 from control_plane.dialects.api import Call, IdSource
 from control_plane.dialects.canon import Failure, Request, Unfit
+from control_plane.dialects.model_path import filled
 from control_plane.extproc import thinking, wire
 from control_plane.extproc.answer import Answer, ProviderError, Refusal, Translation
 from control_plane.extproc.facts import Facts
@@ -47,6 +49,18 @@ _HARMLESS_HEAD: Final = wire.request_headers(
 
 class OutOfTurn(ProtocolError):
     """Envoy sent a message that cannot come now; the stream has to be closed."""
+
+
+class _Rejected(Unfit):
+    """The route rejects what the target would not get: `names`, in the client's own words."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        shown = wire.shown(names)
+        super().__init__(names[0], f"not supported by the model behind this route, which rejects what it cannot carry: {', '.join(shown)}")
+
+    @property
+    def failure(self) -> Failure:
+        return Failure(kind="client_fault", status=400, message=self.message, code="unsupported_parameter", param=self.field)
 
 
 class Misconfigured:
@@ -153,9 +167,17 @@ class Exchange:
             if facts.mute:
                 request = thinking.hidden(request)
             self._request = request
+            request, stripped = foreign_reasoning.settled(
+                request, facts.provider.name, facts.provider.replay(facts.target), facts.foreign_reasoning
+            )
             written = facts.provider.write_request(request, facts.target)
+            dropped = tuple(dict.fromkeys(map(request.named, (*written.dropped, thinking.DROPPED_NAME) if unseen else written.dropped)))
+            if facts.reject and dropped:
+                raise _Rejected(dropped)
         except ClientProtocolError:
             raise
+        except _Rejected as rejected:
+            return self._decline(rejected.failure)
         except Unfit as unfit:
             named = unfit.field if self._request is None else self._request.named(unfit.field)
             return self._decline(Unfit(named, unfit.message).failure)
@@ -164,10 +186,9 @@ class Exchange:
             log.exception("target %s: translating a request failed", facts.name)
             return self._decline(FAULT)
         self._tally.translated += 1
-        dropped = (*written.dropped, thinking.DROPPED_NAME) if unseen else written.dropped
-        self._dropped = wire.shown(tuple(dict.fromkeys(map(request.named, dropped))))
+        self._dropped = wire.shown(tuple(dict.fromkeys((*dropped, *map(request.named, stripped)))))
         headers = (
-            (":path", written.path or facts.target.path),
+            (":path", written.path or filled(facts.target.path, facts.target.model)),
             ("content-type", wire.JSON_TYPE),
             ("accept", "text/event-stream" if request.stream else wire.JSON_TYPE),
             ("content-length", str(len(written.body))),

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from control_plane.dialects.policies import ForeignReasoning, UnsupportedParams
+
 DEFAULT_CONNECT_MS: Final = 2_000
 """The connect timer most routes use; a provider gets a connection pool of its own only for other values."""
 
@@ -19,10 +21,27 @@ class Lane(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Auth:
-    """How a provider wants its key: `header: <prefix><key>`. `secret` names the key; its value is never in the IR."""
+    """How a provider wants its key: `header: <prefix><key>`. `secret` names the key; its value is never in the IR.
+
+    `signed_in` says that it is a token, which comes and goes, and no fixed key.
+    """
 
     header: str
     prefix: str
+    secret: str
+    signed_in: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """A provider whose requests are signed with AWS's signature version 4. `secret` names the keys; their values are never in the IR.
+
+    `host` is the authority that is signed, as the provider's connections send it.
+    """
+
+    service: str
+    region: str
+    host: str
     secret: str
 
 
@@ -52,6 +71,12 @@ class Provider:
     options: str
     ca_file: str | None
     server_name: str | None
+    signing: Signing | None = None
+
+    @property
+    def authority(self) -> str:
+        """Value of the host header: the port only where it is not the scheme's own."""
+        return self.host if self.port == (443 if self.tls else 80) else f"{self.host}:{self.port}"
 
     def path(self, dialect: str, operation: str) -> str | None:
         """The upstream path of that operation in that dialect, or None when the provider does not offer it."""
@@ -68,6 +93,7 @@ class TargetUse:
     `by_path`: the client's path names the model and whether to stream, which the target needs to know beside the body; a stream is
     asked for under `stream_path`, if that is not empty.
     `mute` asks the translator to leave thinking out of answers, because the plan also leads to a vendor that would refuse it in a replay.
+    `unsupported_params` and `foreign_reasoning` are the route's policies; passthrough uses have none, since nothing is changed there.
     """
 
     provider: str
@@ -82,6 +108,8 @@ class TargetUse:
     rename: bool = False
     restore: bool = False
     mute: bool = False
+    unsupported_params: UnsupportedParams = "drop"
+    foreign_reasoning: ForeignReasoning = "strip"
     by_path: bool = False
     stream_path: str = ""
 
@@ -146,7 +174,11 @@ class Gateway:
         found = {choice.use for route in self.routes for entry in route.entries for group in entry.groups for choice in group}
         return tuple(
             sorted(
-                found, key=lambda u: (u.provider, u.model, u.client_dialect, u.operation, u.connect_ms, u.hold, u.rename, u.restore, u.mute)
+                found,
+                key=lambda u: (
+                    *(u.provider, u.model, u.client_dialect, u.operation, u.connect_ms, u.hold, u.rename, u.restore, u.mute),
+                    *(u.unsupported_params, u.foreign_reasoning),
+                ),
             )
         )
 

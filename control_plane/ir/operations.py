@@ -53,13 +53,11 @@ def _openai(name: str, path: str, *, form: bool = False, azure: bool = True) -> 
 
 
 OPERATIONS: Final = (
-    Operation(
-        "openai-chat", "chat", "/v1/chat/completions", translated=True, templates=("/openai/deployments/{model}/chat/completions",)
-    ),
+    Operation("openai-chat", "chat", "/v1/chat/completions", translated=True, templates=("/openai/deployments/{model}/chat/completions",)),
     _openai("embeddings", "/embeddings"),
     _openai("completions", "/completions"),
     _openai("fim", "/fim/completions", azure=False),
-    _openai("images", "/images/generations"),
+    _openai("image_generation", "/images/generations"),
     _openai("image_edits", "/images/edits", form=True),
     _openai("image_variations", "/images/variations", form=True, azure=False),
     _openai("speech", "/audio/speech"),

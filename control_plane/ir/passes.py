@@ -9,7 +9,7 @@ import msgspec
 
 from control_plane.dialects.model_path import filled, streaming
 from control_plane.ir.draft import Draft, DraftRoute, PlannedTarget
-from control_plane.ir.model import Auth, Choice, Entry, Lane, Provider, Speaks, TargetUse, Timers
+from control_plane.ir.model import Auth, Choice, Entry, Lane, Provider, Signing, Speaks, TargetUse, Timers
 from control_plane.ir.operations import OWN_THINKING_ONLY, STREAMED_TEXT, Operation, operations_of
 from control_plane.spec import models as spec
 from control_plane.spec.presets import PresetSpec
@@ -37,19 +37,32 @@ def _provider(document: spec.Provider, preset: PresetSpec) -> Provider:
         offered = preset.dialects[dialect]
         speaks.append(Speaks(dialect, "chat", root + offered.path))
         speaks += [Speaks(dialect, operation, root + path) for operation, path in sorted(offered.operations.items())]
-    auth = Auth(header=preset.auth.header, prefix=preset.auth.prefix, secret=f"provider/{name}") if body.credentials else None
-    return Provider(
+    provider = Provider(
         name=name,
         host=url.hostname,
         port=url.port or (443 if tls else 80),
         tls=tls,
-        auth=auth,
+        auth=_auth(document, preset),
         headers=tuple(sorted({**preset.headers, **body.headers}.items())),
         speaks=tuple(speaks),
         options=msgspec.json.encode(dict(sorted(preset.options.items()))).decode(),
         ca_file=str(document.resolve_path(body.tls.ca_file).absolute()) if body.tls.ca_file else None,
         server_name=body.tls.server_name,
     )
+    aws = body.credentials[0].aws if body.credentials else None
+    if aws is None:
+        return provider
+    return replace(provider, signing=Signing(aws.service, aws.region, provider.authority, f"provider/{name}"))
+
+
+def _auth(document: spec.Provider, preset: PresetSpec) -> Auth | None:
+    """A key goes where the vendor wants keys, the token of a sign-in where all clouds want it."""
+    if not document.spec.credentials:
+        return None
+    credential, secret = document.spec.credentials[0], f"provider/{document.name}"
+    if credential.secret_ref is not None:
+        return Auth(header=preset.auth.header, prefix=preset.auth.prefix, secret=secret)
+    return None if credential.aws is not None else Auth(header="authorization", prefix="Bearer ", secret=secret, signed_in=True)
 
 
 def resolve_plans(draft: Draft) -> None:
@@ -125,8 +138,9 @@ def _use(draft: Draft, route: DraftRoute, operation: Operation, target: PlannedT
             lane, dialect, path = Lane.TRANSLATION, offered.dialect, offered.path
     if path is None:
         return None
+    translated = lane is Lane.TRANSLATION
     named = operation.by_path and lane is Lane.PASSTHROUGH
-    if named:  # the client's path names its own model, so every attempt gets the target's
+    if lane is Lane.PASSTHROUGH:  # a client's path names its own model, if any, so every attempt gets the target's
         path = filled(path, target.model)
     return TargetUse(
         provider=target.provider,
@@ -138,6 +152,8 @@ def _use(draft: Draft, route: DraftRoute, operation: Operation, target: PlannedT
         path=path,
         connect_ms=route.spec.spec.timeouts.connect_ms,
         hold=route.spec.spec.first_event_hold and lane is Lane.PASSTHROUGH and operation.name in STREAMED_TEXT,
+        unsupported_params=route.spec.spec.unsupported_params if translated else "drop",
+        foreign_reasoning=route.spec.spec.foreign_reasoning if translated else "strip",
         restore=named,
         by_path=operation.by_path,
         stream_path=streaming(path, operation.streamed) if named and operation.streamed is not None else "",

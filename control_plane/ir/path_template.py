@@ -1,8 +1,8 @@
 """Paths of clients that name the model in the path, as templates.
 
-    /v1beta/models/{model}:generateContent      the model, percent-encoded or not; it may hold ":" and "/"
-    /v1beta/{model:tunedModels/}:embedContent   the model with the collection that its name begins with
-    /v1/projects/{project}/models/{model}:x     one segment whose value does not matter
+/v1beta/models/{model}:generateContent      the model, percent-encoded or not; it may hold ":" and "/"
+/v1beta/{model:tunedModels/}:embedContent   the model with the collection that its name begins with
+/v1/projects/{project}/models/{model}:x     one segment whose value does not matter
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import Final, Literal
 DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages"]
 ProviderDialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content"]
 OperationName = Literal[
-    "chat", "embeddings", "count_tokens", "models", "completions", "fim", "images", "image_edits", "image_variations", "speech",
+    "chat", "embeddings", "count_tokens", "models", "completions", "fim", "image_generation", "image_edits", "image_variations", "speech",
     "transcriptions", "translations", "moderations",
 ]  # fmt: skip
 """`operations` of ir.operations, and `models`, which the gateway answers itself."""

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PrivateAttr, StringConstraints, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, StringConstraints, model_validator
 
+from control_plane.dialects.policies import ForeignReasoning, UnsupportedParams
 from control_plane.spec.base_url import MAX_URL
+from control_plane.spec.credential import Credential, FilePath
 from control_plane.spec.dialect_names import DIALECT_NAMES, PROVIDER_ONLY_NAMES, DialectName, ProviderDialectName
 from control_plane.spec.fields import (
     check_base_url,
     check_client_dialect,
     check_headers,
     check_model,
-    check_path,
     check_upstream_model,
     check_weight,
     distinct,
@@ -46,8 +46,6 @@ RetryReason = Literal["transient", "rate_limited", "unreadable", "credential"]
 RETRY_REASONS: Final[tuple[RetryReason, ...]] = ("transient", "rate_limited", "unreadable", "credential")
 
 DnsLabel = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", min_length=1, max_length=63)]
-EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256)]
-FilePath = Annotated[str, StringConstraints(min_length=1, max_length=4096), AfterValidator(check_path)]
 ServerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$", max_length=253)]
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(check_model)]
 UpstreamModel = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(check_upstream_model)]
@@ -65,29 +63,6 @@ class Metadata(Shape):
     name: DnsLabel = Field(description="Unique among documents of one kind: lower-case letters, digits and dashes")
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=64, description="Free labels, for selection and reports")
     annotations: dict[LabelKey, AnnotationValue] = Field(default_factory=dict, max_length=64, description="Free notes; never interpreted")
-
-
-class SecretRef(Shape):
-    """Where a key is: exactly one of `env` and `file`."""
-
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["env"]}, {"required": ["file"]}]})
-
-    env: EnvName | None = Field(default=None, description="Name of an environment variable of the control plane that holds the key")
-    file: FilePath | None = Field(
-        default=None, description="File that holds the key and nothing else, relative to the spec file; it is watched for changes"
-    )
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if (self.env is None) == (self.file is None):
-            raise PydanticCustomError("HG1014", "needs exactly one of env and file", {"fix": "write {env: NAME} or {file: path}"})
-        return self
-
-
-class Credential(Shape):
-    """One key of a provider."""
-
-    secret_ref: SecretRef = Field(description="Reference to the key; the key itself never stands in a spec")
 
 
 class Limits(Shape):
@@ -132,7 +107,9 @@ class ProviderSpec(Shape):
         description="Dialects that the provider speaks, of its preset's; the first serves clients of all others. Default: the usual ones",
     )
     credentials: tuple[Credential, ...] = Field(
-        default=(), max_length=MAX_CREDENTIALS, description="Keys of the account; only the first is used in this version"
+        default=(),
+        max_length=MAX_CREDENTIALS,
+        description="Keys of the account, or sign-ins to its cloud; only the first is used in this version",
     )
     headers: Annotated[dict[HeaderName, HeaderValue], AfterValidator(check_headers)] = Field(
         default_factory=dict,
@@ -228,6 +205,16 @@ class ModelRouteSpec(Shape):
     )
     first_event_hold: bool = Field(
         default=False, description="Hold an answer until its first event, so that an error inside a 200 fails over without translation too"
+    )
+    unsupported_params: UnsupportedParams = Field(
+        default="drop",
+        description="Tuning fields that a translated target would not get: drop, and name them in x-headgate-dropped, or reject: "
+        "the target is skipped, and when none is left the answer is a 400 that names them",
+    )
+    foreign_reasoning: ForeignReasoning = Field(
+        default="strip",
+        description="Reasoning in a replayed conversation that a translated target did not write. strip: left out, but for readable "
+        "reasoning where the target takes it unsigned; text: readable reasoning becomes text; refuse: the target is skipped, else 400",
     )
     max_request_bytes: Annotated[int, Quantity(1024, 256 * 1024**2)] = Field(
         default=32 * 1024**2, description="Largest request body of this route, else 413; bodies are kept in memory for retries"

@@ -40,7 +40,7 @@ PROVIDER: Final = Label("provider", "gen_ai.provider.name", 200, "name of the Pr
 TARGET: Final = Label("target", "headgate.target", 3000, "provider/upstream model")
 LANE: Final = Label("lane", "headgate.lane", 4, "passthrough or translation")
 DIALECT: Final = Label("dialect", "headgate.client.dialect", 16, "wire API that the client speaks")
-OPERATION: Final = Label("operation", "gen_ai.operation.name", 32, "chat, embeddings, completions, images, ...: what the path means")
+OPERATION: Final = Label("operation", "gen_ai.operation.name", 32, "chat, embeddings, completions, speech, ...: what the path means")
 STATUS_CLASS: Final = Label("status_class", "http.response.status_class", 8, "2xx, 4xx, 5xx; `none` when the client left first")
 OUTCOME: Final = Label(
     "outcome", "headgate.outcome", 16, "what the client experienced: ok, client_error, rate_limited, failed, cut, cancelled"
@@ -182,6 +182,12 @@ XDS_CONVERGENCE: Final = Metric(
     "From a published configuration to an Envoy that runs all of it.",
     (),
     _CONVERGENCE,
+)
+SIGN_INS: Final = Metric(
+    "headgate_sign_ins_total", Kind.COUNTER, "sign-ins", "Sign-ins to clouds for new tokens, by result (ok, failed).", (PROVIDER, REASON)
+)
+TOKEN_EXPIRY: Final = Metric(
+    "headgate_token_expiry_timestamp_seconds", Kind.GAUGE, "seconds", "When the token of a provider ends, since the epoch.", (PROVIDER,)
 )
 SPEC_LOADS: Final = Metric(
     "headgate_spec_loads_total", Kind.COUNTER, "loads", "Spec sets read, by result (served, unchanged, refused).", (REASON,)

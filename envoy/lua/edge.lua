@@ -321,7 +321,7 @@ local WANT = {
   chat = { ["openai-chat"] = WANT_TEXT, ["openai-responses"] = WANT_STREAM, ["anthropic-messages"] = WANT_STREAM },
   completions = { ["openai-chat"] = WANT_TEXT },
   fim = { ["openai-chat"] = WANT_STREAM },
-  images = { ["openai-chat"] = WANT_STREAM },
+  image_generation = { ["openai-chat"] = WANT_STREAM },
 }
 local WANT_NONE = {}
 local WANT_MODEL = { model = true }
@@ -1209,7 +1209,7 @@ local function meter_stream(h, read, most)
   if carry and read(parts and concat(parts) or carry, known) then publish(h, known) end
 end
 
-local MEDIA = { images = true, image_edits = true, speech = true, transcriptions = true, translations = true }
+local MEDIA = { image_generation = true, image_edits = true, speech = true, transcriptions = true, translations = true }
 local TAIL_BYTES = 4096
 
 -- Watches a stream of pictures or sound. Its last event has the usage, behind what may be megabytes in one line, so only the end is

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from control_plane.dialects import canon
-from control_plane.dialects.api import Call, IdSource, ProviderRequest, ResponseReader, ResponseWriter, TargetFacts
+from control_plane.dialects.api import Call, IdSource, ProviderRequest, ReasoningReplay, ResponseReader, ResponseWriter, TargetFacts
 from control_plane.dialects.openai_responses import errors
 from control_plane.dialects.openai_responses.answer_read import AnswerReader
 from control_plane.dialects.openai_responses.answer_write import StreamWriter, WholeWriter
@@ -26,6 +26,9 @@ class OpenAIResponses:
 
     def write_error(self, error: canon.Failure) -> bytes:
         return errors.write_error(error)
+
+    def replay(self, target: TargetFacts) -> ReasoningReplay:
+        return ReasoningReplay(sealed_by=frozenset((self.name,)), summaries=True)
 
     def write_request(self, request: canon.Request, target: TargetFacts) -> ProviderRequest:
         return write_request(request, target)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from control_plane.credentials.secret import Secret
+from control_plane.credentials.secret import Secret, SigningKeys
 from control_plane.ir.model import Gateway
 from control_plane.xds.resource import Resource
 from control_plane.xds.translate.edge import default_table
@@ -13,7 +13,7 @@ from control_plane.xds.translate.listener import listener
 from control_plane.xds.translate.names import DEFAULT_SCOPE, NO_MODEL
 from control_plane.xds.translate.providers import provider_clusters
 from control_plane.xds.translate.routes import route, scope_of, scopes
-from control_plane.xds.translate.secrets import secret
+from control_plane.xds.translate.secrets import secret_resources
 from control_plane.xds.translate.settings import EdgeSettings
 from control_plane.xds.translate.targets import target
 from control_plane.xds.translate.translators import translator_cluster
@@ -21,19 +21,15 @@ from control_plane.xds.translate.translators import translator_cluster
 DEFAULT_MAX_REQUEST_BYTES = 32 << 20
 
 
-def translate(gateway: Gateway, secrets: Mapping[str, Secret], settings: EdgeSettings) -> list[Resource]:
-    """All resources of the gateway. `secrets` maps secret names (Provider.auth.secret) to their values.
-
-    A provider without a value gets an empty secret: its vendor answers 401, which fails over, where a secret that never
-    arrives would keep its targets warming and every plan that names them at 503.
-    """
+def translate(gateway: Gateway, secrets: Mapping[str, Secret | SigningKeys], settings: EdgeSettings) -> list[Resource]:
+    """All resources of the gateway. `secrets` maps secret names (Provider.auth.secret, Provider.signing.secret) to their values."""
     providers = {p.name: p for p in gateway.providers}
     uses = gateway.uses()
     found = [translator_cluster(settings.translators)]
     found += [provider_clusters(providers[name], ms) for name, ms in sorted({(u.provider, u.connect_ms) for u in uses})]
     found += [target(use, providers[use.provider]) for use in uses]
     used = {u.provider for u in uses}
-    found += [secret(p.auth.secret, secrets.get(p.auth.secret, Secret(""))) for p in gateway.providers if p.auth and p.name in used]
+    found += secret_resources(gateway, secrets, used)
     found.append(listener(settings))
     found.append(scope_of(NO_MODEL, DEFAULT_SCOPE, DEFAULT_SCOPE))
     largest = max((r.max_request_bytes for r in gateway.routes), default=DEFAULT_MAX_REQUEST_BYTES)

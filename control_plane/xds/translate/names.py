@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from control_plane.ir.model import DEFAULT_CONNECT_MS, Route, TargetUse
+from control_plane.ir.model import DEFAULT_CONNECT_MS, Route, Signing, TargetUse
 
 DEFAULT_SCOPE: Final = "default"
 """Scope and route table for requests whose model is not known (yet)."""
@@ -43,7 +43,16 @@ def target_cluster(use: TargetUse) -> str:
     for flag, on in (("hold", use.hold), ("rename", use.rename), ("restore", use.restore), ("mute", use.mute)):
         if on:
             name += f"+{flag}"
+    if use.unsupported_params != "drop":
+        name += f"+{use.unsupported_params}"
+    if use.foreign_reasoning != "strip":
+        name += f"+foreign-{use.foreign_reasoning}"
     return name
+
+
+def signer_config(signing: Signing) -> str:
+    """The configuration of the filter that signs a provider's requests."""
+    return f"signer:{signing.secret}"
 
 
 def route_table(route: Route) -> str:

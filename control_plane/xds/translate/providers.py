@@ -84,8 +84,7 @@ def _is_address(host: str) -> bool:
 
 def _endpoints(name: str, provider: Provider) -> ClusterLoadAssignment:
     address = Address(socket_address=SocketAddress(address=provider.host, port_value=provider.port))
-    usual = provider.port == (443 if provider.tls else 80)
-    endpoint = Endpoint(address=address, hostname=provider.host if usual else f"{provider.host}:{provider.port}")
+    endpoint = Endpoint(address=address, hostname=provider.authority)
     return ClusterLoadAssignment(cluster_name=name, endpoints=[LocalityLbEndpoints(lb_endpoints=[LbEndpoint(endpoint=endpoint)])])
 
 

@@ -194,11 +194,11 @@ def test_images_streamed(rig: Rig, client: openai.OpenAI) -> None:
     events = list(client.images.generate(model="draw", prompt="a gate", stream=True, partial_images=1))
     assert [e.type for e in events] == ["image_generation.partial_image", "image_generation.completed"]
     assert b"drew: a gate" in base64.b64decode(events[-1].b64_json)
-    counted(rig, "headgate_requests_total", 'operation="images"', 'outcome="ok"', least=1)
+    counted(rig, "headgate_requests_total", 'operation="image_generation"', 'outcome="ok"', least=1)
     rig.break_vendor("openai", mode="error_event", after=1)
     with pytest.raises(openai.APIError):
         list(client.images.generate(model="draw", prompt="a gate", stream=True))
-    counted(rig, "headgate_requests_total", 'operation="images"', 'outcome="cut"', least=1)
+    counted(rig, "headgate_requests_total", 'operation="image_generation"', 'outcome="cut"', least=1)
 
 
 def test_speech(rig: Rig, client: openai.OpenAI) -> None:

@@ -107,9 +107,7 @@ def test_one_shared_name_is_written_at_the_edge_and_different_ones_at_the_target
     assert {e.rename for e in route.entries if e.dialect == "openai-chat"} == {"a"}
     both = "spec: {models: [m], dialects: [openai-chat], plan: [{targets: [{provider: openai, model: a}, {provider: local, model: b}]}]}"
     (route,) = gateway(tmp_path, both).routes
-    assert [(e.rename, [c.use.rename for g in e.groups for c in g]) for e in route.entries] == [(None, [True, True])] * len(
-        route.entries
-    )
+    assert [(e.rename, [c.use.rename for g in e.groups for c in g]) for e in route.entries] == [(None, [True, True])] * len(route.entries)
 
 
 def test_a_passthrough_attempt_after_a_translated_one_restores_the_request(tmp_path: Path) -> None:
@@ -158,4 +156,17 @@ def test_diff_names_what_changed(tmp_path: Path) -> None:
 def test_the_ir_prints_as_plain_data_without_secrets(tmp_path: Path) -> None:
     shown = plain(gateway(tmp_path, TWO))
     assert isinstance(shown, dict)
-    assert shown["providers"][2]["auth"] == {"header": "authorization", "prefix": "Bearer ", "secret": "provider/openai"}
+    assert shown["providers"][2]["auth"] == {
+        "header": "authorization",
+        "prefix": "Bearer ",
+        "secret": "provider/openai",
+        "signed_in": False,
+    }
+
+
+def test_a_routes_policies_reach_its_translated_targets_only(tmp_path: Path) -> None:
+    strict = TWO.replace("spec: {models: [m]", "spec: {models: [m], unsupportedParams: reject, foreignReasoning: text", 1)
+    assert strict != TWO
+    (route,) = gateway(tmp_path, strict).routes
+    found = {(c.use.lane, c.use.unsupported_params, c.use.foreign_reasoning) for e in route.entries for g in e.groups for c in g}
+    assert found == {(Lane.PASSTHROUGH, "drop", "strip"), (Lane.TRANSLATION, "reject", "text")}

@@ -105,7 +105,7 @@ JSON_TOO = b'{"model":"m","images":[{"image_url":"https://x"}]}'
 def test_json_is_read_where_forms_are(edge: LuaFilter) -> None:
     assert asked(ask(edge, JSON_TOO, "application/json", "m")) == "openai-chat whole m"
     assert ask(edge, JSON_TOO, "text/plain", "m").status == 415
-    assert edge.request(PLAIN, facts([], dialect="openai-chat", operation="images"), {}, {"content-type": KIND}).status == 415
+    assert edge.request(PLAIN, facts([], dialect="openai-chat", operation="image_generation"), {}, {"content-type": KIND}).status == 415
 
 
 REFUSED: dict[str, tuple[bytes, str]] = {
@@ -174,7 +174,8 @@ def test_refused(edge: LuaFilter, case: str) -> None:
     [
         "multipart/form-data", "multipart/form-data; boundary=", 'multipart/form-data; boundary=""', "multipart/form-data; boundary=a b",
         "multipart/form-data; boundary=XbX; boundary=XbX", "multipart/form-data; boundary=XbX, multipart/form-data; boundary=YY",
-        "multipart/form-data; boundary=XbX; charset=utf-16", "multipart/form-data; boundary=XbX; x=y", 'multipart/form-data; boundary="X,b"',
+        "multipart/form-data; boundary=XbX; charset=utf-16",
+        "multipart/form-data; boundary=XbX; x=y", 'multipart/form-data; boundary="X,b"',
         f"multipart/form-data; boundary={'x' * 71}", 'multipart/form-data; boundary="XbX', "multipart/form-data boundary=XbX",
         'multipart/form-data; boundary="Xb\\X"', "multipart/form-data; boundary*=utf-8''XbX", "multipart/form-data; boundary=XbX;",
     ],
@@ -221,9 +222,9 @@ Parser = Callable[[bytes], list[tuple[str, bytes]]]
 def by_email(body: bytes) -> list[tuple[str, bytes]]:
     message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(f"Content-Type: {KIND}\r\n\r\n".encode() + body)
     found = []
-    for piece in message.iter_parts() if message.is_multipart() else ():  # type: ignore[attr-defined]
-        name = piece.get_param("name", header="content-disposition")
-        found.append((str(name), piece.get_payload(decode=True) or b""))
+    for piece in message.iter_parts() if message.is_multipart() else ():
+        value = piece.get_payload(decode=True)
+        found.append((str(piece.get_param("name", header="content-disposition")), value if isinstance(value, bytes) else b""))
     return found
 
 

@@ -385,7 +385,7 @@ PICTURE = {"type": "image_generation.completed", "b64_json": "", "usage": {"inpu
 
 
 @SETTINGS
-@given(st.integers(0, 200_000), st.lists(st.integers(0, 10**6), max_size=8), st.booleans(), st.sampled_from(["images", "transcriptions"]))
+@given(st.integers(0, 200_000), st.lists(st.integers(0, 10**6), max_size=8), st.booleans(), st.sampled_from(["speech", "transcriptions"]))
 def test_streams_of_pictures_and_sound(edge: LuaFilter, size: int, cuts: list[int], spaces: bool, operation: str) -> None:
     """However long the line is that the usage stands in."""
     data = event(PICTURE | {"b64_json": "A" * size, "usage": PICTURE["usage"]}, spaces)
@@ -398,7 +398,7 @@ def test_streams_of_pictures_and_sound(edge: LuaFilter, size: int, cuts: list[in
 @pytest.mark.parametrize("error", [{"type": "server_error", "code": "x"}, {"message": "m"}, None])
 def test_an_error_in_a_stream_of_pictures(edge: LuaFilter, error: dict[str, str] | None) -> None:
     data = event({"type": "error"} | ({} if error is None else {"error": error}), True)
-    out = edge.response([data], facts(route="m", dialect="openai-chat", operation="images"), STREAM, {})
+    out = edge.response([data], facts(route="m", dialect="openai-chat", operation="image_generation"), STREAM, {})
     word = "server_error" if error and "code" in error else "error"
     assert known_of(metered(out.dynamic["headgate"]["meter"])) == {"complete": False, "stream_error": word}
 
