@@ -199,6 +199,7 @@ class Request(msgspec.Struct, frozen=True):
     """One chat request. `dialect`: the one it was read from. See the module's docstring for `unmapped`, `features`, `raw`.
 
     `names`: where the client's dialect calls a field otherwise than writers do, which say OpenAI chat's name: theirs to the client's.
+    `framing`: how a streamed answer is sent, as server-sent events or as one JSON array that grows.
     """
 
     dialect: str
@@ -221,6 +222,7 @@ class Request(msgspec.Struct, frozen=True):
     raw: Mapping[str, object] | None = None
     extras: Mapping[str, object] = {}
     names: Mapping[str, str] = {}
+    framing: Literal["sse", "array"] = "sse"
 
     def named(self, path: str) -> str:
         """The client's own path of a field that a writer has named."""

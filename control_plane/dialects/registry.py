@@ -10,12 +10,14 @@ from control_plane.dialects.api import Dialect, ProviderDialect
 
 DIALECTS: Final[Mapping[str, Dialect]] = {
     dialect.name: dialect
-    for dialect in (openai_chat.OpenAIChat(), openai_responses.OpenAIResponses(), anthropic_messages.AnthropicMessages())
+    for dialect in (
+        openai_chat.OpenAIChat(),
+        openai_responses.OpenAIResponses(),
+        anthropic_messages.AnthropicMessages(),
+        gemini_generate_content.GeminiGenerateContent(),
+    )
 }
 """Spoken by clients and by providers."""
 
-PROVIDERS: Final[Mapping[str, ProviderDialect]] = {
-    **DIALECTS,
-    **{dialect.name: dialect for dialect in (gemini_generate_content.GeminiGenerateContent(),)},
-}
+PROVIDERS: Final[Mapping[str, ProviderDialect]] = {**DIALECTS}
 """Spoken by providers: all that there are."""

@@ -175,7 +175,8 @@ local plain_kept, plain_count = {}, 0
 local function wanted(s, a, b, want)
   if b - a >= KEY_BYTES_MAX then return nil end
   local key = sub(s, a, b)
-  if plain_kept[key] then return want[key] and key, true end
+  if want[key] then return key, true end -- as it should be spelled, of an answer perhaps with capitals
+  if plain_kept[key] then return nil, true end
   local name, plain = spelling(key)
   if plain then
     if plain_count == PLAIN_KEPT_MAX then plain_kept, plain_count = {}, 0 end
@@ -274,6 +275,7 @@ local MESSAGES = {
   long = { "invalid_model", "'model' is longer than " .. MODEL_BYTES_MAX .. " bytes.", "model" },
   named_twice = { "ambiguous_model", "The body names another model than the path; name it in the path only.", "model" },
   address = { "invalid_model", "The model in the path is not percent-encoded UTF-8 of 1 to " .. MODEL_BYTES_MAX .. " printable bytes.", "model" },
+  unnamed = { "missing_model", "This call names no model; add '?model=' and the model whose provider keeps it, once and percent-encoded.", "model" },
   query = { "invalid_query", "The query is badly encoded or names a parameter more than once; send each one once, percent-encoded." },
   form = { "invalid_form", "The body is not plain multipart/form-data: parts between one boundary, CRLF line ends, one content-disposition for "
     .. "each part, nothing before or behind them." },
@@ -582,6 +584,11 @@ local function clean_query(query)
   return concat(kept, "&")
 end
 
+local function is_model(name)
+  return name and name ~= "" and #name <= MODEL_BYTES_MAX and not find(name, '[%c"\\\127]') and not find(name, "^ ")
+    and not find(name, " $") and is_utf8(name)
+end
+
 -- The model that the path names, and the query; nil and what is wrong.
 local function read_address(path, pattern)
   local mark = find(path, "?", 1, true)
@@ -589,10 +596,7 @@ local function read_address(path, pattern)
   if not query then return nil, "query" end
   local model = match(mark and sub(path, 1, mark - 1) or path, pattern)
   model = model and decoded(model)
-  if not model or model == "" or #model > MODEL_BYTES_MAX or find(model, '[%c"\\\127]') or find(model, "^ ") or find(model, " $")
-    or not is_utf8(model) then
-    return nil, "address"
-  end
+  if not is_model(model) then return nil, "address" end
   return model, query
 end
 
@@ -661,9 +665,42 @@ local function on_address(h, facts)
   return true
 end
 
+-- The model that the query names, and the rest of the query; nil when it names none, or two.
+local function model_in_query(query)
+  if #query > QUERY_BYTES_MAX or find(query, "[^!-~]") then return nil end
+  local model, kept = nil, {}
+  for pair in gmatch(query, "[^&]+") do
+    local name = decoded(match(pair, "^[^=]*"))
+    if not name then return nil end
+    if name == "model" then
+      if model then return nil end
+      model = decoded(gsub(match(pair, "=(.*)$") or "", "%+", " "))
+      if not is_model(model) then return nil end
+    elseif not NOT_IN_QUERY[lower(name)] then
+      kept[#kept + 1] = pair
+    end
+  end
+  return model, concat(kept, "&")
+end
+
+-- A call about something that an earlier one left at a provider of the model. What follows facts.stored in the path is the same there.
+local function on_stored(h, facts)
+  local dialect, headers = facts.dialect, h:headers()
+  local path = headers:get(":path")
+  local mark = find(path, "?", 1, true) or #path + 1
+  local model, query = model_in_query(sub(path, mark + 1))
+  if not model then return refuse_body(h, dialect, "unnamed") end
+  headers:replace(MODEL_HEADER, model)
+  h:clearRouteCache() -- without a body there is no wait, so what the new route says cannot be read; if there is none, Envoy answers 404
+  announce(h, dialect, "whole", model)
+  local rest = sub(path, #facts.stored + 1, mark - 1)
+  h:streamInfo():dynamicMetadata():set("headgate.model", "query", query == "" and rest or rest .. "?" .. query)
+end
+
 function envoy_on_request(h)
   local facts = facts_of(h)
   if not facts then return end -- not a model call: the route answers by itself
+  if facts.stored then return on_stored(h, facts) end
   if facts.address and not on_address(h, facts) then return end
   local dialect = facts.dialect
   local body = h:body() -- also before a refusal, so that a client that is still sending reads it; handles are new after it
@@ -774,6 +811,14 @@ local function add_usage(known, dialect, s, i)
     total.cached = count(s, '"cached_tokens"', i, z) or total.cached
     total.cache_write = count(s, '"cache_write_tokens"', i, z) or total.cache_write
     total.reasoning = count(s, '"reasoning_tokens"', i, z) or total.reasoning
+    return true
+  elseif dialect == "gemini-generate-content" then
+    local prompt, tools = count(s, '"promptTokenCount"', i, z), count(s, '"toolUsePromptTokenCount"', i, z)
+    local visible, thoughts = count(s, '"candidatesTokenCount"', i, z), count(s, '"thoughtsTokenCount"', i, z)
+    if prompt or tools then total.input = (prompt or 0) + (tools or 0) end
+    if visible or thoughts then total.output = (visible or 0) + (thoughts or 0) end
+    total.cached = count(s, '"cachedContentTokenCount"', i, z) or total.cached
+    total.reasoning = thoughts or total.reasoning
     return true
   elseif dialect ~= "anthropic-messages" then
     total.input = count(s, '"prompt_tokens"', i, z) or total.input
@@ -894,13 +939,72 @@ local function ending_in(s)
   return string_in(s, '"status"', 1, #s)
 end
 
-local WANT_ERROR = { type = true, code = true }
+local WANT_ERROR = { type = true, code = true, status = true }
 local WANT_WHOLE_ERROR = { error = true }
 
 local function error_type(s, at)
   local from, till = {}, {}
   if byte(s, at) ~= 123 or not survey(s, at, WANT_ERROR, from, till, false) then return "error" end
-  return string_at(s, from, till, "type") or string_at(s, from, till, "code") or "error"
+  return string_at(s, from, till, "type") or string_at(s, from, till, "code") or string_at(s, from, till, "status") or "error"
+end
+
+local WANT_GEMINI = { candidates = true, usageMetadata = true, promptFeedback = true, error = true }
+local WANT_CANDIDATE = { finishReason = true }
+local WANT_FEEDBACK = { blockReason = true }
+
+-- Reads a response of Gemini, a whole one or a chunk of a stream, that opens at s[a] into `known`; returns whether it said
+-- anything. There is no last event: an answer that says why it ended is complete when its body ends.
+local function read_gemini_response(s, a, known)
+  local from, till = {}, {}
+  if byte(s, a) ~= 123 or not survey(s, a, WANT_GEMINI, from, till, false) then return false end
+  local inner_from, inner_till = {}, {}
+  local i = from.candidates
+  if i and byte(s, i) == 91 then
+    i = solid(s, i + 1)
+    if byte(s, i) == 123 and survey(s, i, WANT_CANDIDATE, inner_from, inner_till, false) and inner_from.finishReason then
+      known.finish = string_at(s, inner_from, inner_till, "finishReason") or known.finish
+      known.complete = true
+    end
+  end
+  i = from.promptFeedback
+  if i and byte(s, i) == 123 and survey(s, i, WANT_FEEDBACK, inner_from, inner_till, false) and inner_from.blockReason then
+    known.finish = known.finish or string_at(s, inner_from, inner_till, "blockReason")
+    known.complete = true
+  end
+  i = from.usageMetadata
+  if i and byte(s, i) == 123 then add_usage(known, "gemini-generate-content", s, i) end
+  i = from.error
+  if i and byte(s, i) ~= 110 then known.stream_error, known.complete = error_type(s, i), false end
+  return known.usage or known.finish or known.stream_error
+end
+
+-- Reads a whole answer of Gemini, or the array that a stream without events is; of a long one maybe only the end is at hand.
+local function read_gemini_whole(s, known, cut)
+  local last = #s
+  local i, c = solid(s, 1)
+  if cut then -- the counts stand behind the candidates
+    local usage, p = nil, find(s, '"usageMetadata"', 1, true)
+    while p do
+      usage, p = p, find(s, '"usageMetadata"', p + 15, true)
+    end
+    i, c = solid(s, (usage or last) + 15)
+    i = c == 58 and solid(s, i + 1)
+    if i and byte(s, i) == 123 then add_usage(known, "gemini-generate-content", s, i) end
+    return
+  end
+  if c == 123 then
+    read_gemini_response(s, i, known)
+    return
+  end
+  while c == 91 or c == 44 do
+    i, c = solid(s, i + 1)
+    if c ~= 123 then break end
+    read_gemini_response(s, i, known)
+    i = past_nested(s, i)
+    if not i then return end
+    i, c = solid(s, i)
+  end
+  known.complete = known.complete and c == 93
 end
 
 -- The whole answer, or of a long one its end. `length` is what its headers say.
@@ -944,6 +1048,11 @@ local function meter_whole(h, dialect, length)
   end
   local known = whole_known
   clear(known)
+  if dialect == "gemini-generate-content" then
+    known.complete = cut and (c == 125 or c == 93)
+    read_gemini_whole(s, known, cut)
+    return publish(h, known)
+  end
   known.complete = c == 125
   local usage = top_value(s, "usage", '"usage"', cut)
   if usage and byte(s, usage) == 123 then
@@ -1153,6 +1262,18 @@ local function read_responses(s, known)
   return news
 end
 
+-- As read_openai, for the chunks of a Gemini stream. Each says what is known so far.
+local function read_gemini(s, known)
+  local news = false
+  local p = find(s, "data:", 1, true)
+  while p do
+    local z = find(s, "\n", p, true)
+    if p == 1 or byte(s, p - 1) == 10 then news = read_gemini_response(s, (solid(s, p + 5)), known) or news end
+    p = z and find(s, "data:", z, true)
+  end
+  return news
+end
+
 -- Position after the last end of a line in s (1 when there is none).
 local function after_last_line(s)
   local i = #s
@@ -1160,8 +1281,9 @@ local function after_last_line(s)
   return i + 1
 end
 
--- Watches a stream that is passed on untouched. `most`: bytes of an incomplete line that are kept.
-local function meter_stream(h, read, most)
+-- Watches a stream that is passed on untouched. `most`: bytes of an incomplete line that are kept. `on`: nothing says that no more
+-- will come.
+local function meter_stream(h, read, most, on)
   local known, carry, skipping = { complete = false }, nil, false
   local parts, size = nil, 0 -- of a line that goes on over several chunks, joined when it ends; bytes of the incomplete line
   publish(h, known)
@@ -1202,7 +1324,7 @@ local function meter_stream(h, read, most)
       end
       if s ~= "" and read(s, known) then
         publish(h, known)
-        if known.complete then return end -- the rest goes past this script
+        if known.complete and not on then return end -- the rest goes past this script
       end
     end
   end
@@ -1377,6 +1499,7 @@ local CREDENTIALS_REFUSED = {
     .. '"param":null,"code":"invalid_api_key"}}',
   anthropic = '{"type":"error","error":{"type":"authentication_error",'
     .. '"message":"the provider refused the gateway\'s credentials"}}',
+  google = '{"error":{"code":401,"message":"the provider refused the gateway\'s credentials","status":"UNAUTHENTICATED"}}',
 }
 
 function envoy_on_response(h)
@@ -1399,10 +1522,12 @@ function envoy_on_response(h)
     if status == "401" then
       headers:replace("content-type", "application/json")
       headers:remove("content-encoding")
-      h:body(true):setBytes(CREDENTIALS_REFUSED[dialect == "anthropic-messages" and "anthropic" or "openai"])
+      local kind = dialect == "anthropic-messages" and "anthropic" or dialect == "gemini-generate-content" and "google" or "openai"
+      h:body(true):setBytes(CREDENTIALS_REFUSED[kind])
     end
     return
   end
+  if facts.stored then return end -- usage that was metered when it was made
   local kind = headers:get("content-type")
   local coding = headers:get("content-encoding")
   if not kind or (coding and coding ~= "identity") then return end
@@ -1410,6 +1535,7 @@ function envoy_on_response(h)
     if MEDIA[facts.operation] then return meter_media(h) end
     if dialect == "anthropic-messages" then return meter_stream(h, read_anthropic, CARRY_BYTES_MAX) end
     if dialect == "openai-responses" then return meter_stream(h, read_responses, RESPONSE_BYTES_MAX) end
+    if dialect == "gemini-generate-content" then return meter_stream(h, read_gemini, RESPONSE_BYTES_MAX, true) end
     if asked(h) ~= "trim" then return meter_stream(h, read_openai, CARRY_BYTES_MAX) end
     headers:remove("content-length") -- what follows may get shorter
     return meter_and_trim(h)

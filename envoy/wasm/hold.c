@@ -229,6 +229,39 @@ static enum verdict response_event(const u8 *p, const u8 *type, const u8 *end) {
   return GOOD;
 }
 
+/* A part of a Gemini candidate holds content if anything but the marks of thoughts is more than empty. */
+static int part_content(const u8 *p, const u8 *end) {
+  const u8 *key, *key_end, *value;
+  if (p >= end || *p != '{') return 0;
+  for (p++; (p = member(p, end, &key, &key_end, &value));)
+    if (!IS(key, key_end, "thought") && !nothing(value, end)) return 1;
+  return 0;
+}
+
+static enum verdict gemini_chunk(const u8 *candidates, const u8 *end) {
+  if (*candidates != '[') return MORE;
+  const u8 *p = candidates + 1;
+  while ((p = solid(p, end)) < end && *p == '{') {
+    const u8 *finish = VALUE(p, end, "finishReason"), *content = VALUE(p, end, "content"), *parts = content ? VALUE(content, end, "parts") : 0;
+    if (finish && !nothing(finish, end)) return GOOD;
+    if (parts && *parts == '[') {
+      const u8 *q = parts + 1;
+      while ((q = solid(q, end)) < end && *q == '{') {
+        if (part_content(q, end)) return GOOD;
+        q = past(q, end);
+        if (!q) return MORE;
+        q = solid(q, end);
+        if (q < end && *q == ',') q++;
+      }
+    }
+    p = past(p, end);
+    if (!p) return MORE;
+    p = solid(p, end);
+    if (p < end && *p == ',') p++;
+  }
+  return MORE;
+}
+
 /* One data line of a stream. */
 static enum verdict data(const u8 *p, const u8 *end) {
   p = solid(p, end);
@@ -237,6 +270,9 @@ static enum verdict data(const u8 *p, const u8 *end) {
   if (is_error(p, end)) return BAD;
   const u8 *choices = VALUE(p, end, "choices");
   if (choices) return openai_chunk(choices, end);
+  const u8 *candidates = VALUE(p, end, "candidates"), *blocked = VALUE(p, end, "promptFeedback");
+  if (blocked && VALUE(blocked, end, "blockReason")) return GOOD;
+  if (candidates) return gemini_chunk(candidates, end);
   const u8 *type = VALUE(p, end, "type");
   if (type && IS(type, end, "\"response.")) return response_event(p, type, end);
   return type ? anthropic_event(p, type, end) : MORE;
@@ -266,7 +302,8 @@ static enum verdict whole(const u8 *p, const u8 *end) {
   if (p == end || (*p != '{' && *p != '[')) return BAD;
   const u8 *after = past(p, end);
   if (!after || solid(after, end) != end) return BAD;
-  return *p == '{' && is_error(p, end) ? BAD : GOOD;
+  if (*p == '[') p = solid(p + 1, end); /* Gemini's stream without events */
+  return p < end && *p == '{' && is_error(p, end) ? BAD : GOOD;
 }
 
 /* What the body so far (size bytes, end: all of it) says about the stream. */

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import anthropic
+import httpx
 import httpx2
 import openai
 import pytest
+from google import genai
+from google.genai import errors as genai_errors
+from google.genai import types
 
 from control_plane.dialects import canon
 from tests.conformance.ledger import Ledger, lines
 
 RECORDINGS = Path(__file__).resolve().parents[2].parent / "shared" / "recordings"
+
+
+ELIDED = re.compile(rb"\[elided \d+ chars sha256=\w+\]")
+"""What stands for long base64 in the recordings; google-genai decodes base64."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +145,18 @@ def _arguments(text: str) -> Any:
         return text
 
 
+_ERROR_OF = {
+    400: "BadRequestError",
+    401: "AuthenticationError",
+    403: "PermissionDeniedError",
+    404: "NotFoundError",
+    409: "ConflictError",
+    422: "UnprocessableEntityError",
+    429: "RateLimitError",
+}
+"""What the other SDKs call an error with this status; Google's has one class."""
+
+
 class Sdks:
     """Decodes answers with the official clients, exactly as a user's program would."""
 
@@ -148,6 +169,14 @@ class Sdks:
             api_key="k", base_url="http://mock", max_retries=0, http_client=httpx2.Client(transport=transport)
         )
 
+        responding = httpx.MockTransport(self._respond_to_google)
+        options = types.HttpOptions(httpx_client=httpx.Client(transport=responding))
+        self._gemini = genai.Client(api_key="k", http_options=options)
+
+    def _respond_to_google(self, _: httpx.Request) -> httpx.Response:
+        status, body, content_type = self._answer
+        return httpx.Response(status, headers={"content-type": content_type}, content=ELIDED.sub(b"QUJD", body))
+
     def _respond(self, _: httpx2.Request) -> httpx2.Response:
         status, body, content_type = self._answer
         return httpx2.Response(status, headers={"content-type": content_type}, content=body)
@@ -158,6 +187,7 @@ class Sdks:
             "openai-chat": self._decode_openai,
             "openai-responses": self._decode_responses,
             "anthropic-messages": self._decode_anthropic,
+            "gemini-generate-content": self._decode_gemini,
         }
         try:
             return runs[api](stream)
@@ -165,6 +195,18 @@ class Sdks:
             return Meaning(error=type(error).__name__, error_status=error.status_code)
         except (openai.APIError, anthropic.APIError) as error:
             return Meaning(error=type(error).__name__)
+        except genai_errors.APIError as error:
+            if stream:
+                return Meaning(error="APIError")
+            known = "InternalServerError" if error.code >= 500 else "APIStatusError"
+            return Meaning(error=_ERROR_OF.get(error.code, known), error_status=error.code)
+
+    # ------------------------------------------------------------------------------------------------ gemini
+
+    def _decode_gemini(self, stream: bool) -> Meaning:
+        if stream:
+            return gemini_meaning(self._gemini.models.generate_content_stream(model="m", contents="?"))
+        return gemini_meaning([self._gemini.models.generate_content(model="m", contents="?")])
 
     # ------------------------------------------------------------------------------------------------ openai
 
@@ -366,6 +408,66 @@ def _seal(item: Any) -> str | None:
     value = getattr(item, "encrypted_content", None) or ""
     redacted = canon.unseal_redacted(value, "openai-responses")
     return redacted.data if redacted is not None else canon.unseal_signature(value, "openai-responses")[0]
+
+
+def check_gemini(raw: bytes) -> None:
+    """A request by google-genai's types, which refuse unknown fields."""
+    body: dict[str, Any] = json.loads(ELIDED.sub(b"QUJD", raw))
+    fields = dict(body)
+    config = dict(fields.pop("generationConfig", {}))
+    assert fields.pop("contents"), raw
+    for content in body["contents"]:
+        for part in content["parts"]:
+            part.pop("thoughtSignature", None)  # bytes for the SDK, which takes other base64 than the service
+        types.Content.model_validate(content)
+    if (system := fields.pop("systemInstruction", None)) is not None:
+        types.Content.model_validate(system)
+    for tool in fields.pop("tools", []):
+        types.Tool.model_validate(tool)
+    if (choice := fields.pop("toolConfig", None)) is not None:
+        types.ToolConfig.model_validate(choice)
+    assert not fields.keys() - {"labels"}
+    level = config.get("thinkingConfig", {}).get("thinkingLevel")
+    assert level is None or level.upper() in types.ThinkingLevel.__members__
+    types.GenerationConfig.model_validate(config)
+
+
+def gemini_meaning(answers: Iterable[types.GenerateContentResponse]) -> Meaning:
+    meaning = Meaning()
+    counts = [0, 0, 0, 0, 0]
+    stop = None
+    for answer in answers:
+        for part in answer.parts or [] if answer.candidates else []:
+            call = part.function_call
+            if call is not None:
+                signed = part.thought_signature
+                meaning = replace(
+                    meaning,
+                    calls=(*meaning.calls, Call(call.id or "", call.name or "", call.args or {})),
+                    signatures=meaning.signatures if signed is None else (*meaning.signatures, signed.hex()),
+                )
+            elif part.thought:
+                seal = (part.thought_signature or b"").decode(errors="replace")
+                found = canon.unseal_signature(seal, "gemini-generate-content")[0] if seal.startswith("headgate.") else None
+                signatures = meaning.signatures if found is None else (*meaning.signatures, found)
+                meaning = replace(meaning, reasoning=meaning.reasoning + (part.text or ""), signatures=signatures)
+            else:
+                meaning = replace(meaning, text=meaning.text + (part.text or ""))
+        if answer.candidates and answer.candidates[0].finish_reason is not None:
+            stop = answer.candidates[0].finish_reason.value
+        if answer.prompt_feedback is not None and answer.prompt_feedback.block_reason is not None:
+            stop = answer.prompt_feedback.block_reason.value
+        if (usage := answer.usage_metadata) is not None:
+            seen = (
+                usage.prompt_token_count,
+                usage.tool_use_prompt_token_count,
+                usage.cached_content_token_count,
+                usage.candidates_token_count,
+                usage.thoughts_token_count,
+            )
+            counts = [old if new is None else new for old, new in zip(counts, seen, strict=True)]
+    prompt, tools, cached, visible, thoughts = counts
+    return replace(meaning, stop=stop, usage=(prompt + tools, cached, visible + thoughts, thoughts))
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,11 @@ WORDS = {
     "openai-chat": {"end": "stop", "max": "length", "tool": "tool_calls", "filter": "content_filter"},
     "openai-responses": {"end": "completed", "max": "max_output_tokens", "tool": "completed", "filter": "content_filter"},
     "anthropic-messages": {"end": "end_turn", "max": "max_tokens", "tool": "tool_use", "filter": "refusal"},
+    "gemini-generate-content": {"end": "STOP", "max": "MAX_TOKENS", "tool": "STOP", "filter": "SAFETY"},
 }
+
+IN_WORDS = ("openai-responses",)
+"""Where a refusal in the model's own words is a completed answer."""
 
 EXCEPTIONS: dict[str, str] = {
     "anthropic/anthropic-messages.verc.anthropic-tool-search-bm25.1.chunks.stream": "the fixture holds two answers",
@@ -86,9 +90,14 @@ def expected(meaning: Any, api: str, client: str) -> Any:
     stop = CANON[api].get(meaning.stop or "", "end")
     if stop == "end" and (api, client) != ("anthropic-messages", "openai-chat"):
         # A vendor whose own word does not tell: the answer does. A refusal in its own words is a completed response.
-        stop = "tool" if meaning.calls else "filter" if meaning.refusal and client != "openai-responses" else stop
-    if client == "anthropic-messages":
+        stop = "tool" if meaning.calls else "filter" if meaning.refusal and client not in IN_WORDS else stop
+    if client in ("anthropic-messages", "gemini-generate-content"):
         meaning = replace(meaning, text=meaning.text + meaning.refusal, refusal="")
+    if client == "gemini-generate-content" and meaning.usage is not None:
+        read, cached, output, reasoning = meaning.usage
+        meaning = replace(meaning, usage=(read, cached, max(output, reasoning), reasoning))  # reasoning stands beside the rest there
+    if client == "gemini-generate-content" and meaning.stop is None and not meaning.calls:
+        return replace(meaning, stop="OTHER")  # the vendor did not say why
     return replace(meaning, stop=WORDS[client][stop])
 
 

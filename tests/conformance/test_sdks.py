@@ -12,10 +12,11 @@ from control_plane.dialects.registry import DIALECTS
 C = canon
 
 NAMES = sorted(DIALECTS)
-END = {"openai-chat": "stop", "openai-responses": "completed", "anthropic-messages": "end_turn"}
-TOOL = {"openai-chat": "tool_calls", "openai-responses": "completed", "anthropic-messages": "tool_use"}
-CUT = {"openai-chat": "length", "openai-responses": "max_output_tokens", "anthropic-messages": "max_tokens"}
-REFUSED = {"openai-chat": "content_filter", "openai-responses": "content_filter", "anthropic-messages": "refusal"}
+G = "gemini-generate-content"
+END = {"openai-chat": "stop", "openai-responses": "completed", "anthropic-messages": "end_turn", G: "STOP"}
+TOOL = {"openai-chat": "tool_calls", "openai-responses": "completed", "anthropic-messages": "tool_use", G: "STOP"}
+CUT = {"openai-chat": "length", "openai-responses": "max_output_tokens", "anthropic-messages": "max_tokens", G: "MAX_TOKENS"}
+REFUSED = {"openai-chat": "content_filter", "openai-responses": "content_filter", "anthropic-messages": "refusal", G: "SAFETY"}
 
 
 class Ids:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import anthropic
+import google.genai
 import openai
+from google.genai import types as genai
 
 from tests.live.gateway.rig import ANSWERS
 
@@ -74,10 +76,25 @@ def messages(url: str, model: str, question: str, stream: bool) -> Said:
     return Said(text, calls, (done.usage.input_tokens, done.usage.output_tokens))
 
 
+def generate_content(url: str, model: str, question: str, stream: bool) -> Said:
+    declared = genai.FunctionDeclaration(name=NAME, description=ABOUT, parameters_json_schema=CITY)
+    config = genai.GenerateContentConfig(tools=[genai.Tool(function_declarations=[declared])])
+    with google.genai.Client(api_key="client-key", http_options=genai.HttpOptions(base_url=url)) as client:
+        if stream:
+            answers = list(client.models.generate_content_stream(model=model, contents=question, config=config))
+        else:
+            answers = [client.models.generate_content(model=model, contents=question, config=config)]
+    parts = [part for answer in answers for part in answer.parts or ()]
+    calls = tuple((part.function_call.name or "", part.function_call.args) for part in parts if part.function_call)
+    usage: Any = answers[-1].usage_metadata
+    return Said("".join(part.text or "" for part in parts), calls, (usage.prompt_token_count, usage.candidates_token_count))
+
+
 CLIENTS: Final[Mapping[str, Asks]] = {
     "openai-chat": chat,
     "openai-responses": responses,
     "anthropic-messages": messages,
+    "gemini-generate-content": generate_content,
 }
 
 VENDORS: Final[Mapping[str, str]] = {

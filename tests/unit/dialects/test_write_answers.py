@@ -299,7 +299,13 @@ def test_written_and_read_again_it_means_the_same(events: list[C.Event], name: s
     back: list[C.Event] = []
     for a, b in zip([0, *at], [*at, len(body)], strict=True):
         back += reader.feed(body[a:b])
-    assert meaning(back + reader.finish()) == meaning(events)
+    wanted = meaning([_uncounted(event) if name == "gemini-generate-content" else event for event in events])
+    assert meaning(back + reader.finish()) == wanted
+
+
+def _uncounted(event: C.Event) -> C.Event:
+    """What was written to a cache has no count of its own in this dialect."""
+    return C.UsageUpdate(msgspec.structs.replace(event.usage, cache_write=None)) if isinstance(event, C.UsageUpdate) else event
 
 
 @STEADY
@@ -314,4 +320,4 @@ def test_every_signature_of_a_call_reaches_the_client_in_front_of_it_or_on_it(ev
         repeats = name == "openai-responses" and stream  # its last event has the whole answer again
         assert body.count(f'{signature}"') == 1 + repeats
         call, mark = body.index(f'"name":"{function}"'), body.index(f'{signature}"')
-        assert (mark < call) is (name != "openai-chat")
+        assert (mark < call) is (name not in ("openai-chat", "gemini-generate-content"))  # they have a place on the call

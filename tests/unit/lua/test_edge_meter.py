@@ -352,7 +352,11 @@ def test_what_a_vendor_says_about_our_key_is_not_passed_on(edge: LuaFilter, dial
     out = edge.response([b"Incorrect API key: sk-", b"secret"], facts(route="m", dialect=dialect), headers)
     assert out.body is not None
     assert b"secret" not in out.body
-    assert json.loads(out.body)["error"]["type"] == "authentication_error"
+    error = json.loads(out.body)["error"]
+    if dialect == "gemini-generate-content":
+        assert (error["code"], error["status"]) == (401, "UNAUTHENTICATED")
+    else:
+        assert error["type"] == "authentication_error"
     assert out.headers == {":status": "401", "content-type": "application/json"}
 
 
@@ -407,3 +411,62 @@ def test_whole_pictures_count_tokens_by_their_own_names(edge: LuaFilter) -> None
     document = {"created": 1, "data": [{"b64_json": "A" * 300_000}], "size": "1024x1024", "usage": PICTURE["usage"]}
     _, known = meter(edge, split(json.dumps(document).encode(), [5, 70_000, 200_000]), WHOLE)
     assert known == {"usage": {"input": 7, "output": 272}, "complete": True}
+
+
+def gemini(**fields: Any) -> dict[str, Any]:
+    return {"responseId": "r", "modelVersion": "m", **fields}
+
+
+def candidate(text: str, finish: str | None = None) -> dict[str, Any]:
+    made: dict[str, Any] = {"content": {"parts": [{"text": text}], "role": "model"}, "index": 0}
+    return made if finish is None else {**made, "finishReason": finish}
+
+
+GEMINI_COUNTS = {
+    "promptTokenCount": 10,
+    "toolUsePromptTokenCount": 2,
+    "cachedContentTokenCount": 4,
+    "candidatesTokenCount": 5,
+    "thoughtsTokenCount": 3,
+}
+GEMINI_USAGE = {"input": 12, "cached": 4, "output": 8, "reasoning": 3}
+
+
+@SETTINGS
+@given(st.lists(TEXTS, max_size=5), st.booleans(), st.lists(st.integers(0, 10**6), max_size=10), st.booleans())
+def test_gemini_streams(edge: LuaFilter, texts: list[str], spaces: bool, cuts: list[int], every: bool) -> None:
+    """Some models say a reason with every chunk; the last counts are the ones."""
+    chunks = [gemini(candidates=[candidate(t, "STOP" if every else None)], usageMetadata={"promptTokenCount": 1}) for t in texts]
+    chunks.append(gemini(candidates=[candidate("", "MAX_TOKENS")], usageMetadata=GEMINI_COUNTS))
+    body = b"".join(event(c, spaces).replace(b"\n\n", b"\r\n\r\n") for c in chunks)
+    got, known = meter(edge, split(body, cuts), STREAM, "gemini-generate-content")
+    assert got == body
+    assert known == {"complete": True, "usage": GEMINI_USAGE, "finish": "MAX_TOKENS"}
+
+
+@SETTINGS
+@given(st.lists(TEXTS, min_size=1, max_size=5), st.booleans(), st.lists(st.integers(0, 10**6), max_size=10), st.sampled_from([None, 2]))
+def test_gemini_whole_and_as_an_array(edge: LuaFilter, texts: list[str], array: bool, cuts: list[int], indent: int | None) -> None:
+    last = gemini(candidates=[candidate("".join(texts), "STOP")], usageMetadata=GEMINI_COUNTS)
+    document: Any = [*(gemini(candidates=[candidate(t)]) for t in texts), last] if array else last
+    body = json.dumps(document, indent=indent).encode()
+    for headers in (WHOLE, {**WHOLE, "content-length": str(len(body))}):
+        got, known = meter(edge, split(body, cuts), headers, "gemini-generate-content")
+        assert got == body
+        assert known == {"complete": True, "usage": GEMINI_USAGE, "finish": "STOP"}
+    cut = body[: len(body) // 2]
+    assert meter(edge, [cut], WHOLE, "gemini-generate-content")[1].get("complete") is not True
+
+
+def test_gemini_blocks_errors_and_cuts(edge: LuaFilter) -> None:
+    def known(*chunks: Any) -> dict[str, Any]:
+        return meter(edge, [event(c, False) for c in chunks], STREAM, "gemini-generate-content")[1]
+
+    blocked = gemini(promptFeedback={"blockReason": "SAFETY"}, usageMetadata={"promptTokenCount": 3})
+    assert known(blocked) == {"complete": True, "finish": "SAFETY", "usage": {"input": 3}}
+    assert known(gemini(candidates=[candidate("a")])) == {"complete": False}
+    failed = known(gemini(candidates=[candidate("a")]), {"error": {"code": 503, "status": "UNAVAILABLE", "message": "x"}})
+    assert failed == {"complete": False, "stream_error": "UNAVAILABLE"}
+    long = gemini(candidates=[candidate("x" * 300_000, "STOP")], usageMetadata=GEMINI_COUNTS)
+    pieces = split(json.dumps(long).encode(), list(range(0, 300_000, 9000)))
+    assert meter(edge, pieces, WHOLE, "gemini-generate-content")[1] == {"complete": True, "usage": GEMINI_USAGE}

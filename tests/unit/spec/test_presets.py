@@ -155,6 +155,7 @@ def test_a_vendor_with_two_dialects_translates_for_neither_client_and_for_others
         ("openai-chat", Lane.PASSTHROUGH, "openai-chat"),
         ("anthropic-messages", Lane.PASSTHROUGH, "anthropic-messages"),
         ("openai-responses", Lane.TRANSLATION, "openai-chat"),
+        ("gemini-generate-content", Lane.TRANSLATION, "openai-chat"),
     }
 
 
