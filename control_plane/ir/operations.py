@@ -77,6 +77,7 @@ OPERATIONS: Final = (
     _openai("translations", "/audio/translations", form=True),
     _openai("moderations", "/moderations", azure=False),
     Operation("openai-responses", "chat", "/v1/responses", translated=True),
+    Operation("openai-responses", "count_tokens", "/v1/responses/input_tokens", translated=False),
     Operation("anthropic-messages", "chat", "/v1/messages", translated=True),
     Operation("anthropic-messages", "count_tokens", "/v1/messages/count_tokens", translated=False),
     Operation(

@@ -44,7 +44,7 @@ FINISH: Final = {"stop": "stop", "stop_sequence": "stop", "length": "length", "t
 SSE: Final = "text/event-stream; charset=utf-8"
 DONE: Final = b"data: [DONE]\n\n"
 JSON_PATHS: Final = frozenset({
-    "/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/completions", "/v1/fim/completions", "/v1/images/generations",
+    "/v1/chat/completions", "/v1/responses", "/v1/responses/input_tokens", "/v1/embeddings", "/v1/completions", "/v1/fim/completions", "/v1/images/generations",
     "/v1/audio/speech", "/v1/moderations",
 })  # fmt: skip
 FORM_PATHS: Final = frozenset({"/v1/images/edits", "/v1/images/variations", "/v1/audio/transcriptions", "/v1/audio/translations"})
@@ -108,7 +108,7 @@ class OpenAI:
 
     def _route(self, request: HttpRequest, number: int) -> Reply:
         path = request.path
-        if path.startswith("/v1/responses/"):
+        if path.startswith("/v1/responses/") and path != "/v1/responses/input_tokens":
             self._authenticate(request.headers)
             if (stored := self._stored.call(request.method, path)) is None:
                 raise errors.unknown_url(request.method, path)
@@ -145,6 +145,8 @@ class OpenAI:
             return self._chat(body, number)
         if path == "/v1/responses":
             return self._responses(body, number)
+        if path == "/v1/responses/input_tokens":
+            return self._input_tokens(body, number)
         if path == "/v1/embeddings":
             return self._embeddings(body, number)
         if path in ("/v1/completions", "/v1/fim/completions"):
@@ -172,7 +174,7 @@ class OpenAI:
 
     def _check_model(self, model: str, path: str) -> None:
         if not self._any_model and model not in self._known:
-            raise errors.unknown_response_model(model) if path == "/v1/responses" else errors.unknown_model(model)
+            raise errors.unknown_response_model(model) if path.startswith("/v1/responses") else errors.unknown_model(model)
 
     def _authenticate(self, headers: Mapping[str, str]) -> None:
         scheme, _, key = headers.get("authorization", "").partition(" ")
@@ -263,6 +265,12 @@ class OpenAI:
         stream.lifecycle(f"response.{status}", document)
         events = stream.events
         return Reply(200, headers, content_type=SSE, events=events, model=asked.model, pace=asked.directive, failing=responses.error_event)
+
+    def _input_tokens(self, body: Mapping[str, Any], number: int) -> Reply:
+        """The tokens of a request that is not answered."""
+        asked = Responses(body, self._name, self._strict, self._stored.of(body.get("previous_response_id")))
+        document = {"object": "response.input_tokens", "input_tokens": sum(asked.sizes) + sum(asked.tool_sizes)}
+        return Reply(200, self._headers(number, 0), encode(document), model=body["model"])
 
     # chat
 

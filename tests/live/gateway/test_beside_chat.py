@@ -45,6 +45,7 @@ ROUTES = (
     + to("hear-shared", ("openai", "whisper-1"))
     + to("small", ("openai", "whisper-1")).rstrip()
     + "\n  maxRequestBytes: 64Ki\n"
+    + to("answer", ("openai", "gpt-5"), ("local", LOCAL))
     + to("claude", ("anthropic", "claude-sonnet-5"))
 )
 
@@ -247,6 +248,22 @@ def test_azure_clients(rig: Rig, operation: str) -> None:
             assert client.images.generate(model="draw", prompt="x").data
         else:
             assert client.audio.speech.create(model="say", voice="alloy", input="x").read()
+
+
+# ---------------------------------------------------------------------------------------------------- tokens of Responses
+
+
+def test_input_tokens_of_responses_are_those_of_the_answer(rig: Rig, client: openai.OpenAI) -> None:
+    given: Any = {"model": "answer", "input": "how many tokens are these?", "instructions": "count"}
+    counted_first = client.responses.input_tokens.count(**given)
+    assert counted_first.object == "response.input_tokens"
+    usage = client.responses.create(**given).usage
+    assert usage is not None
+    assert counted_first.input_tokens == usage.input_tokens > 5
+    assert asked(rig, "openai")["model"] == "gpt-5"
+    with pytest.raises(openai.NotFoundError, match="'claude' does not serve this operation"):
+        client.responses.input_tokens.count(model="claude", input="x")
+    counted(rig, "headgate_requests_total", 'operation="count_tokens"', 'dialect="openai-responses"', 'outcome="ok"')
 
 
 # ---------------------------------------------------------------------------------------------------- forms
