@@ -44,8 +44,8 @@ FINISH: Final = {"stop": "stop", "stop_sequence": "stop", "length": "length", "t
 SSE: Final = "text/event-stream; charset=utf-8"
 DONE: Final = b"data: [DONE]\n\n"
 JSON_PATHS: Final = frozenset({
-    "/v1/chat/completions", "/v1/responses", "/v1/responses/input_tokens", "/v1/embeddings", "/v1/completions", "/v1/fim/completions", "/v1/images/generations",
-    "/v1/audio/speech", "/v1/moderations",
+    "/v1/chat/completions", "/v1/responses", "/v1/responses/input_tokens", "/v1/embeddings", "/v1/completions", "/v1/fim/completions",
+    "/v1/images/generations", "/v1/audio/speech", "/v1/moderations",
 })  # fmt: skip
 FORM_PATHS: Final = frozenset({"/v1/images/edits", "/v1/images/variations", "/v1/audio/transcriptions", "/v1/audio/translations"})
 _PADDING: Final = "aB3dE5gH7jK9mN1pQ"
