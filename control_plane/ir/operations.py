@@ -66,7 +66,7 @@ def _google(method: str) -> tuple[str, ...]:
 
 OPERATIONS: Final = (
     Operation("openai-chat", "chat", "/v1/chat/completions", translated=True, templates=("/openai/deployments/{model}/chat/completions",)),
-    _openai("embeddings", "/embeddings"),
+    Operation("openai-chat", "embeddings", "/v1/embeddings", translated=True, templates=("/openai/deployments/{model}/embeddings",)),
     _openai("completions", "/completions"),
     _openai("fim", "/fim/completions", azure=False),
     _openai("image_generation", "/images/generations"),
@@ -79,6 +79,10 @@ OPERATIONS: Final = (
     Operation("openai-responses", "chat", "/v1/responses", translated=True),
     Operation("openai-responses", "count_tokens", "/v1/responses/input_tokens", translated=False),
     Operation("anthropic-messages", "chat", "/v1/messages", translated=True),
+    Operation("openai-chat", "rerank", "/v1/rerank", translated=False),
+    Operation("cohere-chat", "chat", "/v2/chat", translated=True),
+    Operation("cohere-chat", "embeddings", "/v2/embed", translated=True),
+    Operation("cohere-chat", "rerank", "/v2/rerank", translated=False),
     Operation("anthropic-messages", "count_tokens", "/v1/messages/count_tokens", translated=False),
     Operation(
         "gemini-generate-content",
@@ -91,6 +95,14 @@ OPERATIONS: Final = (
     Operation("gemini-generate-content", "count_tokens", None, translated=False, templates=_google("countTokens")),
     Operation("gemini-generate-content", "embeddings", None, translated=False, templates=_google("embedContent")),
     Operation("gemini-generate-content", "batch_embeddings", None, translated=False, templates=_google("batchEmbedContents")),
+    Operation(
+        "bedrock-converse",
+        "chat",
+        None,
+        translated=True,
+        templates=("/model/{model}/converse",),
+        streamed=("/converse", "/converse-stream"),
+    ),
 )
 """In the order in which paths are matched, exact ones first. All are POST; `GET /v1/models` is answered from the configuration itself.
 Dialects that so far only providers speak have no operation here, and routes cannot name them (HG1018)."""
@@ -126,7 +138,7 @@ STORED: Final = (
     ),
 )
 
-OWN_THINKING_ONLY: Final = frozenset({"anthropic-messages", "openai-responses", "gemini-generate-content"})
+OWN_THINKING_ONLY: Final = frozenset({"anthropic-messages", "openai-responses", "gemini-generate-content", "bedrock-converse"})
 """Dialects whose vendor refuses a replayed conversation with thinking that it did not sign itself."""
 
 

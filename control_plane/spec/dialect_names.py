@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content"]
-ProviderDialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content"]
+DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content", "bedrock-converse", "cohere-chat"]
+ProviderDialectName = DialectName
 OperationName = Literal[
-    "chat", "embeddings", "batch_embeddings", "count_tokens", "models", "completions", "fim", "image_generation", "image_edits",
-    "image_variations", "speech", "transcriptions", "translations", "moderations",
+    "chat", "embeddings", "batch_embeddings", "rerank", "count_tokens", "models", "completions", "fim", "image_generation",
+    "image_edits", "image_variations", "speech", "transcriptions", "translations", "moderations",
 ]  # fmt: skip
 """`operations` of ir.operations, and `models`, which the gateway answers itself."""
-DIALECT_NAMES: Final[tuple[DialectName, ...]] = ("openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content")
+DIALECT_NAMES: Final[tuple[DialectName, ...]] = (
+    "openai-chat",
+    "openai-responses",
+    "anthropic-messages",
+    "gemini-generate-content",
+    "bedrock-converse",
+    "cohere-chat",
+)
 """Dialects that clients speak."""
 
 PROVIDER_ONLY_NAMES: Final[tuple[ProviderDialectName, ...]] = ()

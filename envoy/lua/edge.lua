@@ -36,6 +36,7 @@ local MODEL_BYTES_MAX = 200
 local WORD_BYTES_MAX = 64 -- a finish reason or the type of an error
 local KEY_BYTES_MAX = 84 -- "stream_options" with every letter written as \u00xx; longer keys cannot be one of ours
 local CARRY_BYTES_MAX = 65536 -- an incomplete line of a stream, kept for the meter
+local FRAME_BYTES_MAX = 1048576 -- the same for a frame of AWS's streams: the last one may hold what a guardrail found
 local RESPONSE_BYTES_MAX = 1048576 -- the same for Responses, whose last event repeats the answer, the instructions and the tools
 local HELD_BYTES_MAX = 16384 -- an incomplete event kept from the client; a usage-only chunk has under 2 KiB
 local ERROR_BYTES_MAX = 4096 -- a whole answer that may be an error
@@ -252,10 +253,15 @@ local function error_body(dialect, status, message, code, param)
   if dialect == "gemini-generate-content" then
     return '{"error":{"code":' .. status .. ',"message":"' .. message .. '","status":"' .. (GOOGLE_STATUS[status] or "INVALID_ARGUMENT") .. '"}}'
   end
+  if dialect == "bedrock-converse" then
+    local kind = status == "404" and "ResourceNotFoundException" or "ValidationException"
+    return '{"__type":"' .. kind .. '","message":"' .. message .. '"}'
+  end
   if dialect == "anthropic-messages" then
     local kind = code == "model_not_found" and "not_found_error" or "invalid_request_error"
     return '{"type":"error","error":{"type":"' .. kind .. '","message":"' .. message .. '"}}'
   end
+  if dialect == "cohere-chat" then return '{"message":"' .. message .. '"}' end
   return '{"error":{"message":"' .. message .. '","type":"invalid_request_error","param":'
     .. (param and '"' .. param .. '"' or "null") .. ',"code":"' .. code .. '"}}'
 end
@@ -320,7 +326,8 @@ local WANT_STREAM = { model = true, stream = true }
 local WANT_TEXT = { model = true, stream = true, stream_options = true } -- whose streams report usage where they are asked to
 -- By operation and dialect; others: WANT_MODEL.
 local WANT = {
-  chat = { ["openai-chat"] = WANT_TEXT, ["openai-responses"] = WANT_STREAM, ["anthropic-messages"] = WANT_STREAM },
+  chat = { ["openai-chat"] = WANT_TEXT, ["openai-responses"] = WANT_STREAM, ["anthropic-messages"] = WANT_STREAM,
+    ["cohere-chat"] = WANT_STREAM },
   completions = { ["openai-chat"] = WANT_TEXT },
   fim = { ["openai-chat"] = WANT_STREAM },
   image_generation = { ["openai-chat"] = WANT_STREAM },
@@ -772,8 +779,13 @@ local function publish(h, known)
   h:streamInfo():dynamicMetadata():set(SPACE, "meter", text)
 end
 
+local WANT_COHERE_USAGE = { tokens = true, billed_units = true }
 local WANT_USAGE = {
   input_tokens = true, output_tokens = true, cache_read_input_tokens = true, cache_creation_input_tokens = true,
+}
+
+local WANT_TOKENS = {
+  inputTokens = true, outputTokens = true, totalTokens = true, cacheReadInputTokens = true, cacheWriteInputTokens = true,
 }
 
 -- The number behind the first `name` (with its quotes) in s[i..z]; nil when there is none. No patterns here and below:
@@ -798,6 +810,43 @@ local function exact(s, from, till, name)
   return a and tonumber(sub(s, a, till[name]))
 end
 
+-- As add_usage for Bedrock, which counts the cache beside the input, or for some models inside: its total tells.
+local function add_tokens(total, s, i)
+  local from, till = {}, {}
+  survey(s, i, WANT_TOKENS, from, till, false) -- cacheDetails repeats a name
+  local fresh, output = exact(s, from, till, "inputTokens"), exact(s, from, till, "outputTokens")
+  local read, written = exact(s, from, till, "cacheReadInputTokens"), exact(s, from, till, "cacheWriteInputTokens")
+  local beside = (read or 0) + (written or 0)
+  if fresh and beside > 0 and not (exact(s, from, till, "totalTokens") == fresh + (output or 0) and beside <= fresh) then
+    fresh = fresh + beside
+  end
+  total.input, total.output, total.cached, total.cache_write = fresh, output, read, written
+end
+
+-- Cohere counts what was used in `tokens`, images beside it, and what is billed in `billed_units`: so images are inside the input where
+-- more is billed than that.
+local function add_cohere_usage(total, s, i, z)
+  local read, output, reasoning, images
+  local from, till = {}, {}
+  survey(s, i, WANT_COHERE_USAGE, from, till, false)
+  local at = from.tokens
+  if at and byte(s, at) == 123 then
+    local last = till.tokens
+    read, output = count(s, '"input_tokens"', at, last), count(s, '"output_tokens"', at, last)
+    reasoning, images = count(s, '"reasoning_tokens"', at, last), count(s, '"image_tokens"', at, last)
+  end
+  at = from.billed_units
+  if at and byte(s, at) == 123 then
+    local paid = count(s, '"input_tokens"', at, till.billed_units)
+    if read and paid and paid > read then read = read + (images or 0) end
+    read = read or paid
+    output = output or count(s, '"output_tokens"', at, till.billed_units)
+  end
+  total.input, total.output = read or total.input, output or total.output
+  total.reasoning = reasoning or total.reasoning
+  total.cached = count(s, '"cached_tokens"', i, z) or total.cached
+end
+
 -- Merges the usage object that opens at s[i] into known.usage: {input, cached, cache_write, output, reasoning}, in tokens;
 -- input counts all of them, cached ones too. Returns whether it is an object.
 local function add_usage(known, dialect, s, i)
@@ -805,7 +854,10 @@ local function add_usage(known, dialect, s, i)
   if not z then return false end
   local total = known.usage or {}
   known.usage = total
-  if dialect == "openai-responses" then
+  if dialect == "bedrock-converse" then
+    add_tokens(total, s, i)
+    return true
+  elseif dialect == "openai-responses" then
     total.input = count(s, '"input_tokens"', i, z) or total.input
     total.output = count(s, '"output_tokens"', i, z) or total.output
     total.cached = count(s, '"cached_tokens"', i, z) or total.cached
@@ -819,6 +871,9 @@ local function add_usage(known, dialect, s, i)
     if visible or thoughts then total.output = (visible or 0) + (thoughts or 0) end
     total.cached = count(s, '"cachedContentTokenCount"', i, z) or total.cached
     total.reasoning = thoughts or total.reasoning
+    return true
+  elseif dialect == "cohere-chat" then
+    add_cohere_usage(total, s, i, z)
     return true
   elseif dialect ~= "anthropic-messages" then
     total.input = count(s, '"prompt_tokens"', i, z) or total.input
@@ -891,7 +946,7 @@ local function last_value(s, key)
   end
 end
 
-local WANT_ANSWER = { usage = true, stop_reason = true }
+local WANT_ANSWER = { usage = true, stop_reason = true, finish_reason = true, meta = true }
 
 -- Where the last value of the top-level key `name` begins. Cheap where that key is the last of its name, as vendors send
 -- it; else the text is read from its beginning, if that is at hand.
@@ -939,8 +994,12 @@ local function ending_in(s)
   return string_in(s, '"status"', 1, #s)
 end
 
+local whole_known, whole_usage = {}, {} -- used again by each whole answer: nothing waits between clearing and publishing
+
 local WANT_ERROR = { type = true, code = true, status = true }
-local WANT_WHOLE_ERROR = { error = true }
+local WANT_WHOLE_ERROR = { error = true, message = true }
+local WANT_COHERE_ERROR = { message = true }
+local COHERE_FAILED = { ERROR = true, TIMEOUT = true } -- finish reasons
 
 local function error_type(s, at)
   local from, till = {}, {}
@@ -1035,7 +1094,28 @@ local function whole_answer(h, length)
   return parts and concat(parts) or s, cut
 end
 
-local whole_known, whole_usage = {}, {} -- used again by each whole answer: nothing waits between clearing and publishing
+-- What a whole Cohere answer says of its end; one that has a text for its message is an error. Embeddings and reranked documents
+-- say in `meta` what is billed.
+local function cohere_end(s, cut, known)
+  local meta = not known.usage and top_value(s, "meta", '"meta"', cut)
+  local last = meta and byte(s, meta) == 123 and past_nested(s, meta)
+  local read = last and count(s, '"input_tokens"', meta, last)
+  if read then
+    clear(whole_usage)
+    known.usage, whole_usage.input = whole_usage, read
+  end
+  local finish = string_value(s, top_value(s, "finish_reason", '"finish_reason"', cut))
+  known.finish = finish
+  if COHERE_FAILED[finish] then
+    known.stream_error = finish
+  elseif not finish and #s < ERROR_BYTES_MAX then
+    local from = {}
+    local i, c = solid(s, 1)
+    if c == 123 and survey(s, i, WANT_COHERE_ERROR, from, {}, false) and from.message and byte(s, from.message) == 34 then
+      known.stream_error = "error"
+    end
+  end
+end
 
 local function meter_whole(h, dialect, length)
   local s, cut = whole_answer(h, length)
@@ -1061,14 +1141,22 @@ local function meter_whole(h, dialect, length)
     if not add_usage(known, dialect, s, usage) then known.usage = nil end
   elseif last < ERROR_BYTES_MAX then -- an error inside a 200 counts no tokens and is short
     local from, till = {}, {}
-    if survey(s, (solid(s, 1)), WANT_WHOLE_ERROR, from, till, false) and from.error and byte(s, from.error) ~= 110 then -- null
-      known.stream_error = error_type(s, from.error)
+    if survey(s, (solid(s, 1)), WANT_WHOLE_ERROR, from, till, false) then
+      if from.error and byte(s, from.error) ~= 110 then -- null
+        known.stream_error = error_type(s, from.error)
+      elseif from.message and dialect == "bedrock-converse" then
+        known.stream_error = "error"
+      end
     end
   end
   if dialect == "anthropic-messages" then
     known.finish = string_value(s, top_value(s, "stop_reason", '"stop_reason"', cut))
+  elseif dialect == "bedrock-converse" then
+    known.finish = string_value(s, top_value(s, "stopReason", '"stopReason"', cut))
   elseif dialect == "openai-responses" then
     known.finish = not cut and ending_in(s) or nil
+  elseif dialect == "cohere-chat" then
+    cohere_end(s, cut, known)
   else
     known.finish = finish_in(s)
   end
@@ -1274,6 +1362,33 @@ local function read_gemini(s, known)
   return news
 end
 
+local WANT_COHERE = { type = true, delta = true }
+local WANT_COHERE_END = { finish_reason = true, usage = true }
+
+-- As read_openai, for the last event of a Cohere stream, which also tells an error.
+local function read_cohere(s, known)
+  local news = false
+  local p = find(s, '"message-end"', 1, true)
+  while p do
+    local a, z = data_line(s, p)
+    local from, till = {}, {}
+    if a and byte(s, a) == 123 and survey(s, a, WANT_COHERE, from, till, false) and string_at(s, from, till, "type") == "message-end" then
+      local delta = from.delta
+      local inner_from, inner_till = {}, {}
+      if delta and byte(s, delta) == 123 and survey(s, delta, WANT_COHERE_END, inner_from, inner_till, false) then
+        local usage = inner_from.usage
+        if usage and byte(s, usage) == 123 then add_usage(known, "cohere-chat", s, usage) end
+        known.finish = string_at(s, inner_from, inner_till, "finish_reason") or known.finish
+      end
+      if COHERE_FAILED[known.finish] then known.stream_error = known.finish else known.complete = true end
+      news = true
+      p = z
+    end
+    p = find(s, '"message-end"', p + 1, true)
+  end
+  return news
+end
+
 -- Position after the last end of a line in s (1 when there is none).
 local function after_last_line(s)
   local i = #s
@@ -1362,6 +1477,118 @@ local function meter_media(h)
     if at and byte(tail, at) == 123 then add_usage(known, "openai-chat", tail, at) end
   end
   publish(h, known)
+end
+
+-- ------------------------------------------------------------------------------------------------ AWS's event streams
+
+-- What the headers of a frame say that it is; they are the same for all frames of a kind, so they are read once.
+local FRAME_KINDS_MAX = 64
+local frame_kinds, frame_kinds_count = {}, 0
+
+local function frame_kind(headers)
+  local kind = frame_kinds[headers]
+  if kind then return kind end
+  local exception = find(headers, ":exception-type\7", 1, true)
+  if exception then
+    local p = exception + 16
+    kind = "!" .. sub(headers, p + 2, p + 1 + byte(headers, p) * 256 + (byte(headers, p + 1) or 0))
+  elseif find(headers, ":error-code\7", 1, true) then
+    kind = "!error"
+  elseif find(headers, ":event-type\7\0\11messageStop", 1, true) then
+    kind = "stop"
+  elseif find(headers, ":event-type\7\0\8metadata", 1, true) then
+    kind = "metadata"
+  else
+    kind = "other"
+  end
+  if frame_kinds_count == FRAME_KINDS_MAX then frame_kinds, frame_kinds_count = {}, 0 end
+  frame_kinds[headers], frame_kinds_count = kind, frame_kinds_count + 1
+  return kind
+end
+
+local WANT_STOP = { stopReason = true }
+local WANT_METADATA = { usage = true }
+
+-- Reads the payload of a frame into `known`; returns whether it says something.
+local function read_frame(kind, payload, known)
+  local from, till = {}, {}
+  if kind == "stop" then
+    if survey(payload, 1, WANT_STOP, from, till, false) then known.finish = string_at(payload, from, till, "stopReason") end
+  elseif kind == "metadata" then
+    if survey(payload, 1, WANT_METADATA, from, till, false) and from.usage and byte(payload, from.usage) == 123 then
+      add_usage(known, "bedrock-converse", payload, from.usage)
+    end
+    known.complete = known.finish ~= nil
+  elseif kind ~= "other" then
+    known.stream_error = sub(kind, 2)
+  else
+    return false
+  end
+  return true
+end
+
+local function u32(s, i)
+  local a, b, c, d = byte(s, i, i + 3)
+  return ((a * 256 + b) * 256 + c) * 256 + d
+end
+
+-- Reads the whole frames of s into `known`. Returns how many bytes they are, the length of the frame that follows them (nil: not
+-- known yet, 0: there are none to come), and whether there is something new.
+local function read_frames(s, known)
+  local i, n, news = 1, #s, false
+  while n - i >= 11 do
+    local size, headers = u32(s, i), u32(s, i + 4)
+    if size < 16 + headers then return n, 0, news end -- no frames at all
+    if size > n - i + 1 then return i - 1, size, news end
+    local kind = frame_kind(sub(s, i + 12, i + 11 + headers))
+    if kind ~= "other" then news = read_frame(kind, sub(s, i + 12 + headers, i + size - 5), known) or news end
+    i = i + size
+  end
+  return i - 1, nil, news
+end
+
+-- As meter_stream, for frames: bounded by FRAME_BYTES_MAX, and a longer frame is skipped.
+local function meter_frames(h)
+  local known, carry, skip = { complete = false }, nil, 0
+  local parts, size, need = nil, 0, nil -- of a frame that goes on over several chunks; its bytes so far, and all of them
+  publish(h, known)
+  for chunk in h:bodyChunks() do
+    local n = chunk:length()
+    if n > 0 then
+      local s = chunk:getBytes(0, n)
+      if skip > 0 then
+        local rest = skip
+        skip = rest > n and rest - n or 0
+        s = rest >= n and "" or sub(s, rest + 1)
+      elseif carry then
+        size = size + n
+        parts = parts or { carry }
+        parts[#parts + 1] = s
+        if need and size < need then
+          s = ""
+        else
+          s, parts, carry = concat(parts), nil, nil
+        end
+      end
+      if s ~= "" then
+        local done, following, news = read_frames(s, known)
+        if news then
+          publish(h, known)
+          if known.complete then return end -- the rest goes past this script
+        end
+        if following == 0 then return end
+        if following and following > FRAME_BYTES_MAX then
+          skip = following - (#s - done)
+        elseif done < #s then
+          carry, size, need = sub(s, done + 1), #s - done, following
+        end
+      end
+    end
+  end
+  if known.finish and not known.stream_error and not known.complete then -- without its usage, but whole
+    known.complete = true
+    publish(h, known)
+  end
 end
 
 -- Position after the last blank line in s (1 when there is none): what follows is an incomplete event.
@@ -1500,7 +1727,11 @@ local CREDENTIALS_REFUSED = {
   anthropic = '{"type":"error","error":{"type":"authentication_error",'
     .. '"message":"the provider refused the gateway\'s credentials"}}',
   google = '{"error":{"code":401,"message":"the provider refused the gateway\'s credentials","status":"UNAUTHENTICATED"}}',
+  bedrock = '{"__type":"AccessDeniedException","message":"the provider refused the gateway\'s credentials"}',
+  cohere = '{"message":"the provider refused the gateway\'s credentials"}',
 }
+local KEY_STATUS = { ["401"] = true, ["403"] = "bedrock-converse" } -- AWS says 403, with what it made of the signature
+local REFUSED_IN = { ["anthropic-messages"] = "anthropic", ["bedrock-converse"] = "bedrock", ["gemini-generate-content"] = "google", ["cohere-chat"] = "cohere" }
 
 function envoy_on_response(h)
   local facts = facts_of(h)
@@ -1519,11 +1750,11 @@ function envoy_on_response(h)
   end
   local status = headers:get(":status")
   if status ~= "200" then
-    if status == "401" then
+    local about = KEY_STATUS[status]
+    if about == true or (about and about == dialect) then
       headers:replace("content-type", "application/json")
       headers:remove("content-encoding")
-      local kind = dialect == "anthropic-messages" and "anthropic" or dialect == "gemini-generate-content" and "google" or "openai"
-      h:body(true):setBytes(CREDENTIALS_REFUSED[kind])
+      h:body(true):setBytes(CREDENTIALS_REFUSED[REFUSED_IN[dialect] or "openai"])
     end
     return
   end
@@ -1536,9 +1767,12 @@ function envoy_on_response(h)
     if dialect == "anthropic-messages" then return meter_stream(h, read_anthropic, CARRY_BYTES_MAX) end
     if dialect == "openai-responses" then return meter_stream(h, read_responses, RESPONSE_BYTES_MAX) end
     if dialect == "gemini-generate-content" then return meter_stream(h, read_gemini, RESPONSE_BYTES_MAX, true) end
+    if dialect == "cohere-chat" then return meter_stream(h, read_cohere, CARRY_BYTES_MAX) end
     if asked(h) ~= "trim" then return meter_stream(h, read_openai, CARRY_BYTES_MAX) end
     headers:remove("content-length") -- what follows may get shorter
     return meter_and_trim(h)
+  elseif sub(kind, 1, 34) == "application/vnd.amazon.eventstream" then
+    return meter_frames(h)
   elseif find(kind, "json", 1, true) then
     local length = headers:get("content-length")
     return meter_whole(h, dialect, length and tonumber(length))

@@ -10,15 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import anthropic
+import cohere
+import cohere.core
 import httpx
 import httpx2
 import openai
 import pytest
+from botocore.awsrequest import AWSResponse, HeadersDict
+from botocore.exceptions import ClientError, EventStreamError
 from google import genai
 from google.genai import errors as genai_errors
 from google.genai import types
 
 from control_plane.dialects import canon
+from control_plane.dialects.cohere_chat.vocabulary import FILTERED
+from control_plane.dialects.eventstream import CONTENT_TYPE, encode_event
+from tests import boto
 from tests.conformance.ledger import Ledger, lines
 
 RECORDINGS = Path(__file__).resolve().parents[2].parent / "shared" / "recordings"
@@ -70,6 +77,14 @@ class Meaning:
     coherent: bool = True
 
 
+COHERE_ERRORS = {
+    "UnauthorizedError": "AuthenticationError",
+    "ForbiddenError": "PermissionDeniedError",
+    "TooManyRequestsError": "RateLimitError",
+}
+"""Its names for what the other SDKs call alike."""
+
+
 @dataclass
 class _Folding:
     text: str = ""
@@ -113,7 +128,9 @@ def load(apis: Collection[str]) -> list[Recording]:
 def _framed(lines: bytes, api: str) -> bytes:
     """Fixtures keep one payload a line: put the framing back."""
     events = [line for line in lines.splitlines() if line.strip()]
-    if api in ("anthropic-messages", "openai-responses"):
+    if api == "bedrock-converse":
+        return b"".join(encode_event(name, json.dumps(told).encode()) for e in events for name, told in json.loads(e).items())
+    if api in ("anthropic-messages", "openai-responses", "cohere-chat"):
         return b"".join(b"event: %b\ndata: %b\n\n" % (str(json.loads(e).get("type")).encode(), e) for e in events)
     return b"".join(b"data: %b\n\n" % e for e in events) + (b"" if api == "gemini-generate" else b"data: [DONE]\n\n")
 
@@ -121,7 +138,7 @@ def _framed(lines: bytes, api: str) -> bytes:
 @pytest.fixture(scope="session")
 def recordings() -> list[Recording]:
     """Of the dialects that are spoken on both sides."""
-    return _there("openai-chat", "openai-responses", "anthropic-messages")
+    return _there("openai-chat", "openai-responses", "anthropic-messages", "bedrock-converse", "cohere-chat")
 
 
 @pytest.fixture(scope="session")
@@ -165,6 +182,8 @@ class Sdks:
         transport = httpx2.MockTransport(self._respond)
         client = httpx2.Client(transport=transport)
         self._openai = openai.OpenAI(api_key="k", base_url="http://mock/v1", max_retries=0, http_client=client)
+        self._bedrock = boto.bedrock("http://mock")
+        self._bedrock.meta.events.register("before-send.bedrock-runtime", self._respond_to_boto)
         self._anthropic = anthropic.Anthropic(
             api_key="k", base_url="http://mock", max_retries=0, http_client=httpx2.Client(transport=transport)
         )
@@ -172,14 +191,25 @@ class Sdks:
         responding = httpx.MockTransport(self._respond_to_google)
         options = types.HttpOptions(httpx_client=httpx.Client(transport=responding))
         self._gemini = genai.Client(api_key="k", http_options=options)
+        self._cohere = cohere.ClientV2(
+            "k", base_url="http://mock", httpx_client=httpx.Client(transport=httpx.MockTransport(self._respond_cohere))
+        )
 
     def _respond_to_google(self, _: httpx.Request) -> httpx.Response:
         status, body, content_type = self._answer
         return httpx.Response(status, headers={"content-type": content_type}, content=ELIDED.sub(b"QUJD", body))
 
+    def _respond_cohere(self, _: httpx.Request) -> httpx.Response:
+        status, body, content_type = self._answer
+        return httpx.Response(status, headers={"content-type": content_type}, content=body)
+
     def _respond(self, _: httpx2.Request) -> httpx2.Response:
         status, body, content_type = self._answer
         return httpx2.Response(status, headers={"content-type": content_type}, content=body)
+
+    def _respond_to_boto(self, request: Any, **_: Any) -> AWSResponse:
+        status, body, content_type = self._answer
+        return AWSResponse(request.url, status, HeadersDict({"content-type": content_type}), _Raw(body))
 
     def decode(self, api: str, body: bytes, stream: bool, status: int = 200) -> Meaning:
         self._answer = (status, body, "text/event-stream" if stream else "application/json")
@@ -188,6 +218,8 @@ class Sdks:
             "openai-responses": self._decode_responses,
             "anthropic-messages": self._decode_anthropic,
             "gemini-generate-content": self._decode_gemini,
+            "bedrock-converse": self._decode_bedrock,
+            "cohere-chat": self._decode_cohere,
         }
         try:
             return runs[api](stream)
@@ -200,6 +232,15 @@ class Sdks:
                 return Meaning(error="APIError")
             known = "InternalServerError" if error.code >= 500 else "APIStatusError"
             return Meaning(error=_ERROR_OF.get(error.code, known), error_status=error.code)
+
+        except EventStreamError as error:
+            return Meaning(error=error.response["Error"]["Code"])
+        except ClientError as error:
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            name = "AuthenticationError" if status == 401 else AWS_ERRORS[error.response["Error"]["Code"]]  # here a key is dead with 403
+            return Meaning(error=name, error_status=status)
+        except cohere.core.ApiError as error:
+            return Meaning(error=COHERE_ERRORS.get(type(error).__name__, type(error).__name__), error_status=error.status_code)
 
     # ------------------------------------------------------------------------------------------------ gemini
 
@@ -226,6 +267,24 @@ class Sdks:
             return _response_meaning(response, response.output)
         return _response_events(self._openai.responses.create(model="m", input="?", stream=True))
 
+    # ----------------------------------------------------------------------------------------------- bedrock
+
+    def _decode_bedrock(self, stream: bool) -> Meaning:
+        if stream:
+            self._answer = (self._answer[0], self._answer[1], CONTENT_TYPE)
+        said = _converse_said(self._bedrock, stream)
+        usage = said.usage
+        cached, written = usage.get("cacheReadInputTokens", 0), usage.get("cacheWriteInputTokens", 0)
+        read = usage.get("inputTokens", 0) + cached + written
+        return Meaning(
+            text=said.text,
+            reasoning=said.reasoning,
+            calls=tuple(Call(c["toolUseId"], c["name"], c["input"]) for c in said.calls if c.get("type") != "server_tool_use"),
+            stop=said.stop,
+            usage=(read, cached, usage.get("outputTokens", 0), 0),
+            signatures=(said.signature,) if said.signature else (),
+        )
+
     # --------------------------------------------------------------------------------------------- anthropic
 
     def _decode_anthropic(self, stream: bool) -> Meaning:
@@ -248,6 +307,93 @@ class Sdks:
             signatures=tuple(b.signature for b in blocks if b.type == "thinking" and b.signature),
             blocks=tuple(f"{b.type} {b.input if b.type in ('tool_use', 'server_tool_use') else ''}" for b in blocks),
         )
+
+    # ------------------------------------------------------------------------------------------------ cohere
+
+    def _decode_cohere(self, stream: bool) -> Meaning:
+        asked: Any = {"model": "m", "messages": [{"role": "user", "content": "?"}], "request_options": {"max_retries": 0}}
+        return _cohere_events(self._cohere.chat_stream(**asked)) if stream else _cohere_whole(self._cohere.chat(**asked))
+
+
+def _cohere_whole(answer: Any) -> Meaning:
+    message = answer.message
+    if message is None or isinstance(message, str):
+        return Meaning(error="no message")  # of version 1 of the API, or an error
+    blocks = message.content or []
+    return Meaning(
+        text="".join(b.text for b in blocks if b.type == "text"),
+        reasoning="".join(b.thinking for b in blocks if b.type == "thinking") + (message.tool_plan or ""),
+        calls=tuple(Call(c.id, c.function.name, _arguments(c.function.arguments)) for c in message.tool_calls or []),
+        stop=answer.finish_reason,
+        usage=_cohere_usage(answer.usage),
+        error=None if answer.finish_reason != "ERROR" or answer.error == FILTERED else "APIError",
+    )
+
+
+def _cohere_events(events: Iterable[Any]) -> Meaning:
+    folded, usage = _Folding(), None
+    error: str | None = "no last event"
+    for event in events:
+        if event.type in ("content-start", "content-delta"):
+            content = event.delta.message.content
+            folded.text += content.text or ""
+            folded.reasoning += content.thinking or ""
+        elif event.type == "tool-plan-delta":
+            folded.reasoning += event.delta.message.tool_plan
+        elif event.type == "tool-call-start":
+            call = event.delta.message.tool_calls
+            folded.calls[event.index] = [call.id, call.function.name, call.function.arguments or ""]
+        elif event.type == "tool-call-delta":
+            folded.calls[event.index][2] += event.delta.message.tool_calls.function.arguments
+        elif event.type == "message-end":
+            folded.stop, usage = event.delta.finish_reason, _cohere_usage(event.delta.usage)
+            error = "APIError" if folded.stop in ("ERROR", "TIMEOUT") and event.delta.error != FILTERED else None
+    calls = tuple(Call(i, n, _arguments(a)) for i, n, a in folded.calls.values())
+    return Meaning(folded.text, folded.reasoning, "", calls, folded.stop, usage, error=error)
+
+
+def _cohere_usage(usage: Any) -> tuple[int, int, int, int] | None:
+    if usage is None:
+        return None
+    tokens, billed = usage.tokens, usage.billed_units
+    if tokens is None or (tokens.input_tokens is None and tokens.output_tokens is None):
+        return None
+    read = tokens.input_tokens or 0
+    images = getattr(tokens, "image_tokens", 0) or 0
+    beside = images if billed is not None and (billed.input_tokens or 0) > read else 0
+    reasoning = getattr(tokens, "reasoning_tokens", 0) or 0
+    return (int(read + beside), int(usage.cached_tokens or 0), int(tokens.output_tokens or 0), int(reasoning))
+
+
+class _Raw:
+    """The body of an answer, as botocore reads it."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
+        yield self._body
+
+    def close(self) -> None: ...
+
+
+def _converse_said(client: Any, stream: bool) -> boto.Said:
+    asked: Any = {"modelId": "m", "messages": boto.user("?")}
+    return boto.streamed(client.converse_stream(**asked)) if stream else boto.whole(client.converse(**asked))
+
+
+AWS_ERRORS = {
+    "ValidationException": "BadRequestError",
+    "AccessDeniedException": "PermissionDeniedError",
+    "ExpiredTokenException": "PermissionDeniedError",
+    "ResourceNotFoundException": "NotFoundError",
+    "ThrottlingException": "RateLimitError",
+    "InternalServerException": "InternalServerError",
+    "ServiceUnavailableException": "InternalServerError",
+    "400": "BadRequestError",
+    "403": "PermissionDeniedError",
+}
+"""What the other vendors' SDKs call the errors of this one; a number is what boto3 says where nothing names the class."""
 
 
 def _openai_usage(usage: Any) -> tuple[int, int, int, int] | None:
