@@ -10,7 +10,7 @@ import msgspec
 from control_plane.dialects.model_path import filled, streaming
 from control_plane.ir.draft import Draft, DraftRoute, PlannedTarget
 from control_plane.ir.model import ANY_MODEL, Auth, Choice, Entry, Lane, Provider, Signing, Speaks, TargetUse, Timers
-from control_plane.ir.operations import OWN_THINKING_ONLY, STORED, Operation, Stored, operations_of
+from control_plane.ir.operations import OWN_THINKING_ONLY, STORED, STREAMED_TEXT, Operation, Stored, operations_of
 from control_plane.spec import models as spec
 from control_plane.spec.presets import PresetSpec
 
@@ -188,7 +188,7 @@ def _use(draft: Draft, route: DraftRoute, operation: Operation, target: PlannedT
         provider_dialect=dialect,
         path=path,
         connect_ms=route.spec.spec.timeouts.connect_ms,
-        hold=route.spec.spec.first_event_hold and lane is Lane.PASSTHROUGH and operation.name == "chat",
+        hold=route.spec.spec.first_event_hold and lane is Lane.PASSTHROUGH and operation.name in STREAMED_TEXT,
         unsupported_params=route.spec.spec.unsupported_params if translated else "drop",
         foreign_reasoning=route.spec.spec.foreign_reasoning if translated else "strip",
         restore=named,

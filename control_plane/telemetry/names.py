@@ -40,7 +40,7 @@ PROVIDER: Final = Label("provider", "gen_ai.provider.name", 200, "name of the Pr
 TARGET: Final = Label("target", "headgate.target", 3000, "provider/upstream model")
 LANE: Final = Label("lane", "headgate.lane", 4, "passthrough or translation")
 DIALECT: Final = Label("dialect", "headgate.client.dialect", 16, "wire API that the client speaks")
-OPERATION: Final = Label("operation", "gen_ai.operation.name", 16, "chat, embeddings, count_tokens or models")
+OPERATION: Final = Label("operation", "gen_ai.operation.name", 32, "chat, embeddings, completions, speech, ...: what the path means")
 STATUS_CLASS: Final = Label("status_class", "http.response.status_class", 8, "2xx, 4xx, 5xx; `none` when the client left first")
 OUTCOME: Final = Label(
     "outcome", "headgate.outcome", 16, "what the client experienced: ok, client_error, rate_limited, failed, cut, cancelled"
