@@ -25,7 +25,7 @@ class GatewayView(Protocol):
         """{"route": name, "models": [...], "plan": [[{"target", "weight", "lane"}, ...], ...]}."""
 
     def providers(self) -> Sequence[Row]:
-        """{"provider": name, "dialect": ..., "base_url": ..., "targets": count}."""
+        """{"provider": name, "dialect": ..., "base_url": ..., "targets": count, "egress": [what differs from the usual way to it, ...]}."""
 
     def targets(self) -> Sequence[Row]:
         """Rows of `signals.windows.TargetWindows.rows`, with what the plan says beside them."""

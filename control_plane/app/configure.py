@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from control_plane.app import last_good_specs
-from control_plane.credentials.resolve import Missing, Resolved, resolve_all
+from control_plane.app.keys import secrets_of, unready
 from control_plane.credentials.secret import Secret
 from control_plane.ir.build import build
 from control_plane.ir.model import Gateway
@@ -21,13 +21,16 @@ from control_plane.spec.models import SpecSet
 from control_plane.telemetry.logs import fields
 from control_plane.telemetry.names import Field
 from control_plane.xds.publisher import Outcome, Publisher
-from control_plane.xds.resource import RDS, Resource
+from control_plane.xds.resource import CDS, RDS, Resource
 from control_plane.xds.snapshot import Snapshot
 from control_plane.xds.translate.gateway import translate
-from control_plane.xds.translate.names import route_table
+from control_plane.xds.translate.names import is_proxy, route_table
 from control_plane.xds.translate.settings import EdgeSettings
 
 log = logging.getLogger(__name__)
+
+PROXY_WAIT_S: Final = 3.0
+"""How long providers wait for a new proxy: a lookup of its name takes milliseconds; what takes longer will not be ready soon."""
 
 EMPTY = Gateway(providers=(), routes=())
 
@@ -70,6 +73,7 @@ class Configurator:
             return
         urgent = self.specs is not None and only_weights(self.gateway, gateway) and secrets == self._secrets
         snapshot = Snapshot.of(resources, routes=[route_table(r) for r in gateway.routes])
+        await self._prepare(snapshot)
         outcome = self.publisher.submit(snapshot, reason="specs", urgent=urgent)
         rewritten = sum(key[0] == RDS for key in self.publisher.live.diff(snapshot).changed)
         took = round((time.monotonic() - began) * 1000, 1)
@@ -79,24 +83,31 @@ class Configurator:
         last_good_specs.save(self.state, specs)
         outcome.add_done_callback(_report)
 
+    async def _prepare(self, snapshot: Snapshot) -> None:
+        """Proxies before the providers that go through them: a provider's own cluster may be ready before its proxy's name is known."""
+        live = self.publisher.live
+        proxies = [r for r in snapshot if r.type_url == CDS and is_proxy(r.name) and r.key not in live]
+        if not proxies or not len(live):
+            return
+        needed = {ref for proxy in proxies for ref in proxy.refs}
+        early = [*proxies, *(r for r in snapshot if r.key in needed and r.key not in live)]
+        await self.publisher.submit(Snapshot.of([*live, *early], routes=live.routes), reason="proxies", urgent=True)
+        if not await self.publisher.converged(PROXY_WAIT_S):
+            log.warning("a new proxy's name was not known to every Envoy within %g s; going on", PROXY_WAIT_S)
+
     def _translate(self, specs: SpecSet) -> tuple[Gateway, dict[str, Secret], list[Resource]]:
-        keys = resolve_all(specs)
-        unready = {name: key.reason for name, key in keys.items() if isinstance(key, Missing)}
-        gateway = build(specs, unready)
-        secrets = {p.auth.secret: key.secret for p in gateway.providers if p.auth and isinstance(key := keys.get(p.name), Resolved)}
+        gateway = build(specs, unready(specs))
+        secrets = secrets_of(specs, gateway)
+        for provider in gateway.providers:  # a certificate that is just being replaced stays what it was
+            name = provider.egress.client_certificate
+            if name is not None and name not in secrets and name in self._secrets:
+                secrets[name] = self._secrets[name]
         return gateway, secrets, translate(gateway, secrets, self.settings)
 
 
 def only_weights(before: Gateway, after: Gateway) -> bool:
     """Whether nothing but plans changed, over the same targets: then no cluster is new and no debounce is needed."""
     return before.providers == after.providers and before.models() == after.models() and before.uses() == after.uses()
-
-
-def secrets_of(specs: SpecSet) -> Mapping[str, Secret]:
-    """The keys that `specs` refer to and that are there now, by secret name."""
-    keys = resolve_all(specs)
-    gateway = build(specs)
-    return {p.auth.secret: key.secret for p in gateway.providers if p.auth and isinstance(key := keys.get(p.name), Resolved)}
 
 
 def _report(outcome: asyncio.Future[Outcome]) -> None:

@@ -13,10 +13,12 @@ from typing import Any, Final
 from control_plane.admin.api import create_app
 from control_plane.admin.server import access_for, bind_tcp, read_token, serving
 from control_plane.app import last_good_specs
-from control_plane.app.configure import Configurator, secrets_of
+from control_plane.app.configure import Configurator
+from control_plane.app.keys import secrets_of
 from control_plane.app.settings import host_port
 from control_plane.app.view import ControlPlaneView
 from control_plane.app.xds_metrics import XdsMetrics
+from control_plane.ir.build import build
 from control_plane.kit.clock import SystemClock
 from control_plane.kit.envoy_binary import find_envoy
 from control_plane.signals.als import AccessLogService
@@ -130,7 +132,8 @@ def _restore(settings: Settings, publisher: Publisher) -> None:
     kept = last_good_specs.restore(settings.state)
     if stored is None or kept is None or not kept.ok:
         return
-    publisher.restore(stored, [secret(name, value) for name, value in secrets_of(kept.specs).items() if name in stored.secret_names])
+    found = secrets_of(kept.specs, build(kept.specs))
+    publisher.restore(stored, [secret(name, value) for name, value in found.items() if name in stored.secret_names])
 
 
 async def _follow_specs(settings: Settings, configurator: Configurator) -> None:

@@ -35,6 +35,11 @@ def _absolute(document: Document) -> dict[str, Any]:
     for credential in spec.get("credentials", ()):
         if file := credential["secretRef"].get("file"):
             credential["secretRef"]["file"] = str(document.resolve_path(file).absolute())
-    if ca := spec.get("tls", {}).get("caFile"):
-        spec["tls"]["caFile"] = str(document.resolve_path(ca).absolute())
+    tls = spec.get("tls", {})
+    for name in ("caFile", "certFile", "keyFile"):
+        if file := tls.get(name):
+            tls[name] = str(document.resolve_path(file).absolute())
+    proxy = spec.get("egress", {}).get("proxy", {}).get("credentials", {}).get("secretRef", {})
+    if file := proxy.get("file"):
+        proxy["file"] = str(document.resolve_path(file).absolute())
     return plain

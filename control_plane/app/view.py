@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from control_plane.admin.view import Row
 from control_plane.app.configure import Configurator
+from control_plane.ir.egress import in_force
 from control_plane.ir.model import Route
 from control_plane.signals.traffic import Traffic
 from control_plane.telemetry.metrics import Metrics
@@ -67,6 +68,7 @@ class ControlPlaneView:
                 "dialect": ", ".join(sorted({s.dialect for s in p.speaks})),
                 "base_url": f"{'https' if p.tls else 'http'}://{p.host}:{p.port}",
                 "targets": len({u.target for u in uses if u.provider == p.name}),
+                "egress": in_force(p.egress),
             }
             for p in self._configurator.gateway.providers
         ]

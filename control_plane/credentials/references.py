@@ -1,4 +1,4 @@
-"""What a set of specs needs from outside itself: keys and CA files. Whether it is there, where to watch, and has it changed."""
+"""What a set of specs needs from outside itself: keys, certificates and CA files. Is it there, where to watch, has it changed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from control_plane.credentials.connection import resolve_certificate, resolve_proxy
 from control_plane.credentials.resolve import Missing, Resolved, resolve_provider, secret_path
 from control_plane.spec.findings import Finding
 from control_plane.spec.load import read_bytes
@@ -17,7 +18,7 @@ _PEM: Final = b"-----BEGIN CERTIFICATE-----"
 
 
 def check_references(specs: SpecSet, environ: Mapping[str, str] | None = None) -> list[Finding]:
-    """HG3001 for every key that is not there (its targets stay out until it is), HG2011 for an unusable CA file."""
+    """HG3001 for every key that is not there (its targets stay out until it is), HG2011 or HG2015 for an unusable CA or certificate."""
     findings: list[Finding] = []
     for provider in specs.providers:
         key = resolve_provider(provider, environ)
@@ -26,6 +27,14 @@ def check_references(specs: SpecSet, environ: Mapping[str, str] | None = None) -
             path = ("spec", "credentials", 0, "secretRef", "env" if ref.env is not None else "file")
             message = f'{key.reason}; the targets of provider "{provider.name}" are left out until it is there'
             findings.append(provider.finding("HG3001", path, message, key.fix))
+        proxy = resolve_proxy(provider, environ)
+        if isinstance(proxy, Missing):
+            at_proxy = ("spec", "egress", "proxy", "credentials", "secretRef")
+            message = f'{proxy.reason}; the targets of provider "{provider.name}" are left out until it is there'
+            findings.append(provider.finding("HG3001", at_proxy, message, proxy.fix))
+        certificate = resolve_certificate(provider)
+        if isinstance(certificate, Missing):
+            findings.append(provider.finding("HG2015", ("spec", "tls", "certFile"), certificate.reason, certificate.fix))
         if (problem := _ca_problem(provider)) is not None:
             at = ("spec", "tls", "caFile")
             findings.append(provider.finding("HG2011", at, problem, "give a file with PEM certificates, relative to the spec file"))
@@ -57,17 +66,21 @@ def _files_of(provider: Provider) -> Iterator[Path]:
         path = secret_path(provider, credential.secret_ref)
         if path is not None:
             yield path
-    if provider.spec.tls.ca_file is not None:
-        yield provider.resolve_path(provider.spec.tls.ca_file)
+    proxy, tls = provider.spec.egress.proxy, provider.spec.tls
+    if proxy is not None and proxy.credentials is not None and (path := secret_path(provider, proxy.credentials.secret_ref)) is not None:
+        yield path
+    for file in (tls.ca_file, tls.cert_file, tls.key_file):
+        if file is not None:
+            yield provider.resolve_path(file)
 
 
 def fingerprint(specs: SpecSet, environ: Mapping[str, str] | None = None) -> bytes:
-    """32 bytes that change when a key or CA file does; they tell nothing about the keys outside this process."""
+    """32 bytes that change when a key, a certificate or a CA file does; they tell nothing about the keys outside this process."""
     digest = hashlib.sha256()
     for provider in specs.providers:
-        key = resolve_provider(provider, environ)
         digest.update(provider.name.encode() + b"\0")
-        digest.update(key.secret.fingerprint() if isinstance(key, Resolved) else repr(key).encode())
+        for key in (resolve_provider(provider, environ), resolve_proxy(provider, environ), resolve_certificate(provider)):
+            digest.update(key.secret.fingerprint() if isinstance(key, Resolved) else repr(key).encode())
         if provider.spec.tls.ca_file is not None:
             try:
                 data = read_bytes(provider.resolve_path(provider.spec.tls.ca_file), MAX_CA_BYTES)

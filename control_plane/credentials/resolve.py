@@ -10,7 +10,8 @@ from typing import Final
 
 from control_plane.credentials.secret import Secret
 from control_plane.spec.load import read_bytes
-from control_plane.spec.models import Provider, SecretRef, SpecSet
+from control_plane.spec.models import Provider, SpecSet
+from control_plane.spec.references import SecretRef
 
 MAX_SECRET_BYTES: Final = 8192  # a header's value; vendors' keys have 50 to 200
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from control_plane.ir.egress import DIRECT, Egress
+
 DEFAULT_CONNECT_MS: Final = 2_000
 """The connect timer most routes use; a provider gets a connection pool of its own only for other values."""
 
@@ -52,6 +54,7 @@ class Provider:
     options: str
     ca_file: str | None
     server_name: str | None
+    egress: Egress = DIRECT
 
     def path(self, dialect: str, operation: str) -> str | None:
         """The upstream path of that operation in that dialect, or None when the provider does not offer it."""

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from control_plane.ir.draft import Draft, DraftRoute, PlannedTarget
+from control_plane.ir.egress_of import egress_of
 from control_plane.ir.model import Auth, Choice, Entry, Lane, Provider, Speaks, TargetUse, Timers
 from control_plane.ir.operations import OWN_THINKING_ONLY, Operation, operations_of
 from control_plane.spec import models as spec
@@ -28,6 +29,7 @@ def _provider(document: spec.Provider, preset: PresetSpec) -> Provider:
     url = urlsplit(base)
     assert url.hostname is not None
     tls = url.scheme == "https"
+    port = url.port or (443 if tls else 80)
     root = url.path.rstrip("/")
     speaks = []
     # In the preset's order: the first is the one that requests of other dialects are translated to.
@@ -40,7 +42,7 @@ def _provider(document: spec.Provider, preset: PresetSpec) -> Provider:
     return Provider(
         name=name,
         host=url.hostname,
-        port=url.port or (443 if tls else 80),
+        port=port,
         tls=tls,
         auth=auth,
         headers=tuple(sorted({**preset.headers, **body.headers}.items())),
@@ -48,6 +50,7 @@ def _provider(document: spec.Provider, preset: PresetSpec) -> Provider:
         options=msgspec.json.encode(dict(sorted(preset.options.items()))).decode(),
         ca_file=str(document.resolve_path(body.tls.ca_file).absolute()) if body.tls.ca_file else None,
         server_name=body.tls.server_name,
+        egress=egress_of(document, port),
     )
 
 

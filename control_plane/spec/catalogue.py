@@ -261,6 +261,20 @@ _CODES: Final = (
     ),
     # HG3: warnings
     Code(
+        code="HG2015",
+        title="Client certificate cannot be used",
+        cause="tls.certFile or tls.keyFile is missing, unreadable, no PEM, encrypted, or the key is not the certificate's.",
+        example="tls: {certFile: client.pem, keyFile: client.key}   # while one of them is being replaced",
+        fix="Give a certificate chain and its unencrypted key. What was read last stays in force until then.",
+    ),
+    Code(
+        code="HG2016",
+        title="Settings exclude each other",
+        cause="spec.egress asks for two things that cannot be had together, such as HTTP/3 through an HTTP CONNECT proxy.",
+        example="egress: {protocol: http3, proxy: {url: http://proxy.example.com:3128}}",
+        fix="Leave one of them out.",
+    ),
+    Code(
         code="HG3001",
         title="Key missing",
         cause=(
@@ -363,6 +377,13 @@ _CODES: Final = (
         cause="No provider names the Preset document.",
         example="kind: Preset   # and no provider mentions it",
         fix="Name it in a Provider, or remove it.",
+    ),
+    Code(
+        code="HG3015",
+        title="Setting without effect",
+        cause="A setting of spec.egress belongs to another protocol, or there is nothing that it could change.",
+        example="egress: {protocol: http1, connection: {ping: 30s}}",
+        fix="Remove it, or choose the protocol that it belongs to.",
     ),
 )
 

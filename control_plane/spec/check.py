@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from control_plane.spec.base_url import parse_base_url, why_internal
+from control_plane.spec.check_egress import check_egress
 from control_plane.spec.findings import Finding
 from control_plane.spec.models import BACKOFF_MS, AnyDocument, ModelRoute, PresetDocument, Provider
 from control_plane.spec.nearest import did_you_mean, listed
@@ -159,7 +160,7 @@ def _check_address(provider: Provider, base_url: str) -> Iterator[Finding]:
         if not spec.allow_insecure:
             message = f"{whose}plain http would send prompts and keys in the clear"
             yield provider.finding("HG2008", path, message, "use https, or set allowInsecure: true")
-        if spec.tls.ca_file is not None or spec.tls.server_name is not None:
+        if spec.tls.model_fields_set:
             message = "has no effect with a plain http baseUrl"
             yield provider.finding("HG3013", ("spec", "tls"), message, "use https, or remove it", key=True)
     if internal is not None and not spec.allow_insecure:
@@ -168,6 +169,7 @@ def _check_address(provider: Provider, base_url: str) -> Iterator[Finding]:
     elif not url.is_canonical:
         message = f"{whose}the host is an IPv4 address in another notation, which Envoy would look up as a name"
         yield provider.finding("HG2006", path, message, f"write {url.address}")
+    yield from check_egress(provider, url)
 
 
 def _check_route(route: ModelRoute) -> Iterator[Finding]:

@@ -11,17 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PrivateAttr, StringConstraints, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, StringConstraints, model_validator
 
 from control_plane.spec.base_url import MAX_URL
 from control_plane.spec.dialect_names import DIALECT_NAMES, PROVIDER_ONLY_NAMES, DialectName, ProviderDialectName
+from control_plane.spec.egress import Egress, Tls
 from control_plane.spec.fields import (
     check_base_url,
     check_client_dialect,
     check_headers,
     check_model,
-    check_path,
     check_upstream_model,
     check_weight,
     distinct,
@@ -30,6 +29,7 @@ from control_plane.spec.findings import Finding, severity_of
 from control_plane.spec.origin import Origin
 from control_plane.spec.presets import PresetSpec
 from control_plane.spec.quantities import Duration, Quantity
+from control_plane.spec.references import SecretRef
 from control_plane.spec.shape import Shape
 
 API_VERSION: Final = "headgate.dev/v1alpha1"
@@ -46,9 +46,6 @@ RetryReason = Literal["transient", "rate_limited", "unreadable", "credential"]
 RETRY_REASONS: Final[tuple[RetryReason, ...]] = ("transient", "rate_limited", "unreadable", "credential")
 
 DnsLabel = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", min_length=1, max_length=63)]
-EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256)]
-FilePath = Annotated[str, StringConstraints(min_length=1, max_length=4096), AfterValidator(check_path)]
-ServerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$", max_length=253)]
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(check_model)]
 UpstreamModel = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(check_upstream_model)]
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$", max_length=317)]
@@ -65,23 +62,6 @@ class Metadata(Shape):
     name: DnsLabel = Field(description="Unique among documents of one kind: lower-case letters, digits and dashes")
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=64, description="Free labels, for selection and reports")
     annotations: dict[LabelKey, AnnotationValue] = Field(default_factory=dict, max_length=64, description="Free notes; never interpreted")
-
-
-class SecretRef(Shape):
-    """Where a key is: exactly one of `env` and `file`."""
-
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["env"]}, {"required": ["file"]}]})
-
-    env: EnvName | None = Field(default=None, description="Name of an environment variable of the control plane that holds the key")
-    file: FilePath | None = Field(
-        default=None, description="File that holds the key and nothing else, relative to the spec file; it is watched for changes"
-    )
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if (self.env is None) == (self.file is None):
-            raise PydanticCustomError("HG1014", "needs exactly one of env and file", {"fix": "write {env: NAME} or {file: path}"})
-        return self
 
 
 class Credential(Shape):
@@ -101,17 +81,6 @@ class Limits(Shape):
     )
     tokens_per_minute: Annotated[int, Quantity(1, 10**15)] | None = Field(
         default=None, description="Tokens a minute; recorded, not enforced yet"
-    )
-
-
-class Tls(Shape):
-    """How the provider's certificate is verified. Verification cannot be switched off."""
-
-    ca_file: FilePath | None = Field(
-        default=None, description="PEM bundle of the authorities to trust instead of the system's, relative to the spec file"
-    )
-    server_name: ServerName | None = Field(
-        default=None, description="Name to send (SNI) and to verify, where it differs from the base URL's host"
     )
 
 
@@ -140,7 +109,8 @@ class ProviderSpec(Shape):
         description="Fixed extra request headers, literal values; not for keys. They win over the preset's of the same name",
     )
     limits: Limits = Field(default_factory=Limits, description="What the vendor grants this account")
-    tls: Tls = Field(default_factory=Tls, description="Verification of the provider's certificate")
+    tls: Tls = Field(default_factory=Tls, description="Verification of the provider's certificate, and the gateway's own")
+    egress: Egress = Field(default_factory=Egress, description="The way to the provider: proxy, protocol, addresses, connections, DNS")
 
 
 class Target(Shape):

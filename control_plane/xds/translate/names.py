@@ -23,11 +23,28 @@ LUA_NAMESPACE: Final = "envoy.filters.http.lua"
 TRANSLATOR_CLUSTER: Final = "headgate-translator"
 XDS_CLUSTER: Final = "headgate-control-plane"
 LISTENER: Final = "edge"
+TUNNEL_LISTENER: Final = "egress-tunnel"
+"""The internal listener of the bootstrap that asks proxies to CONNECT."""
+
+TUNNEL_NAMESPACE: Final = "headgate.tunnel"
+"""Namespace of what an endpoint tells that listener: `cluster`, the proxy, and `host`, where to CONNECT to."""
+
+_PROXY: Final = "proxy:"
 
 
 def provider_cluster(provider: str, connect_ms: int) -> str:
     """A provider has one connection pool, and a further one per connect timer that is not the usual one."""
     return f"provider:{provider}" if connect_ms == DEFAULT_CONNECT_MS else f"provider:{provider}~{connect_ms}ms"
+
+
+def proxy_cluster(provider: str) -> str:
+    """The proxy that a provider is reached through."""
+    return f"{_PROXY}{provider}"
+
+
+def is_proxy(cluster: str) -> bool:
+    """Whether a cluster is a proxy, which must be there before what goes through it."""
+    return cluster.startswith(_PROXY)
 
 
 def target_cluster(use: TargetUse) -> str:

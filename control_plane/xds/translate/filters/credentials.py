@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-from control_plane.ir.model import Auth, Provider
+from control_plane.ir.model import Provider
 from control_plane.pb.config_source_pb2 import AggregatedConfigSource, ApiVersion, ConfigSource
 from control_plane.pb.core_pb2 import HeaderValue, HeaderValueOption, TypedExtensionConfig
 from control_plane.pb.generic_secret_pb2 import GenericSecret
@@ -40,7 +40,7 @@ TRACES: Final = (
 `x-envoy-attempt-count` stay, since the journal reads them from the same headers."""
 
 TARGET_HEADER: Final = "x-headgate-target"
-_OVERWRITE: Final = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+OVERWRITE: Final = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 SECRET_WAIT_MS: Final = 2_000
 """How long a target may warm up for its key. Never 0 (= for ever): a plan that names a warming target is a 503."""
@@ -50,26 +50,28 @@ SECRET_WAIT_MS: Final = 2_000
 def credentials(provider: Provider, target: str) -> HttpFilter:
     """The filter for one target of a provider; on the way back it names the target to the client."""
     mutations = [HeaderMutation(remove=name) for name in (*CREDENTIAL_HEADERS, *TRACES)]
-    mutations += [_set(name, value.replace("%", "%%"), HeaderValueOption.ADD_IF_ABSENT) for name, value in provider.headers]
+    mutations += [set_header(name, value.replace("%", "%%"), HeaderValueOption.ADD_IF_ABSENT) for name, value in provider.headers]
     formatters = []
     if provider.auth is not None:
-        mutations.append(_set(provider.auth.header, f"{provider.auth.prefix}%SECRET(key)%", _OVERWRITE))
-        source = GenericSecret(secret_configs={"key": _reference(provider.auth)})
+        mutations.append(set_header(provider.auth.header, f"{provider.auth.prefix}%SECRET(key)%", OVERWRITE))
+        source = GenericSecret(secret_configs={"key": secret_reference(provider.auth.secret)})
         formatters.append(TypedExtensionConfig(name="envoy.formatter.generic_secret", typed_config=pack(source)))
     config = HeaderMutationFilter(
         mutations=Mutations(
             request_mutations=mutations,
-            response_mutations=[_set(TARGET_HEADER, target.replace("%", "%%"), _OVERWRITE)],
+            response_mutations=[set_header(TARGET_HEADER, target.replace("%", "%%"), OVERWRITE)],
             formatters=formatters,
         )
     )
     return HttpFilter(name="envoy.filters.http.header_mutation", typed_config=pack(config))
 
 
-def _set(name: str, value: str, action: HeaderValueOption.HeaderAppendAction) -> HeaderMutation:
+def set_header(name: str, value: str, action: HeaderValueOption.HeaderAppendAction) -> HeaderMutation:
+    """The mutation that sets a header; `value` is a format."""
     return HeaderMutation(append=HeaderValueOption(header=HeaderValue(key=name, value=value), append_action=action))
 
 
-def _reference(auth: Auth) -> SdsSecretConfig:
+def secret_reference(name: str) -> SdsSecretConfig:
+    """A secret over ADS, by name."""
     source = ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3, initial_fetch_timeout=duration(SECRET_WAIT_MS))
-    return SdsSecretConfig(name=auth.secret, sds_config=source)
+    return SdsSecretConfig(name=name, sds_config=source)
