@@ -2,7 +2,7 @@
 
 The candidates become a static bootstrap in binary protobuf (`.pb`), put together from their own bytes:
 
-    clusters, listeners  as they are (a static cluster with a client certificate without it: validating one crashes Envoy 1.40)
+    clusters, listeners  as they are (without secrets where Envoy 1.40 crashes on them: in static clusters)
     endpoints            in a static cluster each
     routes               in a listener each, with an HTTP connection manager (`validate_clusters: false`: clusters come by CDS)
     scopes               inline in one listener, each with an empty route table

@@ -10,6 +10,7 @@ that is down or refuses closes the tunnel, which is a failed connection to the p
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
 from typing import Final
@@ -67,7 +68,14 @@ def proxy(provider: str, egress: Egress) -> Resource:
     way = egress.proxy
     assert way is not None, "only for a provider with a proxy"
     name = proxy_cluster(provider)
+    body, plain = _cluster(name, way, egress), None
+    if way.secret is not None:
+        plain = _cluster(name, replace(way, secret=None), egress)
     refs: set[Ref] = {(SDS, way.secret)} if way.secret else set()
+    return Resource(type_url=CDS, name=name, body=body, refs=frozenset(refs), checked_as=plain)
+
+
+def _cluster(name: str, way: Proxy, egress: Egress) -> bytes:
     cluster = Cluster(
         name=name,
         **discovery([way.host], egress.dns),
@@ -78,7 +86,7 @@ def proxy(provider: str, egress: Egress) -> Resource:
         transport_socket=tls_socket(tls_context(way.host, None)) if way.tls else None,
         upstream_connection_options=tcp_keepalive(egress),
     )
-    return Resource(type_url=CDS, name=name, body=bytes(cluster), refs=frozenset(refs))
+    return bytes(cluster)
 
 
 def _endpoints(name: str, way: Proxy) -> ClusterLoadAssignment:
