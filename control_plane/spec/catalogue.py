@@ -113,7 +113,7 @@ _CODES: Final = (
         title="Unknown kind",
         cause="The document is of a kind that Headgate does not know.",
         example="kind: Route",
-        fix="Write Provider, ModelRoute or Preset.",
+        fix="Write Provider, ModelRoute, Preset or ModelCatalog.",
     ),
     Code(
         code="HG1014",
@@ -273,6 +273,13 @@ _CODES: Final = (
         cause="spec.egress asks for two things that cannot be had together, such as HTTP/3 through an HTTP CONNECT proxy.",
         example="egress: {protocol: http3, proxy: {url: http://proxy.example.com:3128}}",
         fix="Leave one of them out.",
+    ),
+    Code(
+        code="HG2017",
+        title="Model described twice",
+        cause="Two ModelCatalog documents have an entry for the same model of the same preset or provider.",
+        example="kind: ModelCatalog   # twice, both with preset: openai and models: [{id: gpt-5, …}]",
+        fix="Keep one of the two entries. An entry for a provider may stand beside one for its preset, and wins.",
     ),
     Code(
         code="HG3001",

@@ -8,7 +8,7 @@ from typing import Final
 from control_plane.spec.base_url import parse_base_url, why_internal
 from control_plane.spec.check_egress import check_egress
 from control_plane.spec.findings import Finding
-from control_plane.spec.models import BACKOFF_MS, AnyDocument, ModelRoute, PresetDocument, Provider
+from control_plane.spec.models import BACKOFF_MS, AnyDocument, ModelCatalog, ModelRoute, PresetDocument, Provider
 from control_plane.spec.nearest import did_you_mean, listed
 from control_plane.spec.presets import PresetSpec, bad_options, load_presets
 from control_plane.spec.quantities import format_duration
@@ -24,6 +24,8 @@ def check_document(document: AnyDocument) -> list[Finding]:
     """Findings about one document that is valid field by field, whatever else is in the set."""
     if isinstance(document, Provider):
         return list(_check_provider(document))
+    if isinstance(document, ModelCatalog):
+        return []
     return list(_check_preset(document) if isinstance(document, PresetDocument) else _check_route(document))
 
 
@@ -36,6 +38,8 @@ def check_set(documents: Sequence[AnyDocument], *, broken: frozenset[str] = froz
     providers = {doc.name: doc for doc in documents if isinstance(doc, Provider)}
     routes = [doc for doc in documents if isinstance(doc, ModelRoute)]
     findings = [*_duplicate_names(documents), *_shared_models(routes), *_check_presets_of(documents, broken=broken, opaque=opaque)]
+    if not opaque:
+        findings += _check_catalogs(documents, broken)
     used = {target.provider for route in routes for group in route.spec.plan for target in group.targets}
     unknown = used - providers.keys() - broken
     if unknown and not opaque:
@@ -105,6 +109,32 @@ def _check_presets_of(documents: Sequence[AnyDocument], *, broken: frozenset[str
             if document.name not in used and document.name not in load_presets():
                 message, fix = f'no provider uses preset "{document.name}"', "name it in a Provider, or remove it"
                 yield document.finding("HG3014", ("metadata", "name"), message, fix)
+
+
+def _check_catalogs(documents: Sequence[AnyDocument], broken: frozenset[str]) -> Iterator[Finding]:
+    """Catalogues of nobody, and models that two catalogues describe for the same preset or provider."""
+    presets = {*load_presets(), *(doc.name for doc in documents if isinstance(doc, PresetDocument)), *broken}
+    providers = {*(doc.name for doc in documents if isinstance(doc, Provider)), *broken}
+    first: dict[tuple[str, str], ModelCatalog] = {}
+    for catalog in documents:
+        if not isinstance(catalog, ModelCatalog):
+            continue
+        spec = catalog.spec
+        if spec.preset is not None and spec.preset not in presets:
+            fix = did_you_mean(spec.preset, presets) or "write one of those that headgate presets lists"
+            yield catalog.finding("HG2005", ("spec", "preset"), f'no preset is named "{spec.preset}"', fix)
+        if spec.provider is not None and spec.provider not in providers:
+            fix = did_you_mean(spec.provider, providers) or "add a Provider of that name"
+            yield catalog.finding("HG2001", ("spec", "provider"), f'no Provider is named "{spec.provider}"', fix)
+        scope = f"provider {spec.provider}" if spec.provider else f"preset {spec.preset}"
+        for position, entry in enumerate(spec.models):
+            for name in (entry.id, *entry.aliases):
+                other = first.setdefault((scope, name), catalog)
+                if other is not catalog:
+                    message = (
+                        f'model "{name}" of {scope} is described by catalogue "{other.name}" too, at {_where(other, ("spec", "models"))}'
+                    )
+                    yield catalog.finding("HG2017", ("spec", "models", position), message, "keep one of the two")
 
 
 def _check_provider_with(provider: Provider, preset: PresetSpec) -> Iterator[Finding]:

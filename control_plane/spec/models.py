@@ -1,4 +1,4 @@
-"""What operators write: `Provider`, `ModelRoute` and `Preset` documents, version headgate.dev/v1alpha1.
+"""What operators write: `Provider`, `ModelRoute`, `Preset` and `ModelCatalog` documents, version headgate.dev/v1alpha1.
 
 The YAML names are camelCase, the Python names snake_case with the unit last. Models are strict (no "5" for 5) and refuse
 unknown fields. Equality compares what a document says, not where it was written (`origin`).
@@ -26,6 +26,7 @@ from control_plane.spec.fields import (
     distinct,
 )
 from control_plane.spec.findings import Finding, severity_of
+from control_plane.spec.model_catalog import ModelCatalogSpec
 from control_plane.spec.origin import Origin
 from control_plane.spec.presets import PresetSpec
 from control_plane.spec.quantities import Duration, Quantity
@@ -281,11 +282,19 @@ class PresetDocument(Document):
     spec: PresetSpec = Field(description="What the vendor is")
 
 
-AnyDocument = Provider | ModelRoute | PresetDocument
-KINDS: Final[dict[str, type[Provider] | type[ModelRoute] | type[PresetDocument]]] = {
+class ModelCatalog(Document):
+    """What models of a vendor can do and cost, over what ships with Headgate."""
+
+    kind: Literal["ModelCatalog"] = Field(default="ModelCatalog", description="ModelCatalog")
+    spec: ModelCatalogSpec = Field(description="Whose models, since when, and the models")
+
+
+AnyDocument = Provider | ModelRoute | PresetDocument | ModelCatalog
+KINDS: Final[dict[str, type[Provider] | type[ModelRoute] | type[PresetDocument] | type[ModelCatalog]]] = {
     "Provider": Provider,
     "ModelRoute": ModelRoute,
     "Preset": PresetDocument,
+    "ModelCatalog": ModelCatalog,
 }
 
 
@@ -296,6 +305,7 @@ class SpecSet:
     providers: tuple[Provider, ...] = ()
     routes: tuple[ModelRoute, ...] = ()
     presets: tuple[PresetDocument, ...] = ()
+    catalogs: tuple[ModelCatalog, ...] = ()
 
     @classmethod
     def of(cls, documents: Sequence[AnyDocument]) -> SpecSet:
@@ -303,11 +313,12 @@ class SpecSet:
         providers = tuple(sorted((doc for doc in documents if isinstance(doc, Provider)), key=lambda doc: doc.name))
         routes = tuple(sorted((doc for doc in documents if isinstance(doc, ModelRoute)), key=lambda doc: doc.name))
         presets = tuple(sorted((doc for doc in documents if isinstance(doc, PresetDocument)), key=lambda doc: doc.name))
-        return cls(providers, routes, presets)
+        catalogs = tuple(sorted((doc for doc in documents if isinstance(doc, ModelCatalog)), key=lambda doc: doc.name))
+        return cls(providers, routes, presets, catalogs)
 
     def documents(self) -> tuple[AnyDocument, ...]:
-        """Every document: presets, then the providers that use them, then the routes."""
-        return (*self.presets, *self.providers, *self.routes)
+        """Every document: presets, then the providers that use them, then catalogues and routes."""
+        return (*self.presets, *self.providers, *self.catalogs, *self.routes)
 
     def as_dicts(self) -> list[dict[str, Any]]:
         """Every document as it would be written, with defaults, in the order of this set."""
