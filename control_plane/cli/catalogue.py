@@ -13,7 +13,6 @@ import typer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from decimal import Decimal
 
     from control_plane.catalogue.lookup import InForce
 
@@ -98,18 +97,7 @@ def row_of(found: InForce) -> tuple[str, ...]:
     rates = (price.input, price.cached_input, price.cache_write, price.output) if price is not None else (None,) * 4
     context = "-" if entry.context_window is None else format_quantity(entry.context_window)
     amounts = ("-" if rate is None else format(rate, "f") + more for rate in rates)
-    return (
-        found.scope,
-        entry.id,
-        context,
-        *(_amount(rate) + (more if rate is not None else "") for rate in rates),
-        str(found.checked),
-        found.origin,
-    )
-
-
-def _amount(rate: Decimal | None) -> str:
-    return "-" if rate is None else format(rate, "f")
+    return (found.scope, entry.id, context, *amounts, str(found.checked), found.origin)
 
 
 def item_of(found: InForce) -> dict[str, Any]:

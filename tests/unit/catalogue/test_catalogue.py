@@ -155,10 +155,10 @@ def test_the_verb_shows_what_is_in_force(app: typer.Typer, specs: Path) -> None:
 
 
 def test_the_verb_warns_about_old_entries_and_unknown_names(app: typer.Typer) -> None:
-    old = CliRunner().invoke(app, ["catalogue", "claude-sonnet-4-5", "--older-than", "1"])
+    old = CliRunner().invoke(app, ["catalogue", "gemini-2.5-pro", "--older-than", "1"])
     assert old.exit_code == 0
     assert "warning: 1 of 1 entries" in old.stderr
-    fresh = CliRunner().invoke(app, ["catalogue", "claude-sonnet-4-5", "--older-than", "36500"])
+    fresh = CliRunner().invoke(app, ["catalogue", "gemini-2.5-pro", "--older-than", "36500"])
     assert fresh.stderr == ""
     unknown = CliRunner().invoke(app, ["catalogue", "nobody-knows-it"])
     assert unknown.exit_code == 2

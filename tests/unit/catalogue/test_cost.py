@@ -22,7 +22,7 @@ def priced(**rates: object) -> Price:
 
 
 PRICES = st.builds(
-    lambda i, c, w, h, o, b: Price(input=i, cached_input=c, cache_write=w, cache_write_1h=h, output=o, batch=b),
+    lambda i, c, w, h, o, b: priced(input=i, cachedInput=c, cacheWrite=w, cacheWrite1h=h, output=o, batch=b),
     RATE,
     st.none() | RATE,
     st.none() | RATE,
