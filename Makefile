@@ -1,6 +1,6 @@
 # Everything starts from a bare Python 3.11 or newer; uv is used where it is installed.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint golden live bench protos wasm lock clean
+.PHONY: help setup demo test lint golden live fuzz bench protos wasm lock clean
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 UV := $(shell command -v uv)
@@ -41,6 +41,13 @@ golden: setup ## Rewrite the expected outputs under tests/golden from what the c
 
 live: setup ## Only the tests that run the real Envoy
 	$(BIN)/pytest -n $(JOBS) --dist loadfile tests/live
+
+fuzz: setup ## Fuzz every dialect, SECONDS for each target (default 60)
+	@for dialect in $$($(BIN)/python -c 'from control_plane.dialects.registry import PROVIDERS; print(*PROVIDERS)'); do \
+	  for target in request answer error; do \
+	    echo "$$dialect $$target"; $(BIN)/python tests/fuzz/run.py $$dialect $$target --seconds $(or $(SECONDS),60) 2>&1 | tail -n 6 || exit 1; \
+	  done; \
+	done
 
 bench: setup ## Measure CPU per request and per chunk side by side with plain Envoy (needs gcc)
 	$(BIN)/python tests/bench/run.py

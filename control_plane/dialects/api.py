@@ -26,6 +26,15 @@ class IdSource(Protocol):
         ...
 
 
+class Call(msgspec.Struct, frozen=True):
+    """What clients say beside the body in dialects whose path names the model. `query`: as it stands in the URL, without the "?" and
+    without keys."""
+
+    model: str
+    stream: bool = False
+    query: str = ""
+
+
 class TargetFacts(msgspec.Struct, frozen=True):
     """What a writer must know of a target: upstream model name, upstream path, quirks (`options`; each dialect lists those it knows)."""
 
@@ -41,6 +50,19 @@ class ProviderRequest(msgspec.Struct, frozen=True):
     path: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
     dropped: tuple[str, ...] = ()
+
+
+class ReasoningReplay(msgspec.Struct, frozen=True):
+    """Which reasoning of earlier turns a target takes back; by default none.
+
+    `sealed_by`: dialects whose signed or encrypted reasoning it takes. `calls_signed_by`: the same for signatures bound to calls.
+    `plain`: it takes reasoning without a seal. `summaries`: readable reasoning in front of encrypted reasoning belongs to it.
+    """
+
+    sealed_by: frozenset[str] = frozenset()
+    calls_signed_by: frozenset[str] = frozenset()
+    plain: bool = False
+    summaries: bool = False
 
 
 class ResponseReader(Protocol):
@@ -81,8 +103,8 @@ class ClientDialect(Protocol):
     @property
     def name(self) -> str: ...
 
-    def read_request(self, body: bytes) -> canon.Request:
-        """Raises kit.errors.ClientProtocolError (400) naming the field at fault."""
+    def read_request(self, body: bytes, call: Call | None = None) -> canon.Request:
+        """`call`: for dialects whose path names the model. Raises kit.errors.ClientProtocolError (400) naming the field at fault."""
         ...
 
     def writer(self, request: canon.Request, ids: IdSource) -> ResponseWriter: ...
@@ -97,6 +119,10 @@ class ProviderDialect(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    def replay(self, target: TargetFacts) -> ReasoningReplay:
+        """Which reasoning of earlier turns the target takes back; `foreign_reasoning` leaves no other in a request."""
+        ...
 
     def write_request(self, request: canon.Request, target: TargetFacts) -> ProviderRequest:
         """Raises canon.Unfit when the target cannot do a feature that the request asks for."""

@@ -224,6 +224,8 @@ class Request(msgspec.Struct, frozen=True):
 
     def named(self, path: str) -> str:
         """The client's own path of a field that a writer has named."""
+        if path in (self.raw or ()):
+            return path
         for name, own in self.names.items():
             if path == name or path.startswith(f"{name}."):
                 return own + path[len(name) :]

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def apply(body: dict[str, Any], options: Mapping[str, object]) -> list[str]:
-    """Changes `body` in place; returns the names of what was removed."""
+def apply(body: dict[str, Any], options: Mapping[str, object], words: Mapping[str, str] = {}) -> list[str]:
+    """Changes `body` in place; returns the names of what was removed: OpenAI chat's, by `words`, as writers name everything."""
     dropped: list[str] = []
     unwanted = options.get("drop_params")
     if isinstance(unwanted, list):
-        dropped.extend(name for name in unwanted if isinstance(name, str) and body.pop(name, None) is not None)
+        gone = [name for name in unwanted if isinstance(name, str) and body.pop(name, None) is not None]
+        dropped.extend(words.get(name, name) for name in gone)
     renames = options.get("rename_params")
     if isinstance(renames, Mapping):
         for old, new in renames.items():

@@ -19,7 +19,8 @@ from typing import Final
 
 import msgspec
 
-from control_plane.dialects.api import IdSource
+from control_plane.dialects import foreign_reasoning
+from control_plane.dialects.api import Call, IdSource
 from control_plane.dialects.canon import Failure, Request, Unfit
 from control_plane.extproc import thinking, wire
 from control_plane.extproc.answer import Answer, ProviderError, Refusal, Translation
@@ -36,7 +37,8 @@ TOO_LARGE: Final = ClientProtocolError(413, "request_too_large", f"the request b
 FAULT: Final = Failure("transient", 500, "the gateway failed to translate the request", code="translation_failed")
 
 # The provider is asked for plain bytes whatever the client accepts: a compressed answer could not be read as it arrives.
-_REMOVED: Final = ("accept-encoding", "transfer-encoding", "expect")
+CALL_HEADER: Final = "x-headgate-call"
+_REMOVED: Final = ("accept-encoding", "transfer-encoding", "expect", CALL_HEADER)
 _CREDENTIALS: Final = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 _HARMLESS_BODY: Final = b"{}"
 _HARMLESS_HEAD: Final = wire.request_headers(
@@ -46,6 +48,18 @@ _HARMLESS_HEAD: Final = wire.request_headers(
 
 class OutOfTurn(ProtocolError):
     """Envoy sent a message that cannot come now; the stream has to be closed."""
+
+
+class _Rejected(Unfit):
+    """The route rejects what the target would not get: `names`, in the client's own words."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        shown = wire.shown(names)
+        super().__init__(names[0], f"not supported by the model behind this route, which rejects what it cannot carry: {', '.join(shown)}")
+
+    @property
+    def failure(self) -> Failure:
+        return Failure(kind="client_fault", status=400, message=self.message, code="unsupported_parameter", param=self.field)
 
 
 class Misconfigured:
@@ -81,6 +95,7 @@ class Exchange:
         self._tally = tally
         self._body = bytearray()
         self._sent = False  # the provider's request is with Envoy
+        self._call: Call | None = None
         self._request: Request | None = None
         self._dropped: tuple[str, ...] = ()
         self._declined: Failure | None = None
@@ -100,6 +115,8 @@ class Exchange:
             piece = message.response_body
             return self._answer.feed(piece.body, piece.end_of_stream)
         if kind == "request_headers":
+            if self._facts.by_path:
+                self._call = _read_call(message.request_headers)
             return self._send(trailers=False) if message.request_headers.end_of_stream else []
         if kind == "request_body":
             return self._collect(message.request_body)
@@ -144,14 +161,22 @@ class Exchange:
         """(head message, body) for the provider. Raises ClientProtocolError; every other problem declines."""
         facts = self._facts
         try:
-            request = facts.client.read_request(body)
+            request = facts.client.read_request(body, self._call)
             unseen = facts.mute and thinking.expected(request)
             if facts.mute:
                 request = thinking.hidden(request)
             self._request = request
+            request, stripped = foreign_reasoning.settled(
+                request, facts.provider.name, facts.provider.replay(facts.target), facts.foreign_reasoning
+            )
             written = facts.provider.write_request(request, facts.target)
+            dropped = tuple(dict.fromkeys(map(request.named, (*written.dropped, thinking.DROPPED_NAME) if unseen else written.dropped)))
+            if facts.reject and dropped:
+                raise _Rejected(dropped)
         except ClientProtocolError:
             raise
+        except _Rejected as rejected:
+            return self._decline(rejected.failure)
         except Unfit as unfit:
             named = unfit.field if self._request is None else self._request.named(unfit.field)
             return self._decline(Unfit(named, unfit.message).failure)
@@ -160,8 +185,7 @@ class Exchange:
             log.exception("target %s: translating a request failed", facts.name)
             return self._decline(FAULT)
         self._tally.translated += 1
-        dropped = (*written.dropped, thinking.DROPPED_NAME) if unseen else written.dropped
-        self._dropped = wire.shown(tuple(dict.fromkeys(map(request.named, dropped))))
+        self._dropped = wire.shown(tuple(dict.fromkeys((*dropped, *map(request.named, stripped)))))
         headers = (
             (":path", written.path or facts.target.path),
             ("content-type", wire.JSON_TYPE),
@@ -201,6 +225,16 @@ class Exchange:
         if facts.mute:
             reader = thinking.WithoutThinking(reader)
         return Translation(facts.client, reader, writer, (status, headers), request.stream, self._dropped, self._tally)
+
+
+def _read_call(head: HttpHeaders) -> Call:
+    """What the edge filter noted of the client's path: "how query model"."""
+    told = next((pair.raw_value.decode("utf-8", "replace") or pair.value for pair in head.headers.headers if pair.key == CALL_HEADER), "")
+    how, _, rest = told.partition(" ")
+    query, _, model = rest.partition(" ")
+    if not model:
+        raise OutOfTurn(f"a request without {CALL_HEADER}, which its target's configuration announces")
+    return Call(model, how == "stream", query)
 
 
 def _read_head(head: HttpHeaders) -> tuple[int, dict[str, str]]:

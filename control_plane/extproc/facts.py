@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from control_plane.dialects.api import ClientDialect, ProviderDialect, TargetFacts
+from control_plane.dialects.policies import FOREIGN_REASONING, ForeignReasoning
 from control_plane.kit.errors import SpecError
 
 CLIENT_DIALECT: Final = "x-headgate-client-dialect"
@@ -18,7 +19,10 @@ TARGET: Final = "x-headgate-target"
 MODEL: Final = "x-headgate-model"
 PATH: Final = "x-headgate-path"
 OPTIONS: Final = "x-headgate-options"
+NAMED_BY: Final = "x-headgate-named-by"  # "path": the request's header x-headgate-call says what the client's path said
 THINKING: Final = "x-headgate-thinking"  # "none": answers are given without it, see thinking.py
+UNSUPPORTED: Final = "x-headgate-unsupported-params"  # "reject": a knob that would be dropped makes the target unfit
+FOREIGN: Final = "x-headgate-foreign-reasoning"  # see dialects/foreign_reasoning.py
 
 # Distinct targets whose facts are kept decoded; each is under 1 KB.
 _CACHED_TARGETS: Final = 4096
@@ -33,6 +37,9 @@ class Facts:
     name: str
     target: TargetFacts
     mute: bool = False
+    reject: bool = False
+    foreign_reasoning: ForeignReasoning = "strip"
+    by_path: bool = False
 
 
 class FactsReader:
@@ -54,11 +61,26 @@ class FactsReader:
                 metadata[PATH],
                 metadata.get(OPTIONS, "{}"),
                 metadata.get(THINKING) == "none",
+                metadata.get(UNSUPPORTED) == "reject",
+                metadata.get(FOREIGN, "strip"),
+                metadata.get(NAMED_BY) == "path",
             )
         except KeyError as error:
             raise SpecError(f"the target's configuration lacks the initial metadata {error}") from None
 
-    def _decoded(self, client: str, provider: str, name: str, model: str, path: str, options: str, mute: bool) -> Facts:
+    def _decoded(
+        self,
+        client: str,
+        provider: str,
+        name: str,
+        model: str,
+        path: str,
+        options: str,
+        mute: bool,
+        reject: bool,
+        foreign: str,
+        by_path: bool,
+    ) -> Facts:
         for dialect in (client, provider):
             if dialect not in self._providers:
                 raise SpecError(f"target {name}: this translator does not know the dialect {dialect!r}")
@@ -68,4 +90,8 @@ class FactsReader:
             decoded = msgspec.json.decode(options, type=dict[str, object])
         except msgspec.DecodeError as error:
             raise SpecError(f"target {name}: {OPTIONS} is not a JSON object: {error}") from None
-        return Facts(self._clients[client], self._providers[provider], name, TargetFacts(model, path, decoded), mute)
+        policy = next((known for known in FOREIGN_REASONING if known == foreign), None)
+        if policy is None:
+            raise SpecError(f"target {name}: {FOREIGN} is {foreign!r}, not one of {', '.join(FOREIGN_REASONING)}")
+        facts = TargetFacts(model, path, decoded)
+        return Facts(self._clients[client], self._providers[provider], name, facts, mute, reject, policy, by_path)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from control_plane.dialects.policies import ForeignReasoning, UnsupportedParams
 from control_plane.ir.egress import DIRECT, Egress
 
 DEFAULT_CONNECT_MS: Final = 2_000
@@ -68,7 +69,10 @@ class TargetUse:
     `operation` and `path` are empty where the client's own path goes through unchanged.
     `rename` asks for the model name to be set at the target, because the plan's targets disagree on it. `restore` asks
     for path and length of the client's request to be set again, because an earlier attempt may have changed them.
+    `by_path`: the client's path names the model and whether to stream, which the target needs to know beside the body; a stream is
+    asked for under `stream_path`, if that is not empty.
     `mute` asks the translator to leave thinking out of answers, because the plan also leads to a vendor that would refuse it in a replay.
+    `unsupported_params` and `foreign_reasoning` are the route's policies; passthrough uses have none, since nothing is changed there.
     """
 
     provider: str
@@ -83,6 +87,10 @@ class TargetUse:
     rename: bool = False
     restore: bool = False
     mute: bool = False
+    unsupported_params: UnsupportedParams = "drop"
+    foreign_reasoning: ForeignReasoning = "strip"
+    by_path: bool = False
+    stream_path: str = ""
 
     @property
     def target(self) -> str:
@@ -145,7 +153,11 @@ class Gateway:
         found = {choice.use for route in self.routes for entry in route.entries for group in entry.groups for choice in group}
         return tuple(
             sorted(
-                found, key=lambda u: (u.provider, u.model, u.client_dialect, u.operation, u.connect_ms, u.hold, u.rename, u.restore, u.mute)
+                found,
+                key=lambda u: (
+                    *(u.provider, u.model, u.client_dialect, u.operation, u.connect_ms, u.hold, u.rename, u.restore, u.mute),
+                    *(u.unsupported_params, u.foreign_reasoning),
+                ),
             )
         )
 

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from control_plane.dialects.model_path import filled, streaming
 from control_plane.ir.draft import Draft, DraftRoute, PlannedTarget
 from control_plane.ir.egress_of import egress_of
 from control_plane.ir.model import Auth, Choice, Entry, Lane, Provider, Speaks, TargetUse, Timers
@@ -100,10 +101,11 @@ def _entry(draft: Draft, route: DraftRoute, operation: Operation) -> Entry | Non
     groups = [group for group in groups if group]
     if not groups:
         return None
-    groups = _restoring(groups, operation.path, repeats=route.spec.spec.retry.attempts > len(groups))
+    if not operation.by_path:
+        groups = _restoring(groups, operation.call_path, repeats=route.spec.spec.retry.attempts > len(groups))
     native = {use.model for group in groups for _, use in group if use.lane is Lane.PASSTHROUGH}
-    shared = next(iter(native)) if len(native) == 1 else None
-    at_target = len(native) > 1
+    shared = next(iter(native)) if len(native) == 1 and not operation.by_path else None
+    at_target = len(native) > 1 and not operation.by_path
     if native and operation.dialect in OWN_THINKING_ONLY:
         groups = [[(t, replace(use, mute=use.lane is Lane.TRANSLATION)) for t, use in group] for group in groups]
     return Entry(
@@ -126,6 +128,10 @@ def _use(draft: Draft, route: DraftRoute, operation: Operation, target: PlannedT
             lane, dialect, path = Lane.TRANSLATION, offered.dialect, offered.path
     if path is None:
         return None
+    translated = lane is Lane.TRANSLATION
+    named = operation.by_path and lane is Lane.PASSTHROUGH
+    if named:  # the client's path names its own model, so every attempt gets the target's
+        path = filled(path, target.model)
     return TargetUse(
         provider=target.provider,
         model=target.model,
@@ -136,6 +142,11 @@ def _use(draft: Draft, route: DraftRoute, operation: Operation, target: PlannedT
         path=path,
         connect_ms=route.spec.spec.timeouts.connect_ms,
         hold=route.spec.spec.first_event_hold and lane is Lane.PASSTHROUGH and operation.name == "chat",
+        unsupported_params=route.spec.spec.unsupported_params if translated else "drop",
+        foreign_reasoning=route.spec.spec.foreign_reasoning if translated else "strip",
+        restore=named,
+        by_path=operation.by_path,
+        stream_path=streaming(path, operation.streamed) if named and operation.streamed is not None else "",
     )
 
 

@@ -13,3 +13,9 @@ class StringMatcher(_message.Message):
     prefix: str
     ignore_case: bool
     def __init__(self, exact: _Optional[str] = ..., prefix: _Optional[str] = ..., ignore_case: _Optional[bool] = ...) -> None: ...
+
+class RegexMatcher(_message.Message):
+    __slots__ = ("regex",)
+    REGEX_FIELD_NUMBER: _ClassVar[int]
+    regex: str
+    def __init__(self, regex: _Optional[str] = ...) -> None: ...

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, StringConstraints, model_validator
 
+from control_plane.dialects.policies import ForeignReasoning, UnsupportedParams
 from control_plane.spec.base_url import MAX_URL
 from control_plane.spec.dialect_names import DIALECT_NAMES, PROVIDER_ONLY_NAMES, DialectName, ProviderDialectName
 from control_plane.spec.egress import Egress, Tls
@@ -199,6 +200,16 @@ class ModelRouteSpec(Shape):
     )
     first_event_hold: bool = Field(
         default=False, description="Hold an answer until its first event, so that an error inside a 200 fails over without translation too"
+    )
+    unsupported_params: UnsupportedParams = Field(
+        default="drop",
+        description="Tuning fields that a translated target would not get: drop, and name them in x-headgate-dropped, or reject: "
+        "the target is skipped, and when none is left the answer is a 400 that names them",
+    )
+    foreign_reasoning: ForeignReasoning = Field(
+        default="strip",
+        description="Reasoning in a replayed conversation that a translated target did not write. strip: left out, but for readable "
+        "reasoning where the target takes it unsigned; text: readable reasoning becomes text; refuse: the target is skipped, else 400",
     )
     max_request_bytes: Annotated[int, Quantity(1024, 256 * 1024**2)] = Field(
         default=32 * 1024**2, description="Largest request body of this route, else 413; bodies are kept in memory for retries"

@@ -1,11 +1,12 @@
 -- On a target whose upstream name or path differs from what the request holds when it gets there. One VM for all targets
--- (shared_vm_id); the filter context holds what is the target's own: `model` (upstream name) and `path` (upstream path).
+-- (shared_vm_id); the filter context holds what is the target's own: `model` (upstream name), `path` (upstream path) and
+-- `stream_path` (the same for streams, where the client's path asks for them).
 --
 -- Each attempt starts from the body as the edge filter left it, but from the headers as the attempt before left them.
 -- So nothing here depends on a header: the place of the model in the body and the client's query string come from dynamic
 -- metadata, and the path is set, not edited.
 
-local match, tonumber, tostring = string.match, tonumber, tostring
+local match, sub, tonumber, tostring = string.match, string.sub, tonumber, tostring
 local buffer = require("string.buffer")
 local whole, spliced = buffer.new(), buffer.new()
 
@@ -34,7 +35,7 @@ end
 
 function envoy_on_request(h)
   local context = h:filterContext() -- used up before body(): handles do not outlive the wait for it
-  local path, model = context:get("path"), context:get("model")
+  local path, model, stream_path = context:get("path"), context:get("model"), context:get("stream_path")
   local known = h:streamInfo():dynamicMetadata():get("headgate.model")
   local a, b
   if model then -- no place: the edge filter has written the name already
@@ -49,6 +50,7 @@ function envoy_on_request(h)
   if path then
     -- An earlier attempt may have been translated: then the headers say where its body went and how long that was.
     local headers = h:headers()
+    if stream_path and known and sub(known.call or "", 1, 7) == "stream " then path = stream_path end
     headers:replace(":path", path .. (known and known.query or ""))
     headers:replace("content-length", tostring(size))
   end

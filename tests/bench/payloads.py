@@ -30,8 +30,8 @@ def _tools(count: int) -> list[dict[str, Any]]:
     return [{"type": "function", "function": {"name": f"tool_{i}", "description": about, "parameters": schema}} for i in range(count)]
 
 
-def chat_body(model: str, size_bytes: int, *, stream: bool, ask_usage: bool = True, tools: bool = True) -> bytes:
-    """A chat completion request of about `size_bytes`: system prompt, tools from 32 KB on, alternating turns of code."""
+def chat_body(model: str, size_bytes: int, *, stream: bool, ask_usage: bool = True, tools: int = 12) -> bytes:
+    """A chat completion request of about `size_bytes`: system prompt, `tools` tools from 32 KB on, alternating turns of code."""
     rng = random.Random(size_bytes)
     # The driver counts in the place of the zeros: no two requests are equal, as in real traffic.
     messages: list[dict[str, str]] = [{"role": "system", "content": "You are a coding agent. Answer with a patch. #0000000000#"}]
@@ -40,8 +40,8 @@ def chat_body(model: str, size_bytes: int, *, stream: bool, ask_usage: bool = Tr
         request["stream"] = True
         if ask_usage:
             request["stream_options"] = {"include_usage": True}
-    if tools and size_bytes >= SIZES_BYTES["32k"]:
-        request["tools"] = _tools(12)
+    if size_bytes >= SIZES_BYTES["32k"]:
+        request["tools"] = _tools(tools)
 
     def dump() -> bytes:
         return json.dumps(request, separators=(",", ":")).encode()

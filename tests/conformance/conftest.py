@@ -14,6 +14,7 @@ import openai
 import pytest
 
 from control_plane.dialects import canon
+from tests.conformance.ledger import Ledger, lines
 
 RECORDINGS = Path(__file__).resolve().parents[2].parent / "shared" / "recordings"
 
@@ -370,3 +371,15 @@ def _seal(item: Any) -> str | None:
 @pytest.fixture(scope="session")
 def sdks() -> Sdks:
     return Sdks()
+
+
+@pytest.fixture
+def ledger(record_property: Callable[[str, object], None]) -> Ledger:
+    return Ledger(record_property)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if found := lines(report for reports in terminalreporter.stats.values() for report in reports):
+        terminalreporter.section("conformance")
+        for line in found:
+            terminalreporter.write_line(line)

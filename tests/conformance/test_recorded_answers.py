@@ -12,6 +12,7 @@ import pytest
 from control_plane.dialects import canon
 from control_plane.dialects.registry import DIALECTS
 from control_plane.kit.errors import ProviderProtocolError
+from tests.conformance.ledger import Ledger
 
 pytestmark = pytest.mark.long
 
@@ -110,30 +111,38 @@ def differences(wanted: Any, got: Any, same: bool) -> list[str]:
     return found
 
 
-def check(recording: Any, sdks: Any) -> list[str]:
+def check(recording: Any, sdks: Any) -> dict[str, list[str]]:
+    """What differs, by client dialect; those for which such a request is unfit are left out."""
     vendor = sdks.decode(recording.api, recording.body, recording.stream)
     try:
         events = read(recording)
     except ProviderProtocolError as error:
-        return [] if vendor.error is not None else [f"our reader refuses it: {error}"]
-    found: list[str] = []
+        return {client: [] if vendor.error is not None else [f"our reader refuses it: {error}"] for client in DIALECTS}
+    found: dict[str, list[str]] = {}
     failed = [event.failure for event in events if isinstance(event, canon.InStreamError)]
     for client in DIALECTS:
         if vendor.choices > 1 and client != "openai-chat":
             continue  # such a request is unfit for them
+        problems = found.setdefault(client, [])
         for stream in (True, False):
             # Nothing of a whole answer was sent when the error came, so that it goes out with its own status.
             status = failed[0].status if failed and not stream else 200
             got = sdks.decode(client, write(client, stream, events), stream, status)
             wanted = expected(vendor, recording.api, client)
-            found += [f"{client}{' streamed' if stream else ''}: {d}" for d in differences(wanted, got, client == recording.api)]
+            problems += [f"{client}{' streamed' if stream else ''}: {d}" for d in differences(wanted, got, client == recording.api)]
     return found
 
 
-def test_meaning_of_every_recorded_answer(recordings: list[Any], sdks: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_meaning_of_every_recorded_answer(recordings: list[Any], sdks: Any, ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
     began = time.monotonic()
     answers = [r for r in recordings if r.status == 200]
-    failed = {r.name: problems for r in answers if (problems := check(r, sdks))}
+    failed: dict[str, list[str]] = {}
+    for recording in answers:
+        found = check(recording, sdks)
+        for client, problems in found.items():
+            ledger.add(recording.api, client, equal=not problems, excepted=recording.name in EXCEPTIONS)
+        if different := [problem for problems in found.values() for problem in problems]:
+            failed[recording.name] = different
     unexpected = {name: problems for name, problems in failed.items() if name not in EXCEPTIONS}
     with capsys.disabled():
         print(
@@ -148,6 +157,7 @@ def test_meaning_of_every_recorded_answer(recordings: list[Any], sdks: Any, caps
     assert not unexpected
     assert len(failed) <= 0.01 * len(answers)
     assert set(EXCEPTIONS) <= set(failed), "an exception that no longer fails must go"
+    ledger.settle()
 
 
 def test_any_split_of_a_recording_gives_the_same_events(recordings: list[Any]) -> None:

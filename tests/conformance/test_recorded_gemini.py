@@ -21,6 +21,7 @@ from control_plane.dialects.api import TargetFacts
 from control_plane.dialects.registry import DIALECTS, PROVIDERS
 from control_plane.kit.errors import ClientProtocolError, ProviderProtocolError
 from tests.conformance.conftest import Call, Meaning, Recording
+from tests.conformance.ledger import Ledger
 
 pytestmark = pytest.mark.long
 
@@ -154,18 +155,23 @@ def differences(wanted: Meaning, got: Meaning, client: str) -> list[str]:
     return [f"{name}: {a!r} became {b!r}"[:300] for name, (a, b) in pairs.items() if a != b]
 
 
-def test_meaning_of_every_recorded_answer(gemini_recordings: list[Recording], vendor: Vendor, sdks: Any) -> None:
+def test_meaning_of_every_recorded_answer(gemini_recordings: list[Recording], vendor: Vendor, sdks: Any, ledger: Ledger) -> None:
     answers = answers_of(gemini_recordings)
     assert len(answers) >= 125
     failed: dict[str, list[str]] = {}
     for recording in answers:
         wanted, events = vendor.decode(recording), read(recording)
         for client in DIALECTS:
+            problems = []
             for stream in (True, False):
                 got = sdks.decode(client, write(client, stream, events), stream)
                 if found := differences(wanted, got, client):
-                    failed.setdefault(recording.name, []).append(f"{client}{' streamed' if stream else ''}: {found}")
+                    problems.append(f"{client}{' streamed' if stream else ''}: {found}")
+            ledger.add(GEMINI.name, client, equal=not problems)
+            if problems:
+                failed.setdefault(recording.name, []).extend(problems)
     assert not failed
+    ledger.settle()
 
 
 def test_an_array_is_read_as_the_stream_that_it_is(gemini_recordings: list[Recording], vendor: Vendor, sdks: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +19,7 @@ Finish = Literal["stop", "length", "tool_calls", "stop_sequence"]
 
 _TOKEN: Final = re.compile(r"\s*\S{1,12}|\s+")
 _DIRECTIVE: Final = re.compile(r"\[\[sim ([^\]]{0,400})\]\]")
+_ORDER: Final = re.compile(r"\[\[call ([\w-]{1,64}) ([\w=-]{2,8000})\]\]")
 _WORDS: Final = (" water", " runs", " through", " the", " gate,", " slow", " and", " clear,", " down", " to", " every", " field.")
 
 
@@ -163,8 +166,34 @@ def _text(ask: Ask) -> tuple[str, ...]:
     return tokens_of(f"{ask.speaker} heard{seen}: {ask.text[:QUOTE_LIMIT_CHARS]}")
 
 
+def order(name: str, arguments: str) -> str:
+    """Text that makes the model call a tool with exactly these arguments, in the last user message or in a tool's result.
+
+    The arguments are in base64, so that no quoting on the way changes them.
+    """
+    return f"[[call {name} {base64.urlsafe_b64encode(arguments.encode()).decode()}]]"
+
+
+def _ordered(ask: Ask) -> tuple[Call, ...]:
+    """The calls that are ordered, of tools that are offered."""
+    offered = {tool.name for tool in ask.tools}
+    calls = []
+    for name, coded in _ORDER.findall("\n".join(ask.tool_results) if ask.tool_results else ask.text):
+        try:
+            arguments = base64.urlsafe_b64decode(coded).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            continue
+        if name in offered:
+            calls.append(Call(name, arguments))
+    return tuple(calls[:CALLS_LIMIT])
+
+
 def _calls(ask: Ask) -> tuple[Call, ...]:
-    if not ask.tools or ask.choice == "none" or (ask.choice == "auto" and ask.tool_results):
+    if not ask.tools or ask.choice == "none":
+        return ()
+    if ask.choice in ("auto", "required") and (ordered := _ordered(ask)):
+        return ordered if ask.parallel else ordered[:1]
+    if ask.choice == "auto" and ask.tool_results:
         return ()
     if ask.choice.startswith("="):
         wanted = [tool for tool in ask.tools if tool.name == ask.choice[1:]]

@@ -102,6 +102,8 @@ class _Conversation:
                 raise errors.wrong_type(where, "an object", item)
             kind = item.get("type") or ("message" if "role" in item else None)
             said, images = "", 0
+            if kind != "function_call_output":  # what was called before is not what the input ends with
+                self.results.clear()
             if kind == "message":
                 said, images = self._message(item, where)
             elif kind == "function_call":
@@ -136,7 +138,6 @@ class _Conversation:
         said, images = _content(item.get("content"), f"{where}.content", str(role))
         if role == "user":
             self.text, self.images = said, images
-        self.results.clear()
         return said, images
 
     def _output(self, item: Mapping[str, Any], where: str, calls: Mapping[str, None]) -> tuple[str, int]:

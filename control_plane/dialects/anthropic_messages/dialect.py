@@ -11,7 +11,7 @@ from control_plane.dialects.anthropic_messages.answer_write import StreamWriter
 from control_plane.dialects.anthropic_messages.request_read import read_request
 from control_plane.dialects.anthropic_messages.request_write import write_request
 from control_plane.dialects.anthropic_messages.whole_write import WholeWriter
-from control_plane.dialects.api import IdSource, ProviderRequest, ResponseReader, ResponseWriter, TargetFacts
+from control_plane.dialects.api import Call, IdSource, ProviderRequest, ReasoningReplay, ResponseReader, ResponseWriter, TargetFacts
 
 
 class AnthropicMessages:
@@ -19,7 +19,7 @@ class AnthropicMessages:
 
     name = "anthropic-messages"
 
-    def read_request(self, body: bytes) -> canon.Request:
+    def read_request(self, body: bytes, call: Call | None = None) -> canon.Request:
         return read_request(body)
 
     def writer(self, request: canon.Request, ids: IdSource) -> ResponseWriter:
@@ -27,6 +27,9 @@ class AnthropicMessages:
 
     def write_error(self, error: canon.Failure) -> bytes:
         return errors.write_error(error)
+
+    def replay(self, target: TargetFacts) -> ReasoningReplay:
+        return ReasoningReplay(sealed_by=frozenset((self.name,)))
 
     def write_request(self, request: canon.Request, target: TargetFacts) -> ProviderRequest:
         return write_request(request, target)

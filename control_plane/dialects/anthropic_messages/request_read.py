@@ -66,7 +66,27 @@ def read_request(body: bytes) -> Request:
         unmapped=tuple(lost),
         features=tuple(features),
         raw=raw,
+        names=_names(raw, len(tools) + len(foreign_tools)),
     )
+
+
+def _names(raw: j.Object, tools: int) -> dict[str, str]:
+    """What writers call otherwise."""
+    answer = "output_format" if raw.get("output_format") is not None else "output_config.format"
+    effort = "thinking" if raw.get("thinking") is not None else "output_config.effort"
+    names = {
+        "stop": "stop_sequences",
+        "user": "metadata.user_id",
+        "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
+        "reasoning_effort": "output_config.effort",
+        "reasoning": effort,
+        "response_format.json_schema": answer,
+        "response_format": answer,
+    }
+    for index in range(tools):
+        names[f"tools.{index}.function.parameters"] = f"tools.{index}.input_schema"
+        names[f"tools.{index}.function"] = f"tools.{index}"
+    return names
 
 
 def _max_tokens(raw: j.Object) -> int | None:

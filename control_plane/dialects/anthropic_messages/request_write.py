@@ -29,13 +29,17 @@ _NO_COUNTERPART: Final = ("seed", "presence_penalty", "frequency_penalty", "logp
 _EFFORTS: Final = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
 _VERSION: Final = re.compile(r"claude-(?:[a-z]+-)?(\d+)(?:[-.](\d{1,2}))?(?!\d)")
 
+WORDS: Final = {"stop_sequences": "stop", "thinking": "reasoning", "metadata": "user"}
+"""Fields that are called otherwise when they are named as dropped."""
+
 
 def write_request(request: Request, target: TargetFacts) -> ProviderRequest:
     """The provider's request. Raises Unfit when a feature cannot be expressed in this dialect."""
     dropped: list[str] = []
     same = request.dialect == NAME and request.raw is not None
     body = _from_raw(request, target, dropped) if same else _from_canon(request, target, dropped)
-    dropped.extend(quirks.apply(body, target.options))
+    config = "response_format" if "format" in (body.get("output_config") or {}) else "reasoning_effort"
+    dropped.extend(quirks.apply(body, target.options, {**WORDS, "output_config": config}))
     return ProviderRequest(body=_encode(body), headers=(VERSION_HEADER,), dropped=quirks.unique(dropped))
 
 
@@ -169,7 +173,7 @@ def _inside_unsigned_tool_loop(request: Request) -> bool:
 
     A client of another dialect often cannot give that back; then this turn goes on without thinking.
     """
-    if not any(isinstance(part, ToolResult) for part in request.messages[-1].parts):
+    if not request.messages or not any(isinstance(part, ToolResult) for part in request.messages[-1].parts):
         return False
     for message in reversed(request.messages):
         if message.role == "assistant":

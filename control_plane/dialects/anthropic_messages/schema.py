@@ -18,7 +18,8 @@ _KEPT: Final = frozenset(
         *("description", "title", "default", "additionalProperties"),
     )
 )
-_FORMATS: Final = frozenset(("date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"))
+# A tuple, since what is looked up may be a list.
+_FORMATS: Final = ("date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid")
 _IGNORED: Final = frozenset(("$schema", "$id", "$comment", "examples"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from control_plane.dialects import canon
-from control_plane.dialects.api import ProviderRequest, ResponseReader, TargetFacts
+from control_plane.dialects.api import ProviderRequest, ReasoningReplay, ResponseReader, TargetFacts
 from control_plane.dialects.gemini_generate_content import errors
 from control_plane.dialects.gemini_generate_content.answer_read import AnswerReader
 from control_plane.dialects.gemini_generate_content.request_write import write_request
@@ -16,6 +16,10 @@ class GeminiGenerateContent:
     """See control_plane.dialects.api.ProviderDialect; the options it knows of a target are listed in request_write."""
 
     name = NAME
+
+    def replay(self, target: TargetFacts) -> ReasoningReplay:
+        own = frozenset((self.name,))
+        return ReasoningReplay(sealed_by=own, calls_signed_by=own)
 
     def write_request(self, request: canon.Request, target: TargetFacts) -> ProviderRequest:
         return write_request(request, target)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 from typing import Any, Final
-from urllib.parse import quote
 
 import msgspec
 
@@ -23,7 +22,8 @@ from control_plane.dialects.api import ProviderRequest, TargetFacts
 from control_plane.dialects.canon import Reasoning, Request, Tool, ToolChoice, Unfit
 from control_plane.dialects.gemini_generate_content.messages_write import MessageWriter
 from control_plane.dialects.gemini_generate_content.schema import fit_schema
-from control_plane.dialects.gemini_generate_content.vocabulary import NAME, generation
+from control_plane.dialects.gemini_generate_content.vocabulary import METHODS, NAME, generation
+from control_plane.dialects.model_path import filled, streaming
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -42,6 +42,23 @@ _BUDGETS: Final = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, 
 
 _LEVEL_STEPS: Final = ((2048, "low"), (8192, "medium"), (1 << 62, "high"))
 """A thinking budget in tokens, up to which the level has this name."""
+
+WORDS: Final = {
+    "topP": "top_p",
+    "topK": "top_k",
+    "maxOutputTokens": "max_tokens",
+    "stopSequences": "stop",
+    "presencePenalty": "presence_penalty",
+    "frequencyPenalty": "frequency_penalty",
+    "responseLogprobs": "logprobs",
+    "logprobs": "top_logprobs",
+    "candidateCount": "n",
+    "thinkingConfig": "reasoning",
+    "responseMimeType": "response_format",
+    "responseJsonSchema": "response_format",
+    "toolConfig": "tool_choice",
+}
+"""Fields that are called otherwise when they are named as dropped."""
 
 
 def write_request(request: Request, target: TargetFacts) -> ProviderRequest:
@@ -66,18 +83,16 @@ def write_request(request: Request, target: TargetFacts) -> ProviderRequest:
     dropped.extend(name for name in ("user", "metadata") if getattr(request, name))
     if request.cache is not None:
         dropped.append("cache_control")
-    dropped.extend(quirks.apply(config, target.options))
+    dropped.extend(quirks.apply(config, target.options, WORDS))
     if config:
         body["generationConfig"] = config
-    dropped.extend(quirks.apply(body, target.options))
+    dropped.extend(quirks.apply(body, target.options, WORDS))
     return ProviderRequest(body=_encode(body), path=_path(target, request.stream), dropped=quirks.unique(dropped))
 
 
 def _path(target: TargetFacts, stream: bool) -> str:
-    path = target.path.replace("{model}", quote(target.model.removeprefix("models/"), safe=""))
-    if not stream:
-        return path
-    return path.replace(":generateContent", ":streamGenerateContent") + ("&" if "?" in path else "?") + "alt=sse"
+    path = filled(target.path, target.model)
+    return streaming(path, METHODS) + "?alt=sse" if stream else path
 
 
 def _declaration(tool: Tool, index: int, dropped: list[str]) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import Final
 from control_plane.dialects.canon import StopReason
 
 NAME: Final = "gemini-generate-content"
+METHODS: Final = (":generateContent", ":streamGenerateContent")
+"""How a path ends that asks for a whole answer, and one that asks for a stream."""
 
 STOP_TO_CANON: Final[Mapping[str, StopReason]] = {
     "STOP": "end",  # a stop sequence ends an answer with the same word

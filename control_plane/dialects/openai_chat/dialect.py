@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from control_plane.dialects import canon
-from control_plane.dialects.api import IdSource, ProviderRequest, ResponseReader, ResponseWriter, TargetFacts
+from control_plane.dialects.api import Call, IdSource, ProviderRequest, ReasoningReplay, ResponseReader, ResponseWriter, TargetFacts
 from control_plane.dialects.openai_chat import errors
 from control_plane.dialects.openai_chat.answer_read import AnswerReader
 from control_plane.dialects.openai_chat.answer_write import StreamWriter, WholeWriter
+from control_plane.dialects.openai_chat.messages_write import replay
 from control_plane.dialects.openai_chat.request_read import read_request
 from control_plane.dialects.openai_chat.request_write import write_request
 
@@ -18,7 +19,7 @@ class OpenAIChat:
 
     name = "openai-chat"
 
-    def read_request(self, body: bytes) -> canon.Request:
+    def read_request(self, body: bytes, call: Call | None = None) -> canon.Request:
         return read_request(body)
 
     def writer(self, request: canon.Request, ids: IdSource) -> ResponseWriter:
@@ -26,6 +27,9 @@ class OpenAIChat:
 
     def write_error(self, error: canon.Failure) -> bytes:
         return errors.write_error(error)
+
+    def replay(self, target: TargetFacts) -> ReasoningReplay:
+        return replay(target)
 
     def write_request(self, request: canon.Request, target: TargetFacts) -> ProviderRequest:
         return write_request(request, target)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from control_plane.dialects import quirks
-from control_plane.dialects.api import TargetFacts
+from control_plane.dialects.api import ReasoningReplay, TargetFacts
 from control_plane.dialects.canon import (
     Audio,
     Document,
@@ -24,6 +24,8 @@ from control_plane.dialects.canon import (
     Unfit,
 )
 from control_plane.dialects.openai_chat.vocabulary import DETAILS_FORMAT, NAME
+
+DETAILS: Final = "reasoning_details"
 
 
 class MessageWriter:
@@ -148,20 +150,28 @@ class MessageWriter:
         return wire
 
     def _replay_reasoning(self, wire: dict[str, Any], texts: Sequence[str], details: list[dict[str, Any]], path: str) -> None:
-        if self._replay == "reasoning_details" and details:
-            wire["reasoning_details"] = details
-        elif self._replay is not None and any(texts):
+        if self._replay == DETAILS and details:
+            wire[DETAILS] = details
+        elif self._replay not in (None, DETAILS) and any(texts):
             wire[self._replay] = "".join(texts)
         elif texts or details:
             self._dropped.append(f"{path}.thinking")
+
+
+def replay(target: TargetFacts) -> ReasoningReplay:
+    """The option `replay_reasoning` names the field: `reasoning_details` holds what is signed, every other plain text."""
+    field = target.options.get("replay_reasoning")
+    if field == DETAILS:
+        return ReasoningReplay(sealed_by=frozenset(DETAILS_FORMAT))
+    return ReasoningReplay(plain=isinstance(field, str))
 
 
 def _plain(content: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
     """One text alone as a string, the form every vendor takes; none at all as an empty string."""
     if not content:
         return ""
-    if len(content) == 1 and content[0]["type"] == "text":
-        text = content[0]["text"]
+    if len(content) == 1 and content[0].get("type") == "text":
+        text = content[0].get("text")
         return text if isinstance(text, str) else content
     return content
 

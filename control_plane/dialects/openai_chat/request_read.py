@@ -24,6 +24,14 @@ _MAPPED: Final = frozenset(
 _FEATURES: Final = frozenset(("functions", "function_call", "web_search_options", "audio", "moderation", "plugins"))
 """Without these the answer would be another one, so a target that lacks them is unfit."""
 
+_ALIASES: Final = {
+    "max_tokens": ("max_completion_tokens",),
+    "user": ("safety_identifier",),
+    "reasoning_effort": ("enable_thinking", "thinking", "reasoning"),
+    "reasoning": ("enable_thinking", "thinking", "reasoning_effort"),
+}
+"""Fields that have several names here; writers say the first."""
+
 _FUNCTION_FIELDS: Final = frozenset(("name", "description", "parameters", "strict"))
 _EFFORTS: Final = frozenset(("none", "minimal", "low", "medium", "high", "xhigh", "max"))
 
@@ -66,6 +74,7 @@ def read_request(body: bytes) -> Request:
         unmapped=tuple(lost),
         features=tuple(features),
         raw=raw,
+        names={name: own for name, others in _ALIASES.items() for own in others if name not in raw and own in raw},
     )
 
 

@@ -24,6 +24,9 @@ USER_LIMIT_CHARS: Final = 64
 STOP_LIMIT: Final = 4
 """OpenAI takes at most four stop sequences."""
 
+WORDS: Final = {"max_completion_tokens": "max_tokens", "safety_identifier": "user"}
+"""Fields that are called otherwise when they are named as dropped."""
+
 
 def write_request(request: Request, target: TargetFacts) -> ProviderRequest:
     """The provider's request. Raises Unfit when a feature cannot be expressed in this dialect."""
@@ -33,7 +36,7 @@ def write_request(request: Request, target: TargetFacts) -> ProviderRequest:
     if request.stream and quirks.flag(target.options, "stream_usage", True):
         options = body.get("stream_options")
         body["stream_options"] = {**options, "include_usage": True} if isinstance(options, dict) else {"include_usage": True}
-    dropped.extend(quirks.apply(body, target.options))
+    dropped.extend(quirks.apply(body, target.options, WORDS))
     return ProviderRequest(body=_encode(body), dropped=quirks.unique(dropped))
 
 
@@ -66,7 +69,7 @@ def _from_canon(request: Request, target: TargetFacts, dropped: list[str]) -> di
         if len(request.user) <= USER_LIMIT_CHARS:
             body["user"] = request.user
         else:
-            dropped.append("metadata.user_id")
+            dropped.append("user")
     if request.metadata:
         body["metadata"] = dict(request.metadata)
     if request.cache is not None:
@@ -130,7 +133,7 @@ def _sampling(body: dict[str, Any], request: Request, target: TargetFacts, dropp
         body[field if field == "max_tokens" else "max_completion_tokens"] = wanted.max_tokens
     if wanted.stop:
         body["stop"] = list(wanted.stop[:STOP_LIMIT])
-        dropped.extend(f"stop_sequences.{i}" for i in range(STOP_LIMIT, len(wanted.stop)))
+        dropped.extend(f"stop.{i}" for i in range(STOP_LIMIT, len(wanted.stop)))
 
 
 def _reasoning(body: dict[str, Any], wanted: Reasoning, dropped: list[str]) -> None:
@@ -138,4 +141,4 @@ def _reasoning(body: dict[str, Any], wanted: Reasoning, dropped: list[str]) -> N
     if (effort := wanted.named_effort) is not None:
         body["reasoning_effort"] = effort
     elif wanted.enabled or wanted.adaptive:
-        dropped.append("thinking")
+        dropped.append("reasoning")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from control_plane.dialects import canon
-from control_plane.dialects.api import IdSource, ProviderRequest, ResponseReader, ResponseWriter, TargetFacts
+from control_plane.dialects.api import Call, IdSource, ProviderRequest, ReasoningReplay, ResponseReader, ResponseWriter, TargetFacts
 from control_plane.dialects.openai_responses import errors
 from control_plane.dialects.openai_responses.answer_read import AnswerReader
 from control_plane.dialects.openai_responses.answer_write import StreamWriter, WholeWriter
@@ -18,7 +18,7 @@ class OpenAIResponses:
 
     name = "openai-responses"
 
-    def read_request(self, body: bytes) -> canon.Request:
+    def read_request(self, body: bytes, call: Call | None = None) -> canon.Request:
         return read_request(body)
 
     def writer(self, request: canon.Request, ids: IdSource) -> ResponseWriter:
@@ -26,6 +26,9 @@ class OpenAIResponses:
 
     def write_error(self, error: canon.Failure) -> bytes:
         return errors.write_error(error)
+
+    def replay(self, target: TargetFacts) -> ReasoningReplay:
+        return ReasoningReplay(sealed_by=frozenset((self.name,)), summaries=True)
 
     def write_request(self, request: canon.Request, target: TargetFacts) -> ProviderRequest:
         return write_request(request, target)

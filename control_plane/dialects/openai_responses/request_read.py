@@ -23,10 +23,12 @@ _KEPT: Final = ("store", "include", "truncation")
 """Understood only as far as other dialects go, so an edited request of this dialect takes them along as they are."""
 
 _NAMES: Final = {
-    "response_format.json_schema.schema": "text.format.schema",
+    "response_format.json_schema": "text.format",
     "response_format": "text.format",
     "reasoning_effort": "reasoning.effort",
     "thinking.display": "reasoning.summary",
+    "max_tokens": "max_output_tokens",
+    "logprobs": "include",
 }
 
 _FUNCTION_FIELDS: Final = frozenset(("type", "name", "description", "parameters", "strict"))
@@ -76,8 +78,14 @@ def read_request(body: bytes) -> Request:
         features=tuple(features),
         raw=raw,
         extras={key: raw[key] for key in _KEPT if key in raw},
-        names={**_NAMES, **{f"tools.{index}.function": f"tools.{index}" for index in range(len(tools) + len(foreign_tools))}},
+        names=_names(raw, len(tools) + len(foreign_tools)),
     )
+
+
+def _names(raw: j.Object, tools: int) -> dict[str, str]:
+    """What writers call otherwise."""
+    user = {"user": "safety_identifier"} if raw.get("safety_identifier") else {}
+    return {**_NAMES, **user, **{f"tools.{index}.function": f"tools.{index}" for index in range(tools)}}
 
 
 def _switches(raw: j.Object, lost: list[str], features: list[str]) -> None:

@@ -33,13 +33,16 @@ _NO_COUNTERPART: Final = ("top_k", "seed", "presence_penalty", "frequency_penalt
 _REASONS: Final = re.compile(r"(?:^|[/.])(?:gpt-(?:[5-9]|[1-9]\d)|o[1-9])(?!.*chat)")
 """Names of OpenAI's reasoning models; `gpt-5-chat` does not reason."""
 
+WORDS: Final = {"max_output_tokens": "max_tokens", "safety_identifier": "user", "text": "response_format"}
+"""Fields that are called otherwise when they are named as dropped."""
+
 
 def write_request(request: Request, target: TargetFacts) -> ProviderRequest:
     """The provider's request. Raises Unfit when a feature cannot be expressed in this dialect."""
     dropped: list[str] = []
     same = request.dialect == NAME and request.raw is not None
     body = _from_raw(request, target, dropped) if same else _from_canon(request, target, dropped)
-    dropped.extend(quirks.apply(body, target.options))
+    dropped.extend(quirks.apply(body, target.options, WORDS))
     return ProviderRequest(body=_encode(body), dropped=quirks.unique(dropped))
 
 
@@ -74,7 +77,7 @@ def _from_canon(request: Request, target: TargetFacts, dropped: list[str]) -> di
         if len(request.user) <= USER_LIMIT_CHARS:
             body["safety_identifier"] = request.user
         else:
-            dropped.append("metadata.user_id")
+            dropped.append("user")
     if request.metadata:
         body["metadata"] = dict(request.metadata)
     if request.cache is not None:
@@ -135,7 +138,7 @@ def _sampling(body: dict[str, Any], request: Request, dropped: list[str]) -> Non
     if wanted.top_logprobs is not None:
         body["top_logprobs"] = wanted.top_logprobs
     if wanted.stop:
-        dropped.append("stop" if "stop" in (request.raw or {}) else "stop_sequences")
+        dropped.append("stop")
     dropped.extend(name for name in _NO_COUNTERPART if getattr(wanted, name))
 
 

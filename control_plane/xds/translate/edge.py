@@ -12,7 +12,8 @@ from typing import Final
 from google.protobuf.wrappers_pb2 import UInt32Value, UInt64Value
 
 from control_plane.ir.operations import OPERATIONS, Operation
-from control_plane.pb.matcher_pb2 import StringMatcher
+from control_plane.ir.path_template import envoy_regex, lua_pattern
+from control_plane.pb.matcher_pb2 import RegexMatcher, StringMatcher
 from control_plane.pb.route_pb2 import HeaderMatcher, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost
 from control_plane.xds.resource import RDS, Resource
 from control_plane.xds.translate.errors import answer, json_answer
@@ -32,6 +33,7 @@ along while the edge filter reads the body. The edge filter writes the text of t
 def default_table(models: tuple[str, ...], max_request_bytes: int) -> Resource:
     """The route configuration of the default scope."""
     routes = [r for operation in OPERATIONS for r in _operation(operation, models, max_request_bytes)]
+    routes += [r for operation in OPERATIONS for r in _addresses(operation, models, max_request_bytes)]
     routes += _model_lists(models)
     routes += [
         _unknown_path("/v1/messages", "anthropic-messages"),
@@ -49,19 +51,42 @@ def default_table(models: tuple[str, ...], max_request_bytes: int) -> Resource:
 
 
 def _operation(operation: Operation, models: tuple[str, ...], max_request_bytes: int) -> list[Route]:
-    facts = {"dialect": operation.dialect, "operation": operation.name}
+    """The exact path of an operation."""
+    if operation.path is None:
+        return []
     call = RouteMatch(path=operation.path, headers=[_method("POST")])
-    nowhere = RouteAction(cluster=NO_CLUSTER, cluster_not_found_response_code=RouteAction.NOT_FOUND)
-    wrong = f"{operation.path} takes POST only"
     return [
-        Route(
-            match=call,
-            metadata=route_metadata(facts, operation.name, models),
-            route=nowhere,
-            typed_per_filter_config=body_limit_of(max_request_bytes),
-        ),
-        answer(RouteMatch(path=operation.path), 405, operation.dialect, "method_not_allowed", wrong),
+        _call(operation, call, {}, models, max_request_bytes),
+        answer(RouteMatch(path=operation.path), 405, operation.dialect, "method_not_allowed", f"{operation.path} takes POST only"),
     ]
+
+
+def _addresses(operation: Operation, models: tuple[str, ...], max_request_bytes: int) -> list[Route]:
+    """The paths of an operation that name the model."""
+    routes = []
+    for template, stream in operation.addresses:
+        regex = RegexMatcher(regex=envoy_regex(template))
+        facts = {"address": lua_pattern(template), "to": operation.call_path}
+        if stream:
+            facts["stream"] = "1"
+        if not operation.by_path:
+            facts["into"] = "body"
+        call = RouteMatch(safe_regex=regex, headers=[_method("POST")])
+        routes += [
+            _call(operation, call, facts, models, max_request_bytes),
+            answer(RouteMatch(safe_regex=regex), 405, operation.dialect, "method_not_allowed", f"{template} takes POST only"),
+        ]
+    return routes
+
+
+def _call(operation: Operation, match: RouteMatch, more: dict[str, str], models: tuple[str, ...], max_request_bytes: int) -> Route:
+    facts = {"dialect": operation.dialect, "operation": operation.name, **more}
+    return Route(
+        match=match,
+        metadata=route_metadata(facts, operation.name, models),
+        route=RouteAction(cluster=NO_CLUSTER, cluster_not_found_response_code=RouteAction.NOT_FOUND),
+        typed_per_filter_config=body_limit_of(max_request_bytes),
+    )
 
 
 def _model_lists(models: tuple[str, ...]) -> list[Route]:
@@ -92,7 +117,7 @@ def _anthropic_card(model: str) -> dict[str, object]:
 
 
 def _unknown_path(prefix: str, dialect: str) -> Route:
-    known = ", ".join(f"POST {o.path}" for o in OPERATIONS)
+    known = ", ".join(f"POST {path}" for o in OPERATIONS for path in ([o.path] if o.path else o.templates[:1]))
     return answer(RouteMatch(prefix=prefix), 404, dialect, "unknown_path", f"unknown path; this gateway serves {known}, GET /v1/models")
 
 

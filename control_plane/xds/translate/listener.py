@@ -105,7 +105,8 @@ def _manager(settings: EdgeSettings) -> HttpConnectionManager:
         skip_xff_append=True,
         normalize_path=True,
         merge_slashes=True,
-        path_with_escaped_slashes_action=HttpConnectionManagerPathWithEscapedSlashesAction.REJECT_REQUEST,
+        # A model in a path may hold one; everywhere else such a path leads nowhere.
+        path_with_escaped_slashes_action=HttpConnectionManagerPathWithEscapedSlashesAction.KEEP_UNCHANGED,
         request_headers_timeout=REQUEST_HEADERS_TIMEOUT,
         request_timeout=REQUEST_TIMEOUT,
         stream_idle_timeout=STREAM_IDLE,

@@ -13,6 +13,9 @@ NO_MODEL: Final = "*"
 """Value of the model header before the edge filter has read the body. Specs refuse it as a model name."""
 
 MODEL_HEADER: Final = "x-headgate-model"
+CALL_HEADER: Final = "x-headgate-call"
+"""What the path said, for the translator, where clients name the model there: how to answer, the query, the model."""
+
 NAMESPACE: Final = "headgate"
 """Namespace of our metadata on clusters, and of what the edge filter learns about a request."""
 
@@ -57,6 +60,10 @@ def target_cluster(use: TargetUse) -> str:
     for flag, on in (("hold", use.hold), ("rename", use.rename), ("restore", use.restore), ("mute", use.mute)):
         if on:
             name += f"+{flag}"
+    if use.unsupported_params != "drop":
+        name += f"+{use.unsupported_params}"
+    if use.foreign_reasoning != "strip":
+        name += f"+foreign-{use.foreign_reasoning}"
     return name
 
 

@@ -65,7 +65,7 @@ PRIVATE_RESPONSE_HEADERS: Final = (
 @lru_cache(maxsize=16_384)
 def route(node: Route) -> Resource:
     """The route configuration of one ModelRoute."""
-    paths = {(o.dialect, o.name): o.path for o in OPERATIONS}
+    paths = {(o.dialect, o.name): o.call_path for o in OPERATIONS}
     routes = [
         EnvoyRoute(
             name=node.name,

@@ -103,6 +103,23 @@ def test_openai_streamed_tool_arguments(openai_client: openai.OpenAI, model: str
 
 
 @MODELS
+@pytest.mark.parametrize("deployment", [None, "another name"])
+def test_azure_clients_name_the_model_in_the_path(rig: Rig, model: str, deployment: str | None) -> None:
+    """As Azure does, the gateway goes by the deployment, whatever the body says."""
+    named: Any = {"azure_deployment": model} if deployment else {}
+    with openai.AzureOpenAI(azure_endpoint=rig.url, api_key="client-key", api_version="2024-10-21", max_retries=0, **named) as client:
+        asked: Any = {"model": deployment or model, "messages": [{"role": "user", "content": "hello"}]}
+        assert client.chat.completions.create(**asked).choices[0].message.content == said(model)
+        chunks = list(client.chat.completions.create(stream=True, **asked))
+        assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == said(model)
+        if model == "via-openai":
+            assert client.embeddings.create(model=deployment or model, input="hello").data[0].embedding
+    other = openai.AzureOpenAI(azure_endpoint=rig.url, api_key="client-key", api_version="2024-10-21", max_retries=0)
+    with other, pytest.raises(openai.NotFoundError, match="did you mean 'via-"):
+        other.chat.completions.create(model="via-opena", messages=[{"role": "user", "content": "hello"}])
+
+
+@MODELS
 def test_anthropic_whole(anthropic_client: anthropic.Anthropic, model: str) -> None:
     done = anthropic_client.messages.create(model=model, max_tokens=300, messages=[{"role": "user", "content": "hello"}])
     assert [b.text for b in done.content if b.type == "text"] == [said(model)]

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from control_plane.demo.simulators.compose import Ask, Tool, answer, read_directive
+from control_plane.demo.simulators.compose import Ask, Tool, answer, order, read_directive
 from control_plane.demo.simulators.fault import Fault
 from control_plane.demo.simulators.sampling import sample
 from control_plane.demo.simulators.tokens import PromptCache, count
@@ -38,6 +38,15 @@ def test_tools_are_called_in_the_order_in_which_the_question_names_them() -> Non
 def test_tool_choice(choice: str, text: str, parallel: bool, expected: list[str]) -> None:
     result = answer(Ask("x", text, tools=(WEATHER, TIME), choice=choice, parallel=parallel))
     assert [call.name for call in result.calls] == expected
+
+
+def test_ordered_calls_have_exactly_the_ordered_arguments() -> None:
+    arguments = '{"city": "Zürich \\"x\\"", "n": 12345678901234567890}'
+    orders = order("get_weather", arguments) + order("get_time", "{}") + order("no_such_tool", "{}")
+    for ask in (Ask("x", orders, tools=(WEATHER, TIME)), Ask("x", "t", tools=(WEATHER, TIME), tool_results=("fine", orders))):
+        assert [(call.name, call.arguments) for call in answer(ask).calls] == [("get_weather", arguments), ("get_time", "{}")]
+    assert len(answer(Ask("x", orders, tools=(WEATHER, TIME), parallel=False)).calls) == 1
+    assert not answer(Ask("x", "[[call get_time !!!]]", tools=(TIME,), tool_results=("r",))).calls
 
 
 def test_after_a_tool_result_it_answers_with_text_that_quotes_it() -> None:

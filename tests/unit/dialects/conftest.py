@@ -43,8 +43,9 @@ class Bench:
     def ask(self, body: dict[str, Any], client: Dialect, provider: Dialect, **options: object) -> tuple[dict[str, Any], tuple[str, ...]]:
         """(the provider's body, what was dropped) of a client's request."""
         model = options.pop("model", "claude-sonnet-4-5" if provider is self.anthropic else "gpt-4o")
-        made = provider.write_request(client.read_request(json.dumps(body).encode()), self.target(str(model), **options))
-        return json.loads(made.body), made.dropped
+        request = client.read_request(json.dumps(body).encode())
+        made = provider.write_request(request, self.target(str(model), **options))
+        return json.loads(made.body), tuple(map(request.named, made.dropped))
 
     def read(self, provider: Dialect, body: bytes | Iterable[bytes], stream: bool = True) -> list[canon.Event]:
         reader = provider.reader(self.request(provider.name, stream))

@@ -503,7 +503,7 @@ def test_a_summary_for_those_who_expect_to_see_it(bench: Any, fields: dict[str, 
     body = {"model": "m", "max_tokens": 100, "messages": [{"role": "user", "content": "x"}], **fields}
     made, dropped = bench.ask(body, bench.anthropic, RESPONSES, **options)
     assert made.get("reasoning") == reasoning
-    assert ("reasoning" in dropped) is ("reasoning_summary" in options)
+    assert ("thinking" in dropped) is ("reasoning_summary" in options)
 
 
 @pytest.mark.parametrize(

@@ -445,6 +445,22 @@ def test_foreign_signatures_never_reach_anthropic_even_from_its_own_clients(benc
     assert dropped == ("messages.1.thinking",)
 
 
+def test_a_schema_whose_format_is_no_text_is_told_and_not_enforced(bench: Any) -> None:
+    schema = {**SCHEMA, "properties": {"a": {"type": "string", "format": ["date"]}}}
+    wanted = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema, "strict": True}}
+    body, dropped = bench.ask(openai(response_format=wanted), bench.openai, bench.anthropic)
+    assert body["output_config"]["format"]["schema"]["properties"]["a"] == {"type": "string", "description": '{"format":["date"]}'}
+    assert dropped == ("response_format.json_schema.schema.properties.a.format",)
+
+
+def test_thinking_is_asked_for_where_there_are_only_system_messages(bench: Any) -> None:
+    body, _ = bench.ask(
+        openai(messages=[{"role": "system", "content": "s"}], reasoning_effort="low"), bench.openai, bench.anthropic, model="claude-3-7-x"
+    )
+    assert body["thinking"]["type"] == "enabled"
+    assert body["messages"] == []
+
+
 def test_an_edited_request_is_written_from_its_meaning(bench: Any) -> None:
     request = bench.openai.read_request(json.dumps(openai(max_tokens=9, temperature=0.5)).encode())
     edited = request.edited(sampling=canon.Sampling(temperature=0.5, max_tokens=3))

@@ -12,7 +12,7 @@ from itertools import count
 import msgspec
 
 from control_plane.dialects import canon
-from control_plane.dialects.api import IdSource, ProviderRequest, TargetFacts
+from control_plane.dialects.api import Call, IdSource, ProviderRequest, ReasoningReplay, TargetFacts
 from control_plane.kit.errors import ClientProtocolError, ProviderProtocolError
 
 STREAM = "text/x-lines"
@@ -94,7 +94,7 @@ class LineWriter:
 class LineDialect:
     name = "lines"
 
-    def read_request(self, body: bytes) -> canon.Request:
+    def read_request(self, body: bytes, call: Call | None = None) -> canon.Request:
         try:
             given = msgspec.json.decode(body, type=dict[str, object])
         except msgspec.DecodeError as error:
@@ -108,6 +108,9 @@ class LineDialect:
 
     def write_error(self, error: canon.Failure) -> bytes:
         return msgspec.json.encode({"kind": error.kind, "code": error.code, "param": error.param})
+
+    def replay(self, target: TargetFacts) -> ReasoningReplay:
+        return ReasoningReplay()
 
     def write_request(self, request: canon.Request, target: TargetFacts) -> ProviderRequest:
         assert request.raw is not None

@@ -6,10 +6,15 @@ import json
 
 import pytest
 
+from control_plane.dialects.api import Call, TargetFacts
+from control_plane.dialects.canon import Request
 from control_plane.extproc import exchange as module
-from control_plane.extproc.exchange import Misconfigured, OutOfTurn
+from control_plane.extproc.exchange import Exchange, Misconfigured, OutOfTurn
+from control_plane.extproc.facts import Facts
+from control_plane.extproc.tally import Tally
 from control_plane.pb.ext_proc_pb2 import ProcessingRequest, ProcessingResponse
 from tests.unit.extproc.conftest import Attempt, mutated
+from tests.unit.extproc.fakes import Ids, LineDialect
 
 
 def sent(answers: list[ProcessingResponse]) -> tuple[dict[str, str], list[str], bytes]:
@@ -153,3 +158,38 @@ def test_second_body_is_out_of_turn(attempt: Attempt) -> None:
 def test_second_head_is_out_of_turn(streaming: Attempt) -> None:
     with pytest.raises(OutOfTurn):
         streaming.head()
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("stream alt=sse a/b c", Call("a/b c", True, "alt=sse")),
+        ("whole  größe", Call("größe", False, "")),
+    ],
+)
+def test_the_client_dialect_learns_what_the_path_said(told: str, expected: Call) -> None:
+    dialect = Named()
+    attempt = Attempt(Exchange(Facts(dialect, dialect, "p/m", TargetFacts("up", "/up"), by_path=True), Ids(), Tally()), Tally())
+    message = ProcessingRequest()
+    message.request_headers.headers.headers.add(key="x-headgate-call", raw_value=told.encode())
+    attempt.say(message)
+    _, removed, _ = sent(attempt.request_body(b"{}", end=True))
+    assert dialect.call == expected
+    assert "x-headgate-call" in removed
+
+
+def test_a_path_that_nobody_told_of_is_out_of_turn() -> None:
+    dialect = Named()
+    exchange = Exchange(Facts(dialect, dialect, "p/m", TargetFacts("up", "/up"), by_path=True), Ids(), Tally())
+    message = ProcessingRequest()
+    message.request_headers.SetInParent()
+    with pytest.raises(OutOfTurn, match="x-headgate-call"):
+        exchange.on_message(message)
+
+
+class Named(LineDialect):
+    call: Call | None = None
+
+    def read_request(self, body: bytes, call: Call | None = None) -> Request:
+        self.call = call
+        return super().read_request(body, call)

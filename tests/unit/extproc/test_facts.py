@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from control_plane.extproc.facts import CLIENT_DIALECT, MODEL, OPTIONS, PATH, PROVIDER_DIALECT, TARGET, THINKING, FactsReader
+from control_plane.extproc.facts import (
+    CLIENT_DIALECT,
+    FOREIGN,
+    MODEL,
+    OPTIONS,
+    PATH,
+    PROVIDER_DIALECT,
+    TARGET,
+    THINKING,
+    UNSUPPORTED,
+    FactsReader,
+)
 from control_plane.kit.errors import SpecError
 from tests.unit.extproc.fakes import LineDialect
 
@@ -31,6 +42,14 @@ def test_options_may_be_absent(reader: FactsReader) -> None:
 def test_thinking_is_given_unless_the_target_says_none(reader: FactsReader) -> None:
     assert not reader.read(WHOLE).mute
     assert reader.read(WHOLE | {THINKING: "none"}).mute
+
+
+def test_a_routes_policies_are_the_lenient_ones_unless_said(reader: FactsReader) -> None:
+    assert (reader.read(WHOLE).reject, reader.read(WHOLE).foreign_reasoning) == (False, "strip")
+    assert reader.read(WHOLE | {UNSUPPORTED: "reject"}).reject
+    assert reader.read(WHOLE | {FOREIGN: "refuse"}).foreign_reasoning == "refuse"
+    with pytest.raises(SpecError, match="'shred', not one of strip, text, refuse"):
+        reader.read(WHOLE | {FOREIGN: "shred"})
 
 
 @pytest.mark.parametrize("missing", [CLIENT_DIALECT, PROVIDER_DIALECT, TARGET, MODEL, PATH])

@@ -157,3 +157,11 @@ def test_the_ir_prints_as_plain_data_without_secrets(tmp_path: Path) -> None:
     shown = plain(gateway(tmp_path, TWO))
     assert isinstance(shown, dict)
     assert shown["providers"][2]["auth"] == {"header": "authorization", "prefix": "Bearer ", "secret": "provider/openai"}
+
+
+def test_a_routes_policies_reach_its_translated_targets_only(tmp_path: Path) -> None:
+    strict = TWO.replace("spec: {models: [m]", "spec: {models: [m], unsupportedParams: reject, foreignReasoning: text", 1)
+    assert strict != TWO
+    (route,) = gateway(tmp_path, strict).routes
+    found = {(c.use.lane, c.use.unsupported_params, c.use.foreign_reasoning) for e in route.entries for g in e.groups for c in g}
+    assert found == {(Lane.PASSTHROUGH, "drop", "strip"), (Lane.TRANSLATION, "reject", "text")}

@@ -8,7 +8,7 @@ itself, which Envoy never retries.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final
+from typing import Final, Literal
 
 from control_plane.ir.model import Provider
 from control_plane.pb.config_source_pb2 import AggregatedConfigSource, ApiVersion, ConfigSource
@@ -19,7 +19,7 @@ from control_plane.pb.header_mutation_pb2 import Mutations
 from control_plane.pb.http_filter_pb2 import HttpFilter
 from control_plane.pb.mutation_rules_pb2 import HeaderMutation
 from control_plane.pb.secret_pb2 import SdsSecretConfig
-from control_plane.xds.translate.names import MODEL_HEADER
+from control_plane.xds.translate.names import CALL_HEADER, MODEL_HEADER
 from control_plane.xds.translate.packing import duration, pack
 
 CREDENTIAL_HEADERS: Final = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie", "proxy-authorization")
@@ -39,6 +39,7 @@ TRACES: Final = (
 """What vendors have no business to see; and compressed answers could not be metered. `x-request-id` and
 `x-envoy-attempt-count` stay, since the journal reads them from the same headers."""
 
+Call = Literal["told", "removed"]
 TARGET_HEADER: Final = "x-headgate-target"
 OVERWRITE: Final = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
@@ -47,9 +48,17 @@ SECRET_WAIT_MS: Final = 2_000
 
 
 @lru_cache(maxsize=16_384)
-def credentials(provider: Provider, target: str) -> HttpFilter:
-    """The filter for one target of a provider; on the way back it names the target to the client."""
+def credentials(provider: Provider, target: str, call: Call | None = None) -> HttpFilter:
+    """The filter for one target of a provider; on the way back it names the target to the client.
+
+    `call`: where clients name the model in the path, what becomes of the header that tells the translator. Written anew from what
+    the edge filter noted, since the attempt before may have changed every header.
+    """
     mutations = [HeaderMutation(remove=name) for name in (*CREDENTIAL_HEADERS, *TRACES)]
+    if call == "told":
+        mutations.append(set_header(CALL_HEADER, "%DYNAMIC_METADATA(headgate.model:call)%", OVERWRITE))
+    elif call == "removed":
+        mutations.append(HeaderMutation(remove=CALL_HEADER))
     mutations += [set_header(name, value.replace("%", "%%"), HeaderValueOption.ADD_IF_ABSENT) for name, value in provider.headers]
     formatters = []
     if provider.auth is not None:

@@ -59,6 +59,12 @@ def ext_proc(use: TargetUse, provider: Provider) -> HttpFilter:
     }
     if use.mute:
         told["x-headgate-thinking"] = "none"
+    if use.unsupported_params != "drop":
+        told["x-headgate-unsupported-params"] = use.unsupported_params
+    if use.foreign_reasoning != "strip":
+        told["x-headgate-foreign-reasoning"] = use.foreign_reasoning
+    if use.by_path:
+        told["x-headgate-named-by"] = "path"
     config = ExternalProcessor(
         grpc_service=GrpcService(
             envoy_grpc=GrpcService.EnvoyGrpc(cluster_name=TRANSLATOR_CLUSTER),

@@ -24,6 +24,8 @@ def target_lua(use: TargetUse) -> HttpFilter:
         context["model"] = use.model
     if use.restore:
         context["path"] = use.path
+    if use.stream_path:
+        context["stream_path"] = use.stream_path
     config = Lua(
         default_source_code=DataSource(inline_string=lua_source("rename")),
         stat_prefix="target",

@@ -1,0 +1,32 @@
+"""Paths of providers that name the model in the path: `{model}` in a preset's path, filled in."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import quote
+
+PLACE: Final = "{model}"
+
+COLLECTIONS: Final = {
+    "models/": ("models/",),
+    "tunedModels/": ("models/",),
+    "endpoints/": ("publishers/google/models/",),
+    "publishers/": ("publishers/google/models/",),
+}
+"""Google's resource names: an upstream model that begins so names its collection itself, which takes the place of the path's own."""
+
+
+def filled(path: str, model: str) -> str:
+    """`path` with the model in it, percent-encoded; "tunedModels/x" in "/models/{model}:generateContent" is "/tunedModels/x:…"."""
+    for collection, replaced in COLLECTIONS.items():
+        if model.startswith(collection):
+            for usual in replaced:
+                if f"/{usual}{PLACE}" in path:
+                    return path.replace(f"{usual}{PLACE}", quote(model))
+    return path.replace(PLACE, quote(model, safe=""))
+
+
+def streaming(path: str, methods: tuple[str, str]) -> str:
+    """`path` as a stream is asked for: its end, which is the first of `methods`, replaced by the second."""
+    whole, stream = methods
+    return path.removesuffix(whole) + stream if path.endswith(whole) else path

@@ -1,0 +1,61 @@
+"""The matrix as the probes find it, in the shape of control_plane/dialects/matrix.json."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from control_plane.dialects.registry import DIALECTS, PROVIDERS
+from control_plane.ir.operations import OPERATIONS
+from tests.conformance.conftest import Sdks
+from tests.golden.matrix import answered, asked
+from tests.golden.matrix.asked import Outcome
+from tests.live.gateway.matrix import proven
+
+ERRORS: Final = "errors"
+ERRORS_IN_STREAMS: Final = "errors inside streams"
+
+
+def whole() -> dict[str, Any]:
+    sdks = Sdks()
+    cells = [cell(client, provider, sdks) for client in DIALECTS for provider in PROVIDERS]
+    return {
+        "clients": sorted(DIALECTS),
+        "providers": sorted(PROVIDERS),
+        "requests": [probe.name for probe in asked.ASKED],
+        "answers": [*(probe.name for probe in answered.ANSWERED), ERRORS, ERRORS_IN_STREAMS],
+        "operations": sorted({operation.name for operation in OPERATIONS} - {"chat"}),
+        "cells": sorted(cells, key=lambda found: (found["client"], found["provider"])),
+    }
+
+
+def cell(client: str, provider: str, sdks: Sdks) -> dict[str, Any]:
+    features = {probe.name: _both(*(asked.outcome(client, provider, probe, stream) for stream in (False, True))) for probe in asked.ASKED}
+    for probe in answered.ANSWERED:
+        features[probe.name] = _both(*(answered.outcome(client, provider, probe, stream, sdks) for stream in (False, True)))
+    features[ERRORS] = _both(*[answered.errors(client, provider)] * 2)
+    features[ERRORS_IN_STREAMS] = _both(*[answered.errors_in_streams(client, provider)] * 2)
+    for operation in sorted({operation.name for operation in OPERATIONS} - {"chat"}):
+        features[operation] = _operation(client, provider, operation)
+    return {
+        "client": client,
+        "provider": provider,
+        "lane": "passthrough" if client == provider else "translation",
+        "sdk": "proven" if (client, provider) in proven() else "unproven",
+        "features": features,
+    }
+
+
+def _operation(client: str, provider: str, name: str) -> dict[str, Any]:
+    offered = next((o for o in OPERATIONS if (o.dialect, o.name) == (client, name)), None)
+    if offered is None:
+        return {"outcome": "none"}
+    return {"outcome": "yes" if client == provider or offered.translated else "no"}
+
+
+def _both(plain: Outcome, streamed: Outcome) -> dict[str, Any]:
+    found: dict[str, Any] = {"outcome": plain.word}
+    if streamed.word != plain.word:
+        found["streamed"] = streamed.word
+    if names := sorted({*plain.named, *streamed.named}):
+        found["named"] = names
+    return found

@@ -1,0 +1,96 @@
+"""Who takes part in the live matrix: the official SDK of each client dialect, and a simulated vendor of each provider dialect.
+
+A dialect is added in one line of `CLIENTS` (a function that asks and says what the SDK's user saw) and one of `VENDORS`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import anthropic
+import openai
+
+from tests.live.gateway.rig import ANSWERS
+
+CITY: Final = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": False}
+NAME: Final = "get_weather"
+ABOUT: Final = "Weather of a city"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the user of an SDK sees: the text, (name, arguments) of calls, tokens read and written."""
+
+    text: str
+    calls: tuple[tuple[str, Any], ...]
+    tokens: tuple[int, int]
+
+
+Asks = Callable[[str, str, str, bool], Said]
+"""(the gateway's URL, model, question, streamed) → what was said. The tool is always offered."""
+
+
+def chat(url: str, model: str, question: str, stream: bool) -> Said:
+    tools: Any = [{"type": "function", "function": {"name": NAME, "description": ABOUT, "parameters": CITY}}]
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="client-key", max_retries=0) as client:
+        if stream:
+            with client.chat.completions.stream(
+                model=model, messages=[{"role": "user", "content": question}], tools=tools, stream_options={"include_usage": True}
+            ) as events:
+                done: Any = events.get_final_completion()
+        else:
+            done = client.chat.completions.create(model=model, messages=[{"role": "user", "content": question}], tools=tools)
+    message = done.choices[0].message
+    calls = tuple((call.function.name, json.loads(call.function.arguments)) for call in message.tool_calls or ())
+    return Said(message.content or "", calls, (done.usage.prompt_tokens, done.usage.completion_tokens))
+
+
+def responses(url: str, model: str, question: str, stream: bool) -> Said:
+    tools: Any = [{"type": "function", "name": NAME, "description": ABOUT, "parameters": CITY, "strict": True}]
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="client-key", max_retries=0) as client:
+        if stream:
+            with client.responses.stream(model=model, input=question, tools=tools) as events:
+                done: Any = events.get_final_response()
+        else:
+            done = client.responses.create(model=model, input=question, tools=tools)
+    calls = tuple((item.name, json.loads(item.arguments)) for item in done.output if item.type == "function_call")
+    return Said(done.output_text, calls, (done.usage.input_tokens, done.usage.output_tokens))
+
+
+def messages(url: str, model: str, question: str, stream: bool) -> Said:
+    tools: Any = [{"name": NAME, "description": ABOUT, "input_schema": CITY}]
+    asked: Any = {"model": model, "max_tokens": 500, "tools": tools, "messages": [{"role": "user", "content": question}]}
+    with anthropic.Anthropic(base_url=url, api_key="client-key", max_retries=0) as client:
+        if stream:
+            with client.messages.stream(**asked) as events:
+                done: Any = events.get_final_message()
+        else:
+            done = client.messages.create(**asked)
+    text = "".join(block.text for block in done.content if block.type == "text")
+    calls = tuple((block.name, block.input) for block in done.content if block.type == "tool_use")
+    return Said(text, calls, (done.usage.input_tokens, done.usage.output_tokens))
+
+
+CLIENTS: Final[Mapping[str, Asks]] = {
+    "openai-chat": chat,
+    "openai-responses": responses,
+    "anthropic-messages": messages,
+}
+
+VENDORS: Final[Mapping[str, str]] = {
+    "openai-chat": "local",
+    "openai-responses": "answers",
+    "anthropic-messages": "anthropic",
+    "gemini-generate-content": "gemini",
+}
+"""Provider dialect to the rig's provider that speaks it and no other."""
+
+MORE_PROVIDERS: Final = ANSWERS
+
+
+def proven() -> set[tuple[str, str]]:
+    """The cells that tests/live/gateway/test_matrix.py runs through the real Envoy."""
+    return {(client, provider) for client in CLIENTS for provider in VENDORS}
