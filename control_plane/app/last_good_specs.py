@@ -39,7 +39,8 @@ def _absolute(document: Document) -> dict[str, Any]:
     for name in ("caFile", "certFile", "keyFile"):
         if file := tls.get(name):
             tls[name] = str(document.resolve_path(file).absolute())
-    proxy = spec.get("egress", {}).get("proxy", {}).get("credentials", {}).get("secretRef", {})
-    if file := proxy.get("file"):
-        proxy["file"] = str(document.resolve_path(file).absolute())
+    proxy = spec.get("egress", {}).get("proxy", {})
+    for holder, name in ((proxy, "caFile"), (proxy.get("credentials", {}).get("secretRef", {}), "file")):
+        if file := holder.get(name):
+            holder[name] = str(document.resolve_path(file).absolute())
     return plain

@@ -35,17 +35,22 @@ def check_references(specs: SpecSet, environ: Mapping[str, str] | None = None) -
         certificate = resolve_certificate(provider)
         if isinstance(certificate, Missing):
             findings.append(provider.finding("HG2015", ("spec", "tls", "certFile"), certificate.reason, certificate.fix))
-        if (problem := _ca_problem(provider)) is not None:
-            at = ("spec", "tls", "caFile")
-            findings.append(provider.finding("HG2011", at, problem, "give a file with PEM certificates, relative to the spec file"))
+        for place, ca_file in _ca_files(provider):
+            if (problem := _ca_problem(ca_file)) is not None:
+                findings.append(provider.finding("HG2011", place, problem, "give a file with PEM certificates, relative to the spec file"))
     return findings
 
 
-def _ca_problem(provider: Provider) -> str | None:
-    ca_file = provider.spec.tls.ca_file
-    if ca_file is None:
-        return None
-    path = provider.resolve_path(ca_file)
+def _ca_files(provider: Provider) -> Iterator[tuple[tuple[str, ...], Path]]:
+    """Every CA file of a provider, and where it is written."""
+    proxy, tls = provider.spec.egress.proxy, provider.spec.tls
+    if tls.ca_file is not None:
+        yield ("spec", "tls", "caFile"), provider.resolve_path(tls.ca_file)
+    if proxy is not None and proxy.ca_file is not None:
+        yield ("spec", "egress", "proxy", "caFile"), provider.resolve_path(proxy.ca_file)
+
+
+def _ca_problem(path: Path) -> str | None:
     try:
         data = read_bytes(path, MAX_CA_BYTES)
     except (OSError, ValueError) as error:
@@ -69,7 +74,8 @@ def _files_of(provider: Provider) -> Iterator[Path]:
     proxy, tls = provider.spec.egress.proxy, provider.spec.tls
     if proxy is not None and proxy.credentials is not None and (path := secret_path(provider, proxy.credentials.secret_ref)) is not None:
         yield path
-    for file in (tls.ca_file, tls.cert_file, tls.key_file):
+    yield from (path for _, path in _ca_files(provider))
+    for file in (tls.cert_file, tls.key_file):
         if file is not None:
             yield provider.resolve_path(file)
 
@@ -81,9 +87,9 @@ def fingerprint(specs: SpecSet, environ: Mapping[str, str] | None = None) -> byt
         digest.update(provider.name.encode() + b"\0")
         for key in (resolve_provider(provider, environ), resolve_proxy(provider, environ), resolve_certificate(provider)):
             digest.update(key.secret.fingerprint() if isinstance(key, Resolved) else repr(key).encode())
-        if provider.spec.tls.ca_file is not None:
+        for _, path in _ca_files(provider):
             try:
-                data = read_bytes(provider.resolve_path(provider.spec.tls.ca_file), MAX_CA_BYTES)
+                data = read_bytes(path, MAX_CA_BYTES)
             except (OSError, ValueError):
                 data = b""
             digest.update(hashlib.sha256(data).digest())

@@ -18,6 +18,7 @@ class Proxy:
     port: int
     tls: bool
     secret: str | None
+    ca_file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

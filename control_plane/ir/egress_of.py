@@ -13,7 +13,7 @@ def egress_of(document: Provider, port: int) -> Egress:
     """The way to a provider whose base URL has `port`."""
     body, tls = document.spec.egress, document.spec.tls
     return Egress(
-        proxy=_proxy(body.proxy, document.name) if body.proxy else None,
+        proxy=_proxy(body.proxy, document) if body.proxy else None,
         protocol=body.protocol,
         addresses=_hosts(body.addresses, port),
         connection=_connection(body.connection),
@@ -27,9 +27,15 @@ def _hosts(written: tuple[str, ...], port: int) -> tuple[tuple[str, int], ...]:
     return tuple((at.host, at.port or port) for at in map(parse_endpoint, written))
 
 
-def _proxy(proxy: spec.Proxy, name: str) -> Proxy:
+def _proxy(proxy: spec.Proxy, document: Provider) -> Proxy:
     url = parse_base_url(proxy.url)
-    return Proxy(url.host, url.port, url.scheme == "https", PROXY_SECRET + name if proxy.credentials else None)
+    return Proxy(
+        host=url.host,
+        port=url.port,
+        tls=url.scheme == "https",
+        secret=PROXY_SECRET + document.name if proxy.credentials else None,
+        ca_file=str(document.resolve_path(proxy.ca_file).absolute()) if proxy.ca_file else None,
+    )
 
 
 def _connection(kept: spec.Connection) -> Connection:

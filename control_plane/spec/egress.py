@@ -75,6 +75,9 @@ class Proxy(Shape):
     url: Annotated[str, StringConstraints(min_length=1, max_length=MAX_URL), AfterValidator(check_proxy_url)] = Field(
         description="http://host:port, or https://host:port for a proxy that itself speaks TLS"
     )
+    ca_file: FilePath | None = Field(
+        default=None, description="PEM bundle of the authorities to trust for an https proxy instead of the system's, relative to the spec"
+    )
     credentials: ProxyCredential | None = Field(default=None, description="For a proxy that asks for user and password")
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final
 
+from control_plane.ir.egress import Egress
 from control_plane.ir.model import DEFAULT_CONNECT_MS, Route, TargetUse
 
 DEFAULT_SCOPE: Final = "default"
@@ -40,9 +42,11 @@ def provider_cluster(provider: str, connect_ms: int) -> str:
     return f"provider:{provider}" if connect_ms == DEFAULT_CONNECT_MS else f"provider:{provider}~{connect_ms}ms"
 
 
-def proxy_cluster(provider: str) -> str:
-    """The proxy that a provider is reached through."""
-    return f"{_PROXY}{provider}"
+def proxy_cluster(provider: str, egress: Egress) -> str:
+    """The proxy that a provider is reached through. Another proxy has another name, so that the provider's connections go over to
+    it and the old one stays for what still runs."""
+    content = repr((egress.proxy, egress.dns, egress.connection.tcp_keepalive)).encode()
+    return f"{_PROXY}{provider}~{hashlib.blake2b(content, digest_size=4).hexdigest()}"
 
 
 def is_proxy(cluster: str) -> bool:

@@ -58,7 +58,7 @@ def _cluster(provider: Provider, connect_ms: int) -> bytes:
 def _refs(provider: Provider) -> frozenset[Ref]:
     refs: set[Ref] = set()
     if provider.egress.proxy is not None:
-        refs.add((CDS, proxy_cluster(provider.name)))
+        refs.add((CDS, proxy_cluster(provider.name, provider.egress)))
     if provider.egress.client_certificate is not None:
         refs.add((SDS, provider.egress.client_certificate))
     return frozenset(refs)
@@ -75,7 +75,7 @@ def _endpoints(name: str, provider: Provider) -> ClusterLoadAssignment:
     found = []
     for host, port in _hosts(provider):
         if provider.egress.proxy is not None:
-            found.append(tunnel_endpoint(provider.name, host, port, hostname))
+            found.append(tunnel_endpoint(provider, host, port, hostname))
         else:
             address = Address(socket_address=SocketAddress(address=host, port_value=port))
             found.append(LbEndpoint(endpoint=Endpoint(address=address, hostname=hostname)))

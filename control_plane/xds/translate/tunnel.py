@@ -30,6 +30,7 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import HttpProtocolOpti
 from envoy_data_plane.google.protobuf import Any, Struct, Value
 
 from control_plane.ir.egress import Egress, Proxy
+from control_plane.ir.model import Provider
 from control_plane.xds.resource import CDS, SDS, Ref, Resource
 from control_plane.xds.translate.filters.proxy_authorization import proxy_authorization
 from control_plane.xds.translate.limits import no_limits
@@ -42,11 +43,11 @@ CONNECT_TIMEOUT: Final = timedelta(seconds=10)
 """The provider's own connect timer runs over the whole way and is shorter where it matters."""
 
 
-def tunnel_endpoint(provider: str, host: str, port: int, hostname: str) -> LbEndpoint:
+def tunnel_endpoint(provider: Provider, host: str, port: int, hostname: str) -> LbEndpoint:
     """An endpoint that is `host`:`port` behind the provider's proxy; `hostname` is what goes into the Host header."""
     text = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    told = Struct(fields={"host": Value(string_value=text), "cluster": Value(string_value=proxy_cluster(provider))})
-    address = EnvoyInternalAddress(server_listener_name=TUNNEL_LISTENER, endpoint_id=f"{provider}/{text}")
+    told = Struct(fields={"host": Value(string_value=text), "cluster": Value(string_value=proxy_cluster(provider.name, provider.egress))})
+    address = EnvoyInternalAddress(server_listener_name=TUNNEL_LISTENER, endpoint_id=f"{provider.name}/{text}")
     return LbEndpoint(
         endpoint=Endpoint(address=Address(envoy_internal_address=address), hostname=hostname),
         metadata=Metadata(filter_metadata={TUNNEL_NAMESPACE: told}),
@@ -67,7 +68,7 @@ def proxy(provider: str, egress: Egress) -> Resource:
     """The cluster of a provider's proxy."""
     way = egress.proxy
     assert way is not None, "only for a provider with a proxy"
-    name = proxy_cluster(provider)
+    name = proxy_cluster(provider, egress)
     body, plain = _cluster(name, way, egress), None
     if way.secret is not None:
         plain = _cluster(name, replace(way, secret=None), egress)
@@ -83,7 +84,7 @@ def _cluster(name: str, way: Proxy, egress: Egress) -> bytes:
         load_assignment=_endpoints(name, way),
         circuit_breakers=no_limits(),
         typed_extension_protocol_options={HTTP_OPTIONS: Any.pack(_http(way))},
-        transport_socket=tls_socket(tls_context(way.host, None)) if way.tls else None,
+        transport_socket=tls_socket(tls_context(way.host, way.ca_file)) if way.tls else None,
         upstream_connection_options=tcp_keepalive(egress),
     )
     return bytes(cluster)

@@ -123,6 +123,20 @@ async def test_a_vendor_without_tls_goes_through_as_well(tmp_path: Path) -> None
             assert (await gateway.ask("plain")).status >= 500
 
 
+@pytest.mark.parametrize(("ca", "status"), [("proxies.pem", 200), ("ca.pem", 503)])
+async def test_a_proxy_that_speaks_tls_is_verified(tmp_path: Path, ca: str, status: int) -> None:
+    """By an authority of its own: TLS to the vendor runs inside TLS to the proxy."""
+    authority(tmp_path)
+    authority(tmp_path, "proxies")
+    certificate(tmp_path, "proxy", "proxy.localhost", ca="proxies")
+    async with vendor(tmp_path, "first") as first, ConnectProxy(tls=server(tmp_path, "proxy")) as proxy:
+        way = f'{{proxy: {{url: "https://proxy.localhost:{proxy.port}", caFile: {ca}}}}}'
+        specs = provider("first", f"https://first.vendor.example:{first.port}", TLS, way) + route("alone", "first")
+        async with serving(tmp_path, specs) as gateway:
+            assert (await gateway.ask("alone")).status == status
+            assert len(proxy.asked) == len(first.requests) == (status == 200)
+
+
 async def test_a_proxy_comes_and_goes_under_streams(tmp_path: Path) -> None:
     """Direct, through the proxy by name, through another one, direct again: nothing fails and no stream is cut."""
     authority(tmp_path)
@@ -150,12 +164,12 @@ async def test_a_proxy_comes_and_goes_under_streams(tmp_path: Path) -> None:
                 await asyncio.sleep(0.5)
                 before = len(one.asked), len(two.asked)
                 gateway.write(specs(way))
-                for _ in range(100):
+                for _ in range(400):
                     if (way == named and len(one.asked) > before[0]) or ("proxy" in way and len(two.asked) > before[1]):
                         break
-                    await asyncio.sleep(0.05 if "proxy" in way else 0.01)
+                    await asyncio.sleep(0.05 if "proxy" in way else 0.0025)
                 else:
-                    assert "proxy" not in way, (way, gateway.lines[-5:])
+                    assert "proxy" not in way, (ways.index(way), gateway.lines[-12:])
             await asyncio.sleep(0.5)
             stop.set()
             await asyncio.gather(*streams)
