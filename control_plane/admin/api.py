@@ -3,7 +3,7 @@
 GET /healthz              200 while the process answers; what its parts do is in the body for whoever may see it
 GET /readyz               200 once traffic is served, else 503 with the reasons
 GET /metrics              Prometheus text
-GET /api/v1/{list}        proxies, routes, providers, targets, findings: {"items": [...], "snapshot": version}
+GET /api/v1/{list}        proxies, routes, providers, credentials, targets, findings: {"items": [...], "snapshot": version}
 GET /api/v1/status        ready, reasons, snapshot, parts, and how long the lists are
 GET /debug/xds[?node=ID]  what each Envoy wants, holds and refused; secrets redacted
 """
@@ -33,6 +33,7 @@ def create_app(view: GatewayView, access: Access | None = None) -> Starlette:
         "proxies": view.proxies,
         "routes": view.routes,
         "providers": view.providers,
+        "credentials": view.credentials,
         "targets": view.targets,
         "findings": view.findings,
     }

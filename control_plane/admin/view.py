@@ -27,6 +27,9 @@ class GatewayView(Protocol):
     def providers(self) -> Sequence[Row]:
         """{"provider": name, "dialect": ..., "base_url": ..., "targets": count, "egress": [what differs from the usual way to it, ...]}."""
 
+    def credentials(self) -> Sequence[Row]:
+        """{"provider", "source", "state", "expires_at", "refreshed_at", "next_at", "error"}: times in seconds since the epoch, or None."""
+
     def targets(self) -> Sequence[Row]:
         """Rows of `signals.windows.TargetWindows.rows`, with what the plan says beside them."""
 

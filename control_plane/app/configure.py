@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from control_plane.app import last_good_specs
-from control_plane.app.keys import secrets_of, unready
-from control_plane.credentials.secret import Secret
+from control_plane.app.keys import Keys, Secrets
+from control_plane.app.sign_ins import SignIns
+from control_plane.credentials.resolve import NO_TOKENS
 from control_plane.ir.build import build
 from control_plane.ir.model import Gateway
 from control_plane.ir.show import diff
@@ -25,6 +26,7 @@ from control_plane.xds.resource import CDS, RDS, Resource
 from control_plane.xds.snapshot import Snapshot
 from control_plane.xds.translate.gateway import translate
 from control_plane.xds.translate.names import is_proxy, route_table
+from control_plane.xds.translate.secrets import absent_secrets
 from control_plane.xds.translate.settings import EdgeSettings
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,9 @@ PROXY_WAIT_S: Final = 3.0
 """How long providers wait for a new proxy: a lookup of its name takes milliseconds; what takes longer will not be ready soon."""
 
 EMPTY = Gateway(providers=(), routes=())
+
+FIRST_TOKENS_S: Final = 5.0
+"""How long the first configuration waits for sign-ins. A token service answers in well under a second, or is in trouble."""
 
 
 @dataclass(slots=True)
@@ -46,25 +51,38 @@ class Configurator:
     findings: tuple[Finding, ...] = ()
     specs: SpecSet | None = None
     stale: bool = False
-    _secrets: dict[str, Secret] = field(default_factory=dict)
+    sign_ins: SignIns | None = None
+    _secrets: Secrets = field(default_factory=dict)
+    _one: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def apply(self, loaded: Loaded) -> None:
         """Take over `loaded`, or keep what is in force and say why."""
         self.findings = loaded.findings
         for finding in loaded.findings:
             log.log(logging.ERROR if finding.severity == "error" else logging.WARNING, "%s", finding)
-        if loaded.ok:
-            self.stale = False
-            await self._submit(loaded.specs)
-            return
-        self.stale = True
-        log.error("the specs have errors: the last good ones stay in force")
-        if self.specs is None and (kept := last_good_specs.restore(self.state)) is not None and kept.ok:
-            await self._submit(kept.specs)
-        elif self.specs is not None:
-            await self._submit(self.specs)  # a key may have changed
+        async with self._one:
+            if loaded.ok:
+                self.stale = False
+                await self._submit(loaded.specs)
+                return
+            self.stale = True
+            log.error("the specs have errors: the last good ones stay in force")
+            if self.specs is None and (kept := last_good_specs.restore(self.state)) is not None and kept.ok:
+                await self._submit(kept.specs)
+            elif self.specs is not None:
+                await self._submit(self.specs)  # a key may have changed
+
+    async def renew(self) -> None:
+        """Publish the specs in force again: a token has come or ended."""
+        async with self._one:
+            if self.specs is not None:
+                await self._submit(self.specs)
 
     async def _submit(self, specs: SpecSet) -> None:
+        if self.sign_ins is not None:
+            await self.sign_ins.follow(specs)
+            if self.specs is None:  # what Envoys run already shall not lose its targets for the moment until the tokens come
+                await self.sign_ins.settled(FIRST_TOKENS_S)
         began = time.monotonic()
         gateway, secrets, resources = await asyncio.to_thread(self._translate, specs)
         changes = diff(self.gateway, gateway)
@@ -72,15 +90,18 @@ class Configurator:
             self.specs = specs
             return
         urgent = self.specs is not None and only_weights(self.gateway, gateway) and secrets == self._secrets
-        snapshot = Snapshot.of(resources, routes=[route_table(r) for r in gateway.routes])
+        routes = [route_table(r) for r in gateway.routes]
+        snapshot = Snapshot.of(resources, routes=routes, absent=absent_secrets(gateway, secrets))
         await self._prepare(snapshot)
         outcome = self.publisher.submit(snapshot, reason="specs", urgent=urgent)
         rewritten = sum(key[0] == RDS for key in self.publisher.live.diff(snapshot).changed)
         took = round((time.monotonic() - began) * 1000, 1)
         shown = "; ".join(changes[:5]) or "keys"
         log.info("specs taken over", extra=fields(Field.REASON, shown, Field.COUNT, rewritten, Field.TOOK_MS, took))
+        same = self.specs is specs
         self.gateway, self.specs, self._secrets = gateway, specs, secrets
-        last_good_specs.save(self.state, specs)
+        if not same:
+            last_good_specs.save(self.state, specs)
         outcome.add_done_callback(_report)
 
     async def _prepare(self, snapshot: Snapshot) -> None:
@@ -91,17 +112,15 @@ class Configurator:
             return
         needed = {ref for proxy in proxies for ref in proxy.refs}
         early = [*proxies, *(r for r in snapshot if r.key in needed and r.key not in live)]
-        await self.publisher.submit(Snapshot.of([*live, *early], routes=live.routes), reason="proxies", urgent=True)
+        absent = {ref for resource in live for ref in resource.refs if ref not in live}  # what is served may lack a token already
+        await self.publisher.submit(Snapshot.of([*live, *early], routes=live.routes, absent=absent), reason="proxies", urgent=True)
         if not await self.publisher.converged(PROXY_WAIT_S):
             log.warning("a new proxy's name was not known to every Envoy within %g s; going on", PROXY_WAIT_S)
 
-    def _translate(self, specs: SpecSet) -> tuple[Gateway, dict[str, Secret], list[Resource]]:
-        gateway = build(specs, unready(specs))
-        secrets = secrets_of(specs, gateway)
-        for provider in gateway.providers:  # a certificate that is just being replaced stays what it was
-            name = provider.egress.client_certificate
-            if name is not None and name not in secrets and name in self._secrets:
-                secrets[name] = self._secrets[name]
+    def _translate(self, specs: SpecSet) -> tuple[Gateway, Secrets, list[Resource]]:
+        keys = Keys.of(specs, tokens=self.sign_ins.tokens() if self.sign_ins is not None else NO_TOKENS)
+        gateway = build(specs, keys.unready())
+        secrets = keys.values(gateway, kept=self._secrets)
         return gateway, secrets, translate(gateway, secrets, self.settings)
 
 

@@ -14,8 +14,9 @@ from control_plane.admin.api import create_app
 from control_plane.admin.server import access_for, bind_tcp, read_token, serving
 from control_plane.app import last_good_specs
 from control_plane.app.configure import Configurator
-from control_plane.app.keys import secrets_of
+from control_plane.app.keys import Keys
 from control_plane.app.settings import host_port
+from control_plane.app.sign_ins import SignIns
 from control_plane.app.view import ControlPlaneView
 from control_plane.app.xds_metrics import XdsMetrics
 from control_plane.ir.build import build
@@ -35,13 +36,16 @@ from control_plane.xds.preflight import Preflight
 from control_plane.xds.publisher import Publisher, PublishOptions
 from control_plane.xds.resource import CDS
 from control_plane.xds.translate.names import XDS_CLUSTER
-from control_plane.xds.translate.secrets import secret
+from control_plane.xds.translate.secrets import known_secrets
 from control_plane.xds.translate.settings import EdgeSettings
 
 log = logging.getLogger(__name__)
 
 MIN_DRAIN_S: Final = 60.0
 """What left the plans stays for running requests, which may still retry on it: two attempts of the usual first-token timer."""
+
+RESTORE_WAIT_S: Final = 3.0
+"""For sign-ins, before the last known good configuration is served: an Envoy that starts with it has no token at all."""
 
 ACK_PATIENCE_S: Final = 0.1
 """Envoy withholds the ACK of a type while clusters warm; a weight flip shall not wait for it longer than this."""
@@ -82,9 +86,11 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         ),
         clock=clock,
     )
-    configurator = Configurator(publisher=publisher, settings=settings.edge, state=settings.state)
+    sign_ins = SignIns(metrics, clock)
+    configurator = Configurator(publisher=publisher, settings=settings.edge, state=settings.state, sign_ins=sign_ins)
     view = ControlPlaneView(
         configurator=configurator,
+        sign_ins=sign_ins,
         publisher=publisher,
         feed=feed,
         nodes=nodes,
@@ -98,15 +104,18 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         feed, nodes, AdsOptions(ack_patience_s=ACK_PATIENCE_S), clock, services=[AccessLogService(traffic.consume, metrics).add_to]
     )
     XdsMetrics(metrics, nodes)
-    _restore(settings, publisher)
-    await ads.start(*(f"unix:{a}" if a.startswith("/") else a for a in settings.xds))
     async with contextlib.AsyncExitStack() as parts:
+        parts.push_async_callback(sign_ins.stop)
+        await _restore(settings, publisher, sign_ins)
+        await ads.start(*(f"unix:{a}" if a.startswith("/") else a for a in settings.xds))
         parts.push_async_callback(ads.stop)
         # Reads all of the above, publishes nothing: liveness, metrics and lists for operators.
         await parts.enter_async_context(serving(create_app(view, access), bind_tcp(*settings.admin)))
         group = await parts.enter_async_context(_Tasks(stop))
         # Reads spec files and keys; submits snapshots.
         group.start(_follow_specs(settings, configurator))
+        # Reads new tokens of sign-ins; submits snapshots.
+        group.start(_follow_tokens(sign_ins, configurator))
         # Reads submitted snapshots and what nodes answer; publishes to the feed that ADS serves.
         group.start(publisher.run())
         if settings.journal is not None:
@@ -122,8 +131,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         await group.wait()
 
 
-def _restore(settings: Settings, publisher: Publisher) -> None:
-    """Serve at once what was last known good, until the specs have been read."""
+async def _restore(settings: Settings, publisher: Publisher, sign_ins: SignIns) -> None:
+    """Serve at once what was last known good, until the specs have been read. Tokens are never stored, so it waits a moment for them."""
     try:
         stored = lkg.load(settings.state / "last-known-good")
     except lkg.LkgError as error:
@@ -132,13 +141,21 @@ def _restore(settings: Settings, publisher: Publisher) -> None:
     kept = last_good_specs.restore(settings.state)
     if stored is None or kept is None or not kept.ok:
         return
-    found = secrets_of(kept.specs, build(kept.specs))
-    publisher.restore(stored, [secret(name, value) for name, value in found.items() if name in stored.secret_names])
+    await sign_ins.follow(kept.specs)
+    await sign_ins.settled(RESTORE_WAIT_S)
+    gateway = build(kept.specs)
+    secrets = known_secrets(gateway.providers, Keys.of(kept.specs, tokens=sign_ins.tokens()).values(gateway))
+    publisher.restore(stored, [resource for resource in secrets if resource.name in stored.secret_names])
 
 
 async def _follow_specs(settings: Settings, configurator: Configurator) -> None:
     async for loaded in FileSource(settings.specs).changes():
         await configurator.apply(loaded)
+
+
+async def _follow_tokens(sign_ins: SignIns, configurator: Configurator) -> None:
+    async for _ in sign_ins.changes():
+        await configurator.renew()
 
 
 async def _follow_journal(tail: JournalTail, traffic: Traffic) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from control_plane.kit.atomic_file import write_atomic
+from control_plane.spec.credential import absolute
 from control_plane.spec.load import Loaded, load
 from control_plane.spec.models import Document, SpecSet
 
@@ -32,15 +33,12 @@ def restore(state: Path) -> Loaded | None:
 def _absolute(document: Document) -> dict[str, Any]:
     plain: dict[str, Any] = document.model_dump(mode="json", by_alias=True, exclude_none=True)
     spec = plain["spec"]
+
+    def resolve(path: str) -> str:
+        return str(document.resolve_path(path).absolute())
+
     for credential in spec.get("credentials", ()):
-        if file := credential["secretRef"].get("file"):
-            credential["secretRef"]["file"] = str(document.resolve_path(file).absolute())
-    tls = spec.get("tls", {})
-    for name in ("caFile", "certFile", "keyFile"):
-        if file := tls.get(name):
-            tls[name] = str(document.resolve_path(file).absolute())
-    proxy = spec.get("egress", {}).get("proxy", {})
-    for holder, name in ((proxy, "caFile"), (proxy.get("credentials", {}).get("secretRef", {}), "file")):
-        if file := holder.get(name):
-            holder[name] = str(document.resolve_path(file).absolute())
+        absolute(credential, resolve)
+    for part in ("tls", "egress"):
+        absolute(spec.get(part, {}), resolve)
     return plain

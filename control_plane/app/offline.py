@@ -24,8 +24,9 @@ def xds_of(specs: SpecSet, listen: tuple[str, int]) -> dict[str, Any]:
     schema = EnvoySchema()
     out: dict[str, Any] = {}
     for resource in translate(build(specs), {}, settings):
-        if resource.type_url == SDS:
-            body: Any = {"name": resource.name, "genericSecret": "[redacted]"}
+        if resource.secret:
+            what = "genericSecret" if resource.type_url == SDS else "typedConfig"
+            body: Any = {"name": resource.name, what: "[redacted]"}
         else:
             body = schema.to_dict(resource.type_url.rpartition("/")[2], resource.body)
         out.setdefault(short(resource.type_url), {})[resource.name] = body

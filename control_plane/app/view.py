@@ -7,9 +7,12 @@ from dataclasses import asdict
 
 from control_plane.admin.view import Row
 from control_plane.app.configure import Configurator
+from control_plane.app.sign_ins import SignIns
+from control_plane.credentials.resolve import Missing, resolve_provider
 from control_plane.ir.egress import in_force
 from control_plane.ir.model import Route
 from control_plane.signals.traffic import Traffic
+from control_plane.spec.models import Provider
 from control_plane.telemetry.metrics import Metrics
 from control_plane.xds.feed import Feed
 from control_plane.xds.nodes import NodeRegistry
@@ -24,6 +27,7 @@ class ControlPlaneView:
         self,
         *,
         configurator: Configurator,
+        sign_ins: SignIns,
         publisher: Publisher,
         feed: Feed,
         nodes: NodeRegistry,
@@ -31,6 +35,7 @@ class ControlPlaneView:
         metrics: Metrics,
         part_rows: Callable[[], Sequence[Row]],
     ) -> None:
+        self._sign_ins = sign_ins
         self._configurator, self._publisher, self._feed, self._nodes = configurator, publisher, feed, nodes
         self._traffic, self._metrics, self._part_rows = traffic, metrics, part_rows
 
@@ -73,6 +78,15 @@ class ControlPlaneView:
             for p in self._configurator.gateway.providers
         ]
 
+    def credentials(self) -> Sequence[Row]:
+        signed_in: dict[object, Row] = {row["provider"]: row for row in self._sign_ins.rows()}
+        rows: list[Row] = []
+        for provider in self._configurator.specs.providers if self._configurator.specs else ():
+            if not provider.spec.credentials:
+                continue
+            rows.append(signed_in.get(provider.name) or _key(provider))
+        return rows
+
     def targets(self) -> Sequence[Row]:
         windows = {row["target"]: row for row in self._traffic.targets()}
         planned: dict[str, set[str]] = {}
@@ -85,7 +99,7 @@ class ControlPlaneView:
         return [{"target": name, "routes": sorted(planned.get(name, ())), **windows.get(name, {})} for name in names]
 
     def findings(self) -> Sequence[Row]:
-        return [finding.as_dict() for finding in self._configurator.findings] + [
+        return [finding.as_dict() for finding in (*self._configurator.findings, *self._sign_ins.findings())] + [
             {"severity": "error", "code": p.source, "message": p.text, "path": label(p.resource) if p.resource else ""}
             for p in self._publisher.report().problems
         ]
@@ -99,6 +113,21 @@ class ControlPlaneView:
 
     def metrics_text(self) -> bytes:
         return self._metrics.text()
+
+
+def _key(provider: Provider) -> Row:
+    """A key by reference; it has no end that anybody knows."""
+    key = resolve_provider(provider)
+    missing = isinstance(key, Missing)
+    return {
+        "provider": provider.name,
+        "source": key.source if key is not None else "",
+        "state": "MISSING" if missing else "READY",
+        "expires_at": None,
+        "refreshed_at": None,
+        "next_at": None,
+        "error": key.reason if isinstance(key, Missing) else "",
+    }
 
 
 def _route(route: Route) -> Row:

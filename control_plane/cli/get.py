@@ -1,4 +1,4 @@
-"""`headgate get proxies|routes|providers|targets|findings`: what a running gateway knows, over its admin API."""
+"""`headgate get proxies|routes|providers|credentials|targets|findings`: what a running gateway knows, over its admin API."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ class Resource(StrEnum):
     PROXIES = "proxies"
     ROUTES = "routes"
     PROVIDERS = "providers"
+    CREDENTIALS = "credentials"
     TARGETS = "targets"
     FINDINGS = "findings"
 
@@ -54,7 +55,7 @@ class AdminError(Exception):
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command("get", help="List what a running gateway knows: proxies, routes, providers, targets or findings.")(get)
+    app.command("get", help="List what a running gateway knows: proxies, routes, providers, credentials, targets or findings.")(get)
 
 
 def get(
@@ -196,6 +197,32 @@ def _providers(rows: Sequence[Row], now: float) -> _Shown:
     return ["PROVIDER", "DIALECT", "BASE URL", "TARGETS", "EGRESS"], lines, []
 
 
+def _credentials(rows: Sequence[Row], now: float) -> _Shown:
+    lines = [
+        [
+            _text(row, "provider"),
+            _text(row, "source"),
+            _text(row, "state"),
+            _until(row.get("expires_at"), now),
+            _since(row.get("refreshed_at"), now),
+            _until(row.get("next_at"), now),
+        ]
+        for row in rows
+    ]
+    below = [f"\n{_text(row, 'provider')}: {_one_line(row['error'])}" for row in rows if row.get("error")]
+    return ["PROVIDER", "SOURCE", "STATE", "EXPIRES", "REFRESHED", "NEXT TRY"], lines, below
+
+
+def _until(at: object, now: float) -> str:
+    if not isinstance(at, int | float):
+        return "-"
+    return f"in {_age(at - now)}" if at > now else f"{_age(now - at)} ago"
+
+
+def _since(at: object, now: float) -> str:
+    return f"{_age(now - at)} ago" if isinstance(at, int | float) else "-"
+
+
 def _targets(rows: Sequence[Row], now: float) -> _Shown:
     lines = []
     for row in rows:
@@ -213,11 +240,18 @@ def _targets(rows: Sequence[Row], now: float) -> _Shown:
     return ["TARGET", "LANE", "ATTEMPTS 60s", "GOOD", "TTFT P50", "TTFT P95", "NOT OK"], lines, []
 
 
-_TABLES: Final = {Resource.PROXIES: _proxies, Resource.ROUTES: _routes, Resource.PROVIDERS: _providers, Resource.TARGETS: _targets}
+_TABLES: Final = {
+    Resource.PROXIES: _proxies,
+    Resource.ROUTES: _routes,
+    Resource.PROVIDERS: _providers,
+    Resource.CREDENTIALS: _credentials,
+    Resource.TARGETS: _targets,
+}
 _NOTHING: Final = {
     Resource.PROXIES: "no Envoy is connected",
     Resource.ROUTES: "no routes",
     Resource.PROVIDERS: "no providers",
+    Resource.CREDENTIALS: "no credentials",
     Resource.TARGETS: "no targets",
     Resource.FINDINGS: "no findings",
 }
@@ -293,6 +327,13 @@ def _age(seconds: float) -> str:
     return f"{whole // 60}m" if whole < 7200 else f"{whole // 3600}h"
 
 
+_STYLES: Final = {
+    **dict.fromkeys(("SYNCED", "READY"), "green"),
+    **dict.fromkeys(("STALE", "FAILING", "WAITING"), "yellow"),
+    **dict.fromkeys(("NACK", "FAILED", "EXPIRED", "MISSING"), "red"),
+}
+
+
 def _styled(cell: str) -> Text:
-    style = {"SYNCED": "green", "STALE": "yellow", "NACK": "red"}.get(cell.split(" ", 1)[0], "")
+    style = _STYLES.get(cell.split(" ", 1)[0], "")
     return Text(cell, style=style)

@@ -31,6 +31,7 @@ def resolve_proxy(provider: Provider, environ: Mapping[str, str] | None = None) 
     found = resolve_ref(proxy.credentials.secret_ref, provider, environ)
     if isinstance(found, Missing):
         return found
+    assert isinstance(found.secret, Secret)
     text = found.secret.reveal()
     if ":" not in text:
         return Missing(f"{_subject(found.source)} is not user:password", "write user and password, with a colon between them", found.source)

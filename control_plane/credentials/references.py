@@ -9,6 +9,7 @@ from typing import Final
 
 from control_plane.credentials.connection import resolve_certificate, resolve_proxy
 from control_plane.credentials.resolve import Missing, Resolved, resolve_provider, secret_path
+from control_plane.credentials.sign_in.source import digest_of, missing_extra, problems, sign_in_of
 from control_plane.spec.findings import Finding
 from control_plane.spec.load import read_bytes
 from control_plane.spec.models import Provider, SpecSet
@@ -18,20 +19,11 @@ _PEM: Final = b"-----BEGIN CERTIFICATE-----"
 
 
 def check_references(specs: SpecSet, environ: Mapping[str, str] | None = None) -> list[Finding]:
-    """HG3001 for every key that is not there (its targets stay out until it is), HG2011 or HG2015 for an unusable CA or certificate."""
+    """HG3001 for every key that is not there and HG3016 for a library that is not (targets stay out), HG2011 or HG2015 for an unusable
+    CA or certificate."""
     findings: list[Finding] = []
     for provider in specs.providers:
-        key = resolve_provider(provider, environ)
-        if isinstance(key, Missing):
-            ref = provider.spec.credentials[0].secret_ref
-            path = ("spec", "credentials", 0, "secretRef", "env" if ref.env is not None else "file")
-            message = f'{key.reason}; the targets of provider "{provider.name}" are left out until it is there'
-            findings.append(provider.finding("HG3001", path, message, key.fix))
-        proxy = resolve_proxy(provider, environ)
-        if isinstance(proxy, Missing):
-            at_proxy = ("spec", "egress", "proxy", "credentials", "secretRef")
-            message = f'{proxy.reason}; the targets of provider "{provider.name}" are left out until it is there'
-            findings.append(provider.finding("HG3001", at_proxy, message, proxy.fix))
+        findings.extend(_missing(provider, environ))
         certificate = resolve_certificate(provider)
         if isinstance(certificate, Missing):
             findings.append(provider.finding("HG2015", ("spec", "tls", "certFile"), certificate.reason, certificate.fix))
@@ -39,6 +31,27 @@ def check_references(specs: SpecSet, environ: Mapping[str, str] | None = None) -
             if (problem := _ca_problem(ca_file)) is not None:
                 findings.append(provider.finding("HG2011", place, problem, "give a file with PEM certificates, relative to the spec file"))
     return findings
+
+
+def _missing(provider: Provider, environ: Mapping[str, str] | None) -> Iterator[Finding]:
+    """What keeps the targets of a provider out."""
+    out = f'the targets of provider "{provider.name}" are left out until it is'
+    at = ("spec", "credentials", 0)
+    proxy = resolve_proxy(provider, environ)
+    if isinstance(proxy, Missing):
+        at_proxy = ("spec", "egress", "proxy", "credentials", "secretRef")
+        yield provider.finding("HG3001", at_proxy, f"{proxy.reason}; {out} there", proxy.fix)
+    if (credential := sign_in_of(provider)) is not None:
+        if (absent := missing_extra(credential)) is not None:
+            kind, why = absent
+            yield provider.finding("HG3016", (*at, kind), f"{why.reason}; {out}", why.fix, key=True)
+        for path, lacking in problems(provider, environ):
+            yield provider.finding("HG3001", (*at, *path), f"{lacking.reason}; {out} there", lacking.fix)
+        return
+    key = resolve_provider(provider, environ)
+    if isinstance(key, Missing) and (ref := provider.spec.credentials[0].secret_ref) is not None:
+        where = (*at, "secretRef", "env" if ref.env is not None else "file")
+        yield provider.finding("HG3001", where, f"{key.reason}; {out} there", key.fix)
 
 
 def _ca_files(provider: Provider) -> Iterator[tuple[tuple[str, ...], Path]]:
@@ -68,9 +81,12 @@ def referenced_files(specs: SpecSet) -> frozenset[Path]:
 
 def _files_of(provider: Provider) -> Iterator[Path]:
     for credential in provider.spec.credentials[:1]:
-        path = secret_path(provider, credential.secret_ref)
-        if path is not None:
-            yield path
+        for _, ref in credential.secret_refs():
+            path = secret_path(provider, ref)
+            if path is not None:
+                yield path
+        for _, written in credential.files():
+            yield provider.resolve_path(written)
     proxy, tls = provider.spec.egress.proxy, provider.spec.tls
     if proxy is not None and proxy.credentials is not None and (path := secret_path(provider, proxy.credentials.secret_ref)) is not None:
         yield path
@@ -84,7 +100,7 @@ def fingerprint(specs: SpecSet, environ: Mapping[str, str] | None = None) -> byt
     """32 bytes that change when a key, a certificate or a CA file does; they tell nothing about the keys outside this process."""
     digest = hashlib.sha256()
     for provider in specs.providers:
-        digest.update(provider.name.encode() + b"\0")
+        digest.update(provider.name.encode() + b"\0" + digest_of(provider, environ))
         for key in (resolve_provider(provider, environ), resolve_proxy(provider, environ), resolve_certificate(provider)):
             digest.update(key.secret.fingerprint() if isinstance(key, Resolved) else repr(key).encode())
         for _, path in _ca_files(provider):

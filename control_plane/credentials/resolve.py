@@ -6,21 +6,22 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
-from control_plane.credentials.secret import Secret
+from control_plane.credentials.secret import Secret, SigningKeys
+from control_plane.spec.credential import SecretRef
 from control_plane.spec.load import read_bytes
 from control_plane.spec.models import Provider, SpecSet
-from control_plane.spec.references import SecretRef
 
 MAX_SECRET_BYTES: Final = 8192  # a header's value; vendors' keys have 50 to 200
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A key. `source` says where it came from ("env OPENAI_API_KEY", "file /etc/keys/openai")."""
+    """A key or token. `source` says where it came from ("env OPENAI_API_KEY", "file /etc/keys/openai", "entra managed identity")."""
 
-    secret: Secret
+    secret: Secret | SigningKeys
     source: str
 
 
@@ -36,16 +37,28 @@ class Missing:
 Resolution = Resolved | Missing
 
 
-def resolve_provider(provider: Provider, environ: Mapping[str, str] | None = None) -> Resolution | None:
-    """The key to use for a provider: its first credential. None for a provider without credentials."""
+NO_TOKENS: Final[Mapping[str, Resolution]] = MappingProxyType({})
+NO_TOKEN_YET: Final = Missing("no token has arrived yet", "wait, or see headgate get credentials", "sign-in")
+
+
+def resolve_provider(
+    provider: Provider, environ: Mapping[str, str] | None = None, tokens: Mapping[str, Resolution] = NO_TOKENS
+) -> Resolution | None:
+    """The key to use for a provider: its first credential. None for a provider without credentials.
+
+    `tokens` are what sign-ins to clouds have brought so far, by provider.
+    """
     if not provider.spec.credentials:
         return None
-    return resolve_ref(provider.spec.credentials[0].secret_ref, provider, environ)
+    ref = provider.spec.credentials[0].secret_ref
+    return tokens.get(provider.name, NO_TOKEN_YET) if ref is None else resolve_ref(ref, provider, environ)
 
 
-def resolve_all(specs: SpecSet, environ: Mapping[str, str] | None = None) -> dict[str, Resolution | None]:
+def resolve_all(
+    specs: SpecSet, environ: Mapping[str, str] | None = None, tokens: Mapping[str, Resolution] = NO_TOKENS
+) -> dict[str, Resolution | None]:
     """`resolve_provider` for every provider of a set, by name."""
-    return {provider.name: resolve_provider(provider, environ) for provider in specs.providers}
+    return {provider.name: resolve_provider(provider, environ, tokens) for provider in specs.providers}
 
 
 def resolve_ref(ref: SecretRef, provider: Provider, environ: Mapping[str, str] | None = None) -> Resolution:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 SHOWN_AS: Final = "Secret(***)"
@@ -60,3 +61,17 @@ class Secret:
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("a Secret is not written anywhere")
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKeys:
+    """An AWS access key. Its id is no secret to AWS, but nobody's business either: no log and no list shows it."""
+
+    access_key_id: str = field(repr=False)
+    secret_access_key: Secret
+    session_token: Secret | None = None
+
+    def fingerprint(self) -> bytes:
+        """As `Secret.fingerprint`."""
+        parts = (Secret(self.access_key_id), self.secret_access_key, self.session_token or Secret(""))
+        return hashlib.sha256(b"".join(part.fingerprint() for part in parts)).digest()

@@ -22,6 +22,7 @@ import msgspec
 from control_plane.dialects import foreign_reasoning
 from control_plane.dialects.api import Call, IdSource
 from control_plane.dialects.canon import Failure, Request, Unfit
+from control_plane.dialects.model_path import filled
 from control_plane.extproc import thinking, wire
 from control_plane.extproc.answer import Answer, ProviderError, Refusal, Translation
 from control_plane.extproc.facts import Facts
@@ -187,7 +188,7 @@ class Exchange:
         self._tally.translated += 1
         self._dropped = wire.shown(tuple(dict.fromkeys((*dropped, *map(request.named, stripped)))))
         headers = (
-            (":path", written.path or facts.target.path),
+            (":path", written.path or filled(facts.target.path, facts.target.model)),
             ("content-type", wire.JSON_TYPE),
             ("accept", "text/event-stream" if request.stream else wire.JSON_TYPE),
             ("content-length", str(len(written.body))),

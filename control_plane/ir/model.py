@@ -22,10 +22,27 @@ class Lane(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Auth:
-    """How a provider wants its key: `header: <prefix><key>`. `secret` names the key; its value is never in the IR."""
+    """How a provider wants its key: `header: <prefix><key>`. `secret` names the key; its value is never in the IR.
+
+    `signed_in` says that it is a token, which comes and goes, and no fixed key.
+    """
 
     header: str
     prefix: str
+    secret: str
+    signed_in: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """A provider whose requests are signed with AWS's signature version 4. `secret` names the keys; their values are never in the IR.
+
+    `host` is the authority that is signed, as the provider's connections send it.
+    """
+
+    service: str
+    region: str
+    host: str
     secret: str
 
 
@@ -55,7 +72,13 @@ class Provider:
     options: str
     ca_file: str | None
     server_name: str | None
+    signing: Signing | None = None
     egress: Egress = DIRECT
+
+    @property
+    def authority(self) -> str:
+        """Value of the host header: the port only where it is not the scheme's own."""
+        return self.host if self.port == (443 if self.tls else 80) else f"{self.host}:{self.port}"
 
     def path(self, dialect: str, operation: str) -> str | None:
         """The upstream path of that operation in that dialect, or None when the provider does not offer it."""

@@ -10,7 +10,7 @@ import msgspec
 from control_plane.dialects.model_path import filled, streaming
 from control_plane.ir.draft import Draft, DraftRoute, PlannedTarget
 from control_plane.ir.egress_of import egress_of
-from control_plane.ir.model import Auth, Choice, Entry, Lane, Provider, Speaks, TargetUse, Timers
+from control_plane.ir.model import Auth, Choice, Entry, Lane, Provider, Signing, Speaks, TargetUse, Timers
 from control_plane.ir.operations import OWN_THINKING_ONLY, Operation, operations_of
 from control_plane.spec import models as spec
 from control_plane.spec.presets import PresetSpec
@@ -39,13 +39,12 @@ def _provider(document: spec.Provider, preset: PresetSpec) -> Provider:
         offered = preset.dialects[dialect]
         speaks.append(Speaks(dialect, "chat", root + offered.path))
         speaks += [Speaks(dialect, operation, root + path) for operation, path in sorted(offered.operations.items())]
-    auth = Auth(header=preset.auth.header, prefix=preset.auth.prefix, secret=f"provider/{name}") if body.credentials else None
-    return Provider(
+    provider = Provider(
         name=name,
         host=url.hostname,
         port=port,
         tls=tls,
-        auth=auth,
+        auth=_auth(document, preset),
         headers=tuple(sorted({**preset.headers, **body.headers}.items())),
         speaks=tuple(speaks),
         options=msgspec.json.encode(dict(sorted(preset.options.items()))).decode(),
@@ -53,6 +52,20 @@ def _provider(document: spec.Provider, preset: PresetSpec) -> Provider:
         server_name=body.tls.server_name,
         egress=egress_of(document, port),
     )
+    aws = body.credentials[0].aws if body.credentials else None
+    if aws is None:
+        return provider
+    return replace(provider, signing=Signing(aws.service, aws.region, provider.authority, f"provider/{name}"))
+
+
+def _auth(document: spec.Provider, preset: PresetSpec) -> Auth | None:
+    """A key goes where the vendor wants keys, the token of a sign-in where all clouds want it."""
+    if not document.spec.credentials:
+        return None
+    credential, secret = document.spec.credentials[0], f"provider/{document.name}"
+    if credential.secret_ref is not None:
+        return Auth(header=preset.auth.header, prefix=preset.auth.prefix, secret=secret)
+    return None if credential.aws is not None else Auth(header="authorization", prefix="Bearer ", secret=secret, signed_in=True)
 
 
 def resolve_plans(draft: Draft) -> None:
@@ -130,7 +143,7 @@ def _use(draft: Draft, route: DraftRoute, operation: Operation, target: PlannedT
         return None
     translated = lane is Lane.TRANSLATION
     named = operation.by_path and lane is Lane.PASSTHROUGH
-    if named:  # the client's path names its own model, so every attempt gets the target's
+    if lane is Lane.PASSTHROUGH:  # a client's path names its own model, if any, so every attempt gets the target's
         path = filled(path, target.model)
     return TargetUse(
         provider=target.provider,

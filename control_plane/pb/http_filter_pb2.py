@@ -22,16 +22,17 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from control_plane.pb import extension_pb2 as control__plane_dot_pb_dot_extension__pb2
 from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"control_plane/pb/http_filter.proto\x12;envoy.extensions.filters.network.http_connection_manager.v3\x1a\x19google/protobuf/any.proto\"W\n\nHttpFilter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x0ctyped_config\x18\x04 \x01(\x0b\x32\x14.google.protobuf.AnyH\x00\x42\r\n\x0b\x63onfig_typeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"control_plane/pb/http_filter.proto\x12;envoy.extensions.filters.network.http_connection_manager.v3\x1a control_plane/pb/extension.proto\x1a\x19google/protobuf/any.proto\"\xa0\x01\n\nHttpFilter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x0ctyped_config\x18\x04 \x01(\x0b\x32\x14.google.protobuf.AnyH\x00\x12G\n\x10\x63onfig_discovery\x18\x05 \x01(\x0b\x32+.envoy.config.core.v3.ExtensionConfigSourceH\x00\x42\r\n\x0b\x63onfig_typeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'control_plane.pb.http_filter_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_HTTPFILTER']._serialized_start=126
-  _globals['_HTTPFILTER']._serialized_end=213
+  _globals['_HTTPFILTER']._serialized_start=161
+  _globals['_HTTPFILTER']._serialized_end=321
 # @@protoc_insertion_point(module_scope)

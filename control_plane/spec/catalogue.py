@@ -157,6 +157,13 @@ _CODES: Final = (
         example="options: {max_token_field: max_tokens}",
         fix="Use the name that the finding suggests; `headgate explain preset.spec.options` lists the options.",
     ),
+    Code(
+        code="HG1020",
+        title="Sign-in incomplete",
+        cause="A way to sign in needs another field beside it, or a field has no effect with the way that was chosen.",
+        example="entra: {clientSecret: {env: SECRET}}   # whose application, in which tenant?",
+        fix="Add or remove the field that the finding names; `headgate explain provider.spec.credentials` lists them.",
+    ),
     # HG2: what fields and documents say together
     Code(
         code="HG2001",
@@ -387,6 +394,23 @@ _CODES: Final = (
     ),
     Code(
         code="HG3015",
+        title="Sign-in fails",
+        cause=(
+            "No new token comes from the cloud: its token service refuses the identity, or cannot be reached. The last token "
+            "serves until it expires; then the provider's targets are left out of every plan. Headgate goes on trying."
+        ),
+        example="entra: {tenantId: contoso.example, clientId: ..., clientSecret: {env: OLD_SECRET}}",
+        fix="Correct what the finding quotes. `headgate get credentials` shows the last attempt and the last token's end.",
+    ),
+    Code(
+        code="HG3016",
+        title="Library for a sign-in missing",
+        cause="The credential signs in to a cloud, and that cloud's library, an extra of the headgate package, is not installed.",
+        example="credentials: [{google: {}}]   # installed without headgate[google]",
+        fix="Install the extra that the finding names, where the control plane runs, and start it again.",
+    ),
+    Code(
+        code="HG3017",
         title="Setting without effect",
         cause="A setting of spec.egress belongs to another protocol, or there is nothing that it could change.",
         example="egress: {protocol: http1, connection: {ping: 30s}}",

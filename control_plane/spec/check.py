@@ -172,6 +172,13 @@ def _check_provider(provider: Provider) -> Iterator[Finding]:
     if len(spec.credentials) > 1:
         message = f"{len(spec.credentials)} keys are given; only the first is used in this version"
         yield provider.finding("HG3002", ("spec", "credentials", 1), message, "remove the others, or define one provider for each key")
+    for position, credential in enumerate(spec.credentials):
+        if credential.entra is not None and not spec.allow_insecure:
+            internal = why_internal(parse_base_url(credential.entra.authority_host))
+            if internal is not None:
+                at = ("spec", "credentials", position, "entra", "authorityHost")
+                fix = "use a public host, or set allowInsecure: true if this is meant"
+                yield provider.finding("HG2009", at, f"the host {internal}", fix)
     for attribute, name in UNENFORCED_LIMITS:
         if getattr(spec.limits, attribute) is not None:
             message = f"{name} is recorded, but not enforced yet"

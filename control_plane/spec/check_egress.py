@@ -30,9 +30,9 @@ def check_egress(provider: Provider, url: BaseUrl) -> Iterator[Finding]:
     if plain and egress.connection.ping_ms is not None:
         message = "HTTP/1.1 has no ping"
         fix = "remove it and set tcpKeepalive, or choose protocol: http2"
-        yield provider.finding("HG3015", (*AT, "connection", "ping"), message, fix)
+        yield provider.finding("HG3017", (*AT, "connection", "ping"), message, fix)
     if egress.proxy is None and "dns" in egress.model_fields_set and not _names(provider, url):
-        yield provider.finding("HG3015", (*AT, "dns"), "there is no host name to look up", "remove it", key=True)
+        yield provider.finding("HG3017", (*AT, "dns"), "there is no host name to look up", "remove it", key=True)
 
 
 def _names(provider: Provider, url: BaseUrl) -> bool:

@@ -10,10 +10,10 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from control_plane.spec.base_url import MAX_URL, BadUrl, parse_base_url
+from control_plane.spec.credential import FilePath, SecretRef
 from control_plane.spec.endpoint import parse_endpoint
 from control_plane.spec.fields import distinct
 from control_plane.spec.quantities import Duration, Quantity
-from control_plane.spec.references import FilePath, SecretRef
 from control_plane.spec.shape import Shape
 
 MAX_ADDRESSES: Final = 64  # of one provider; a private endpoint has one for each zone

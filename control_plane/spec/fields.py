@@ -84,6 +84,18 @@ def check_base_url(value: str) -> str:
     return value
 
 
+def check_authority(value: str) -> str:
+    """The https root of a token service. Raises HG2006 or HG2007."""
+    try:
+        url = parse_base_url(value)
+    except BadUrl as bad:
+        raise PydanticCustomError(bad.code, "the URL {problem}", {"problem": _as_phrase(bad.message), "fix": bad.fix}) from None
+    if url.scheme != "https" or url.path:
+        fix = "write for example https://login.microsoftonline.us"
+        raise PydanticCustomError("HG2006", "the URL is not https, or has a path", {"fix": fix})
+    return value.rstrip("/")
+
+
 def _as_phrase(message: str) -> str:
     return "cannot be read" if message == "not a URL" else message
 

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, String
 
 from control_plane.dialects.policies import ForeignReasoning, UnsupportedParams
 from control_plane.spec.base_url import MAX_URL
+from control_plane.spec.credential import Credential
 from control_plane.spec.dialect_names import DIALECT_NAMES, PROVIDER_ONLY_NAMES, DialectName, ProviderDialectName
 from control_plane.spec.egress import Egress, Tls
 from control_plane.spec.fields import (
@@ -31,7 +32,6 @@ from control_plane.spec.model_catalog import ModelCatalogSpec
 from control_plane.spec.origin import Origin
 from control_plane.spec.presets import PresetSpec
 from control_plane.spec.quantities import Duration, Quantity
-from control_plane.spec.references import SecretRef
 from control_plane.spec.shape import Shape
 
 API_VERSION: Final = "headgate.dev/v1alpha1"
@@ -66,12 +66,6 @@ class Metadata(Shape):
     annotations: dict[LabelKey, AnnotationValue] = Field(default_factory=dict, max_length=64, description="Free notes; never interpreted")
 
 
-class Credential(Shape):
-    """One key of a provider."""
-
-    secret_ref: SecretRef = Field(description="Reference to the key; the key itself never stands in a spec")
-
-
 class Limits(Shape):
     """What the vendor grants this account."""
 
@@ -103,7 +97,9 @@ class ProviderSpec(Shape):
         description="Dialects that the provider speaks, of its preset's; the first serves clients of all others. Default: the usual ones",
     )
     credentials: tuple[Credential, ...] = Field(
-        default=(), max_length=MAX_CREDENTIALS, description="Keys of the account; only the first is used in this version"
+        default=(),
+        max_length=MAX_CREDENTIALS,
+        description="Keys of the account, or sign-ins to its cloud; only the first is used in this version",
     )
     headers: Annotated[dict[HeaderName, HeaderValue], AfterValidator(check_headers)] = Field(
         default_factory=dict,

@@ -38,6 +38,10 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _QUIET: Final = ("asyncio", "grpc", "uvicorn", "uvicorn.error", "watchfiles", "httpx", "_granian")
 
 
+# Third parties that write whole answers of token services at DEBUG.
+_NEVER_DEBUG: Final = ("botocore", "azure", "msal", "google.auth", "urllib3")
+
+
 def fields(*pairs: object) -> dict[str, object]:
     """The `extra` of a log call: `fields(Field.NODE, "edge-1", Field.COUNT, 3)`."""
     if len(pairs) % 2:
@@ -60,6 +64,8 @@ def set_up(level: str = "info", style: str = "text", stream: TextIO | None = Non
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.captureWarnings(True)
+    for name in _NEVER_DEBUG:
+        logging.getLogger(name).setLevel("WARNING")
     for name in _QUIET:
         logging.getLogger(name).setLevel("DEBUG" if level == "debug" else "WARNING")
 

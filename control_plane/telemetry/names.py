@@ -183,6 +183,12 @@ XDS_CONVERGENCE: Final = Metric(
     (),
     _CONVERGENCE,
 )
+SIGN_INS: Final = Metric(
+    "headgate_sign_ins_total", Kind.COUNTER, "sign-ins", "Sign-ins to clouds for new tokens, by result (ok, failed).", (PROVIDER, REASON)
+)
+TOKEN_EXPIRY: Final = Metric(
+    "headgate_token_expiry_timestamp_seconds", Kind.GAUGE, "seconds", "When the token of a provider ends, since the epoch.", (PROVIDER,)
+)
 SPEC_LOADS: Final = Metric(
     "headgate_spec_loads_total", Kind.COUNTER, "loads", "Spec sets read, by result (served, unchanged, refused).", (REASON,)
 )

@@ -15,7 +15,7 @@ import msgspec
 
 from control_plane.kit.atomic_file import write_atomic
 from control_plane.kit.errors import GatewayError
-from control_plane.xds.resource import SDS, Ref, Resource
+from control_plane.xds.resource import Ref, Resource
 from control_plane.xds.snapshot import Snapshot
 
 FORMAT: Final = 1
@@ -56,8 +56,8 @@ def save(path: Path, snapshot: Snapshot, now: float) -> None:
         number=snapshot.number,
         saved_at=now,
         routes=sorted(snapshot.routes),
-        secrets=sorted(snapshot.of_type(SDS)),
-        entries=[_Entry(r.type_url, r.name, r.body, sorted(r.refs)) for r in snapshot if r.type_url != SDS],
+        secrets=sorted(r.name for r in snapshot if r.secret),
+        entries=[_Entry(r.type_url, r.name, r.body, sorted(r.refs)) for r in snapshot if not r.secret],
     )
     payload = msgspec.msgpack.encode(stored)
     write_atomic(path, f"{_MAGIC} {FORMAT} {hashlib.sha256(payload).hexdigest()}\n".encode() + payload)

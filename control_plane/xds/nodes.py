@@ -200,7 +200,7 @@ def _resources(stream: AdsStream, render: Callable[[Resource], Any] | None) -> I
         for name in sorted(n for n in {*current, *state.sent, *state.rejected} if state.wants(n)):
             wanted = current.get(name)
             entry: dict[str, Any] = {"type": short(type_url), "name": name, "status": _status(stream, type_url, name)}
-            if type_url == SDS:
+            if type_url == SDS or (wanted is not None and wanted.secret):
                 entry["body"] = "[redacted]"
             else:
                 held = state.held.get(name)

@@ -7,7 +7,7 @@ The candidates become a static bootstrap in binary protobuf (`.pb`), put togethe
     routes               in a listener each, with an HTTP connection manager (`validate_clusters: false`: clusters come by CDS)
     scopes               inline in one listener, each with an empty route table
     extension configs    as HTTP filters of one listener
-    secrets              left out: their values must not be written to a file
+    secrets              left out by the caller: their values must not be written to a file
 
 Validate mode opens no ports, resolves no names and contacts nobody. Unlike over ADS, unknown fields are errors there.
 """

@@ -280,7 +280,8 @@ class Publisher:
             effective = self._without_bad(desired)
             if self._validate is None:
                 return effective
-            candidates = [r for r in effective if (now := self._live.get(r.key)) is None or now.version != r.version]
+            changed = (r for r in effective if (now := self._live.get(r.key)) is None or now.version != r.version)
+            candidates = [resource for resource in changed if not resource.secret]
             rejection = await self._validate(candidates) if candidates else None
             if rejection is None:
                 return effective
@@ -306,7 +307,7 @@ class Publisher:
 
     def _without_bad(self, desired: Snapshot) -> Snapshot:
         bad = [resource.key for resource in desired if self._is_bad(resource)]
-        return revert(desired, bad, self._older, self._options.provided).snapshot if bad else desired
+        return revert(desired, bad, self._older, self._options.provided | desired.absent).snapshot if bad else desired
 
     def _current_problems(self) -> tuple[Problem, ...]:
         wanted = EMPTY if self._desired is None else self._desired

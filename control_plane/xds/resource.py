@@ -52,6 +52,8 @@ class Resource:
     name: str
     body: bytes = field(repr=False)
     refs: frozenset[Ref] = frozenset()
+    secret: bool = field(default=False, compare=False)
+    """Whether the body holds a secret; that of SDS always does."""
     checked_as: bytes | None = field(default=None, repr=False, compare=False)
     version: str = field(init=False, default="", compare=False)
     sotw_head: bytes = field(init=False, default=b"", repr=False, compare=False)
@@ -60,7 +62,9 @@ class Resource:
     def __post_init__(self) -> None:
         if not self.name:
             raise ValueError(f"a {short(self.type_url)} resource needs a name")
-        digest = hashlib.blake2b(digest_size=8, key=_SECRET_SALT if self.type_url == SDS else b"")
+        if self.type_url == SDS:
+            object.__setattr__(self, "secret", True)
+        digest = hashlib.blake2b(digest_size=8, key=_SECRET_SALT if self.secret else b"")
         for part in (self.type_url.encode(), self.name.encode(), self.body):
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)

@@ -49,17 +49,21 @@ class Snapshot:
     """Resources by type URL and name.
 
     `number` grows with every snapshot that is served (0: not served yet); `content` is the hash of everything in it.
-    `routes` are the names of what operators would call routes; the mass-delete guard counts them.
+    `routes` are the names of what operators would call routes; the mass-delete guard counts them. `absent` are secrets that
+    nobody has the values of at the moment: a node keeps the last ones that it was given.
     """
 
     resources: Mapping[str, Mapping[str, Resource]]
     number: int = 0
     routes: frozenset[str] = frozenset()
+    absent: frozenset[Ref] = frozenset()
     type_versions: Mapping[str, str] = field(default_factory=dict)
     content: str = ""
 
     @classmethod
-    def of(cls, resources: Iterable[Resource], *, number: int = 0, routes: Collection[str] | None = None) -> Snapshot:
+    def of(
+        cls, resources: Iterable[Resource], *, number: int = 0, routes: Collection[str] | None = None, absent: Collection[Ref] = ()
+    ) -> Snapshot:
         """Build one; `routes` defaults to the names of the route configurations. Raises DuplicateResource."""
         types: dict[str, dict[str, Resource]] = {}
         for resource in resources:
@@ -71,7 +75,7 @@ class Snapshot:
         frozen = MappingProxyType({type_url: MappingProxyType(names) for type_url, names in types.items()})
         known = frozenset(types.get(RDS, ())) if routes is None else frozenset(routes)
         content = _hash(part for item in sorted(versions.items()) for part in item)
-        return cls(frozen, number, known, MappingProxyType(versions), content)
+        return cls(frozen, number, known, frozenset(absent), MappingProxyType(versions), content)
 
     @property
     def version(self) -> str:
@@ -101,11 +105,11 @@ class Snapshot:
         return replace(self, number=number)
 
     def check_closed(self, provided: Collection[Ref] = ()) -> None:
-        """Raise DanglingReferences unless every reference is here or in `provided` (what the bootstrap brings)."""
+        """Raise DanglingReferences unless every reference is here, in `provided` (what the bootstrap brings) or in `absent`."""
         missing: dict[Ref, list[Ref]] = {}
         for resource in self:
             for ref in resource.refs:
-                if ref not in self and ref not in provided:
+                if ref not in self and ref not in provided and ref not in self.absent:
                     missing.setdefault(ref, []).append(resource.key)
         if missing:
             raise DanglingReferences({ref: tuple(sorted(users)) for ref, users in missing.items()})

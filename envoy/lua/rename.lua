@@ -6,7 +6,7 @@
 -- So nothing here depends on a header: the place of the model in the body and the client's query string come from dynamic
 -- metadata, and the path is set, not edited.
 
-local match, sub, tonumber, tostring = string.match, string.sub, tonumber, tostring
+local find, gmatch, match, sub, tonumber, tostring = string.find, string.gmatch, string.match, string.sub, tonumber, tostring
 local buffer = require("string.buffer")
 local whole, spliced = buffer.new(), buffer.new()
 
@@ -33,6 +33,18 @@ local function splice(body, size, a, b, text)
   return body:setBytes(made)
 end
 
+-- The upstream path with the client's query, of which the parameters go that the path's own query sets (Azure's api-version).
+local function with_query(path, query)
+  local own = match(path, "%?(.*)$")
+  if not own then return path .. query end
+  own = "&" .. own
+  for parameter in gmatch(query, "[^?&]+") do
+    local name = match(parameter, "^[^=]*")
+    if not find(own, "&" .. name .. "=", 1, true) then path = path .. "&" .. parameter end
+  end
+  return path
+end
+
 function envoy_on_request(h)
   local context = h:filterContext() -- used up before body(): handles do not outlive the wait for it
   local path, model, stream_path = context:get("path"), context:get("model"), context:get("stream_path")
@@ -51,7 +63,7 @@ function envoy_on_request(h)
     -- An earlier attempt may have been translated: then the headers say where its body went and how long that was.
     local headers = h:headers()
     if stream_path and known and sub(known.call or "", 1, 7) == "stream " then path = stream_path end
-    headers:replace(":path", path .. (known and known.query or ""))
+    headers:replace(":path", with_query(path, known and known.query or ""))
     headers:replace("content-length", tostring(size))
   end
 end

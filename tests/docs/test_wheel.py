@@ -88,14 +88,26 @@ def _imported() -> set[str]:
     for path in ROOT.joinpath("control_plane").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
-                modules |= {alias.name.partition(".")[0] for alias in node.names}
+                modules |= {_top(alias.name) for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                modules.add("google.protobuf" if node.module.startswith("google.protobuf") else node.module.partition(".")[0])
+                modules |= {_top(node.module), *(_top(f"google.{alias.name}") for alias in node.names if node.module == "google")}
     modules -= {*sys.stdlib_module_names, "control_plane"}
     # Parts of a declared package that come under another name, in a version that package chooses.
-    parts = {"google.protobuf": ["protobuf"], "betterproto2": ["envoy-data-plane"], "pydantic_core": ["pydantic"]}
+    parts = {
+        "google.protobuf": ["protobuf"],
+        "google.auth": ["google-auth"],
+        "google.oauth2": ["google-auth"],
+        "azure.identity": ["azure-identity"],
+    }
+    parts |= {"betterproto2": ["envoy-data-plane"], "pydantic_core": ["pydantic"]}
     by_module = {**importlib.metadata.packages_distributions(), **parts}
-    return {_canonical(by_module[module][0]) for module in modules}
+    return {_canonical(by_module[module][0]) for module in modules - {"google"}}
+
+
+def _top(module: str) -> str:
+    """The part of a module's name that says whose it is; several packages share the first part of some."""
+    first, _, rest = module.partition(".")
+    return f"{first}.{rest.partition('.')[0]}" if rest and first in ("google", "azure") else first
 
 
 def _canonical(name: str) -> str:

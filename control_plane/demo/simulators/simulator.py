@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final, Literal, Self
 
 from control_plane.demo.simulators.anthropic import Anthropic
+from control_plane.demo.simulators.azure import AzureOpenAI
 from control_plane.demo.simulators.delivery import Gone, Pace, deliver, immediate, whole_bytes
 from control_plane.demo.simulators.fault import Fault
 from control_plane.demo.simulators.gemini import Gemini
@@ -36,7 +37,7 @@ class Simulator:
 
     def __init__(
         self,
-        vendor: Literal["openai", "anthropic", "gemini"] = "openai",
+        vendor: Literal["openai", "azure", "anthropic", "gemini"] = "openai",
         *,
         name: str | None = None,
         host: str = "127.0.0.1",
@@ -63,6 +64,8 @@ class Simulator:
         refuses = self.name == vendor if strict is None else strict
         if vendor == "openai":
             self._wire = OpenAI(self.name, Keys(keys), models, minimum_cached_tokens, refuses, reasoning_field)
+        elif vendor == "azure":
+            self._wire = AzureOpenAI(self.name, Keys(keys), models, minimum_cached_tokens, refuses, reasoning_field)
         elif vendor == "gemini":
             self._wire = Gemini(self.name, Keys(keys), models, minimum_cached_tokens, refuses)
         else:
@@ -226,7 +229,12 @@ class Simulator:
 
     def _record(self, connection: Connection, request: HttpRequest, body: bytes) -> Recorded:
         headers = request.headers
-        key = headers.get("x-api-key") or headers.get("x-goog-api-key") or headers.get("authorization", "").partition(" ")[2]
+        key = (
+            headers.get("x-api-key")
+            or headers.get("api-key")
+            or headers.get("x-goog-api-key")
+            or headers.get("authorization", "").partition(" ")[2]
+        )
         index = self._wire.keys.index(key)
         kept = len(body) <= self._keep
         self._number += 1

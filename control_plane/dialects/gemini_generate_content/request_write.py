@@ -40,9 +40,6 @@ _LEVELS: Final = {"minimal": "minimal", "low": "low", "medium": "medium", "high"
 _BUDGETS: Final = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576, "max": 24576}
 """What Google's own OpenAI-compatible API makes of an effort."""
 
-_LEVEL_STEPS: Final = ((2048, "low"), (8192, "medium"), (1 << 62, "high"))
-"""A thinking budget in tokens, up to which the level has this name."""
-
 WORDS: Final = {
     "topP": "top_p",
     "topK": "top_k",
@@ -191,12 +188,10 @@ def _level(wanted: Reasoning, off: bool, model: str) -> dict[str, Any]:
     """From the third generation on; thinking has a least level there, and no way to be switched off."""
     if off:
         return {"thinkingLevel": "low" if "pro" in model else "minimal", "inexact": True}
-    if wanted.effort is not None:
-        level = _LEVELS[wanted.effort]
-    elif wanted.budget is not None:
-        level = next(name for limit, name in _LEVEL_STEPS if wanted.budget <= limit)
-    else:
+    effort = wanted.named_effort
+    if effort is None:
         return {}
+    level = _LEVELS[effort]
     if level == "minimal" and "pro" in model:
         return {"thinkingLevel": "low", "inexact": True}
     return {"thinkingLevel": level}

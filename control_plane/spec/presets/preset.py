@@ -24,8 +24,15 @@ _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # thirty fi
 
 _FOLDER: Final = resources.files("control_plane.spec.presets")
 
-VendorPath = Annotated[str, StringConstraints(pattern=r"^(/([a-z0-9_.-]+|\{model\})(:[a-zA-Z]+)?)+$", max_length=200)]
-"""`{model}` stands for the upstream name of the model, for dialects that have it in the path."""
+VendorPath = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^(/([a-z0-9_.-]+|\{model\})(:[a-zA-Z]+)?)+(\?[A-Za-z0-9_.-]+=[A-Za-z0-9_.-]*(&[A-Za-z0-9_.-]+=[A-Za-z0-9_.-]*)*)?$",
+        max_length=200,
+    ),
+]
+"""`{model}` stands for the upstream name of the model, where a vendor has it in the path. A query is sent with every request; a
+client's parameters go along, except those that the path's own query sets."""
 Title = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(check_title)]
 KeyPrefix = Annotated[str, StringConstraints(pattern=r"^[!-~ ]*$", max_length=32)]
 HeaderName = Annotated[str, StringConstraints(min_length=1, max_length=64)]

@@ -6,7 +6,7 @@ import hashlib
 from typing import Final
 
 from control_plane.ir.egress import Egress
-from control_plane.ir.model import DEFAULT_CONNECT_MS, Route, TargetUse
+from control_plane.ir.model import DEFAULT_CONNECT_MS, Route, Signing, TargetUse
 
 DEFAULT_SCOPE: Final = "default"
 """Scope and route table for requests whose model is not known (yet)."""
@@ -69,6 +69,11 @@ def target_cluster(use: TargetUse) -> str:
     if use.foreign_reasoning != "strip":
         name += f"+foreign-{use.foreign_reasoning}"
     return name
+
+
+def signer_config(signing: Signing) -> str:
+    """The configuration of the filter that signs a provider's requests."""
+    return f"signer:{signing.secret}"
 
 
 def route_table(route: Route) -> str:

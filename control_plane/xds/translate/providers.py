@@ -70,14 +70,12 @@ def _hosts(provider: Provider) -> tuple[tuple[str, int], ...]:
 
 def _endpoints(name: str, provider: Provider) -> ClusterLoadAssignment:
     """Wherever it connects to, the Host header is the base URL's."""
-    usual = provider.port == (443 if provider.tls else 80)
-    hostname = provider.host if usual else f"{provider.host}:{provider.port}"
     found = []
     for host, port in _hosts(provider):
         if provider.egress.proxy is not None:
-            found.append(tunnel_endpoint(provider, host, port, hostname))
+            found.append(tunnel_endpoint(provider, host, port, provider.authority))
         else:
             address = Address(socket_address=SocketAddress(address=host, port_value=port))
-            found.append(LbEndpoint(endpoint=Endpoint(address=address, hostname=hostname)))
+            found.append(LbEndpoint(endpoint=Endpoint(address=address, hostname=provider.authority)))
     # LOGICAL_DNS takes one endpoint in one locality, STRICT_DNS and STATIC any number.
     return ClusterLoadAssignment(cluster_name=name, endpoints=[LocalityLbEndpoints(lb_endpoints=found)])

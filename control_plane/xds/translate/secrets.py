@@ -1,18 +1,68 @@
-"""Keys and certificates as SDS secrets. The only resources that hold a secret value; they are never persisted."""
+"""Keys and certificates as resources: SDS secrets, and the configurations of signers.
+
+Nothing else holds a secret value; neither is persisted."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
 
 from envoy_data_plane.envoy.config.core.v3 import DataSource as TlsData
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import Secret as TlsSecret
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import TlsCertificate
 
 from control_plane.credentials.connection import split_certificate
-from control_plane.credentials.secret import Secret
+from control_plane.credentials.secret import Secret, SigningKeys
 from control_plane.ir.egress import CLIENT_CERTIFICATE
+from control_plane.ir.model import Gateway, Provider
 from control_plane.pb.core_pb2 import DataSource
 from control_plane.pb.secret_pb2 import GenericSecret
 from control_plane.pb.secret_pb2 import Secret as EnvoySecret
-from control_plane.xds.resource import SDS, Resource
+from control_plane.xds.resource import ECDS, SDS, Ref, Resource
+from control_plane.xds.translate.filters.signer import signing_keys
+from control_plane.xds.translate.names import signer_config
+
+
+def secret_resources(providers: Iterable[Provider], values: Mapping[str, Secret | SigningKeys]) -> list[Resource]:
+    """What the connections and requests of `providers` sign in with. A static key without a value, the provider's or its proxy's, becomes
+    an empty secret: its vendor answers 401 (a proxy 407), which fails over, where a secret that never arrives would keep its targets
+    warming and every plan that names them at 503. What a sign-in has not brought yet, and a certificate that cannot be read, is left
+    out: an Envoy may still hold one that is good, from before the control plane was started again."""
+    found = []
+    for provider in providers:
+        found += known_secrets([provider], values)
+        found += [secret(name, Secret("")) for name, static in _by_sds(provider) if static and name not in values]
+    return found
+
+
+def known_secrets(providers: Iterable[Provider], values: Mapping[str, Secret | SigningKeys]) -> list[Resource]:
+    """Those whose values are at hand."""
+    found = []
+    for provider in providers:
+        if provider.signing is not None and isinstance(keys := values.get(provider.signing.secret), SigningKeys):
+            found.append(signing_keys(provider.signing, keys))
+        found += [secret(name, value) for name, _ in _by_sds(provider) if isinstance(value := values.get(name), Secret)]
+    return found
+
+
+def absent_secrets(gateway: Gateway, values: Mapping[str, Secret | SigningKeys]) -> frozenset[Ref]:
+    """What `secret_resources` leaves out for now."""
+    found: set[Ref] = set()
+    for provider in gateway.providers:
+        if provider.signing is not None and provider.signing.secret not in values:
+            found.add((ECDS, signer_config(provider.signing)))
+        found |= {(SDS, name) for name, static in _by_sds(provider) if not static and name not in values}
+    return frozenset(found)
+
+
+def _by_sds(provider: Provider) -> Iterator[tuple[str, bool]]:
+    """The names of a provider's SDS secrets, and whether each is a static key."""
+    proxy, certificate = provider.egress.proxy, provider.egress.client_certificate
+    if provider.auth is not None:
+        yield provider.auth.secret, not provider.auth.signed_in
+    if proxy is not None and proxy.secret is not None:
+        yield proxy.secret, True
+    if certificate is not None:
+        yield certificate, False
 
 
 def secret(name: str, value: Secret) -> Resource:

@@ -19,13 +19,14 @@ from control_plane.pb.cluster_pb2 import CircuitBreakers, Cluster
 from control_plane.pb.config_source_pb2 import Http1ProtocolOptions
 from control_plane.pb.http_filter_pb2 import HttpFilter
 from control_plane.pb.upstream_http_pb2 import HttpProtocolOptions
-from control_plane.xds.resource import CDS, SDS, Resource
+from control_plane.xds.resource import CDS, ECDS, SDS, Resource
 from control_plane.xds.translate.facts import target_metadata
 from control_plane.xds.translate.filters.credentials import Call, credentials
 from control_plane.xds.translate.filters.ext_proc import ext_proc
 from control_plane.xds.translate.filters.hold import hold
+from control_plane.xds.translate.filters.signer import signer
 from control_plane.xds.translate.filters.target_lua import target_lua
-from control_plane.xds.translate.names import TRANSLATOR_CLUSTER, provider_cluster, target_cluster
+from control_plane.xds.translate.names import TRANSLATOR_CLUSTER, provider_cluster, signer_config, target_cluster
 from control_plane.xds.translate.packing import duration, pack, pack_foreign
 
 HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -48,6 +49,8 @@ def target(use: TargetUse, provider: Provider) -> Resource:
         refs.add((CDS, TRANSLATOR_CLUSTER))
     if provider.auth is not None:
         refs.add((SDS, provider.auth.secret))
+    if provider.signing is not None:
+        refs.add((ECDS, signer_config(provider.signing)))
     return Resource(
         type_url=CDS,
         name=target_cluster(use),
@@ -82,6 +85,8 @@ def _filters(use: TargetUse, provider: Provider) -> list[HttpFilter]:
         filters.append(ext_proc(use, provider))
     if use.hold:
         filters.append(hold())
+    if provider.signing is not None:
+        filters.append(signer(provider.signing))
     return [*filters, CODEC]
 
 

@@ -23,7 +23,7 @@ class Gateway:
 
     def __init__(self) -> None:
         self.reasons: list[str] = []
-        self.rows: dict[str, list[Row]] = {"proxies": [], "routes": [], "providers": [], "targets": [], "findings": []}
+        self.rows: dict[str, list[Row]] = {"proxies": [], "routes": [], "providers": [], "credentials": [], "targets": [], "findings": []}
         self.metrics = Metrics()
         self.metrics.gauge(names.XDS_STREAMS).set(to=2)
         self.fails = False
@@ -44,6 +44,9 @@ class Gateway:
         if self.fails:
             raise RuntimeError("a secret detail")
         return self.rows["providers"]
+
+    def credentials(self) -> Sequence[Row]:
+        return self.rows["credentials"]
 
     def targets(self) -> Sequence[Row]:
         return self.rows["targets"]

@@ -20,7 +20,7 @@ async def test_health_and_readiness(client: Any, gateway: Any) -> None:
     assert (await http.get("/healthz")).status_code == 200
 
 
-@pytest.mark.parametrize("name", ["proxies", "routes", "providers", "targets", "findings"])
+@pytest.mark.parametrize("name", ["proxies", "routes", "providers", "credentials", "targets", "findings"])
 async def test_lists(client: Any, gateway: Any, name: str) -> None:
     gateway.rows[name] = [{"name": "x", "number": 1, "nothing": None}]
     answer = await (await client()).get(f"/api/v1/{name}")
@@ -31,7 +31,7 @@ async def test_lists(client: Any, gateway: Any, name: str) -> None:
 async def test_status_sums_up(client: Any, gateway: Any) -> None:
     gateway.rows["routes"] = [{}, {}]
     answer = (await (await client()).get("/api/v1/status")).json()
-    assert answer["counts"] == {"proxies": 0, "routes": 2, "providers": 0, "targets": 0, "findings": 0}
+    assert answer["counts"] == {"proxies": 0, "routes": 2, "providers": 0, "credentials": 0, "targets": 0, "findings": 0}
     assert (answer["ready"], answer["snapshot"], answer["parts"][0]["detail"]) == (True, "184", "pid 4711")
 
 

@@ -78,6 +78,20 @@ async def test_routes_providers_and_targets(served: Get, gateway: Any) -> None:
     assert lines[2] == "new/one       -            0             -      -         -         -"
 
 
+async def test_credentials_show_what_they_are_and_never_what_they_hold(served: Get, gateway: Any) -> None:
+    now = time.time()
+    signed_in = {"provider": "azure", "source": "entra managed identity", "state": "FAILING", "error": "no answer\nwithin 60 s"}
+    gateway.rows["credentials"] = [
+        {"provider": "openai", "source": "env OPENAI_API_KEY", "state": "READY", "expires_at": None, "error": ""},
+        {**signed_in, "expires_at": now + 1801, "refreshed_at": now - 65, "next_at": now + 31},
+    ]
+    lines = [line.rstrip() for line in (await served("credentials")).stdout.splitlines()]
+    assert lines[0] == "PROVIDER  SOURCE                  STATE    EXPIRES  REFRESHED  NEXT TRY"
+    assert lines[1] == "openai    env OPENAI_API_KEY      READY    -        -          -"
+    assert lines[2].startswith("azure     entra managed identity  FAILING  in 30m   65s ago    in 3")
+    assert lines[4] == "azure: no answer within 60 s"
+
+
 async def test_findings_with_errors_exit_2(served: Get, gateway: Any) -> None:
     error = {"code": "HG1003", "severity": "error", "path": "spec.plan.0", "message": "unknown field", "fix": 'did you mean "weight"?'}
     place = {"file": "routes.yaml", "line": 9, "col": 7}
@@ -89,7 +103,7 @@ async def test_findings_with_errors_exit_2(served: Get, gateway: Any) -> None:
     assert (await served("findings")).exit_code == 0
 
 
-@pytest.mark.parametrize("what", ["proxies", "routes", "providers", "targets", "findings"])
+@pytest.mark.parametrize("what", ["proxies", "routes", "providers", "credentials", "targets", "findings"])
 async def test_nothing_to_list_is_said(served: Get, what: str) -> None:
     result = await served(what)
     assert (result.exit_code, result.stdout.startswith("no ")) == (0, True)

@@ -10,6 +10,7 @@ import pytest
 from control_plane.credentials.connection import resolve_certificate, resolve_proxy, split_certificate
 from control_plane.credentials.references import fingerprint, referenced_files
 from control_plane.credentials.resolve import Missing, Resolved
+from control_plane.credentials.secret import Secret
 from control_plane.spec.load import load
 from control_plane.spec.models import SpecSet
 from tests.live.egress.certificates import authority, certificate
@@ -48,6 +49,7 @@ def specs_of(folder: Path) -> SpecSet:
 def test_the_login_is_what_goes_after_basic(folder: Path) -> None:
     found = resolve_proxy(specs_of(folder).providers[0])
     assert isinstance(found, Resolved)
+    assert isinstance(found.secret, Secret)
     assert base64.b64decode(found.secret.reveal()) == b"user:p%ss:word"
     assert "p%ss" not in repr(found)
     (folder / "login").write_text("VERYSECRET")
@@ -61,6 +63,7 @@ def test_the_key_is_kept_apart_from_the_chain(folder: Path) -> None:
     (folder / "client.pem").write_text("".join(pieces))
     found = resolve_certificate(specs_of(folder).providers[0])
     assert isinstance(found, Resolved)
+    assert isinstance(found.secret, Secret)
     chain, key = split_certificate(found.secret)
     assert chain.count("BEGIN CERTIFICATE") == 2
     assert "PRIVATE KEY" not in chain

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from control_plane.credentials.references import check_references, fingerprint, referenced_files
 from control_plane.credentials.resolve import MAX_SECRET_BYTES, Missing, Resolved, resolve_all, resolve_provider
+from control_plane.credentials.secret import Secret
 from control_plane.spec.load import load
 from control_plane.spec.models import Provider, SpecSet
 
@@ -36,6 +37,8 @@ def test_a_key_is_taken_without_its_line_end(tmp_path: Path, text: str) -> None:
     for provider, environ in ((provider_of(tmp_path, "file: key"), {}), (provider_of(tmp_path, "env: KEY"), {"KEY": text})):
         found = resolve_provider(provider, environ)
         assert isinstance(found, Resolved)
+        assert isinstance(found.secret, Secret)
+        assert isinstance(found.secret, Secret)
         assert found.secret.reveal() == text.rstrip("\r\n")
 
 
@@ -70,6 +73,7 @@ def test_every_value_is_a_clean_key_or_missing(text: str) -> None:
     )
     found = resolve_provider(provider, {"KEY": text})
     if isinstance(found, Resolved):
+        assert isinstance(found.secret, Secret)
         key = found.secret.reveal()
         assert key == text.rstrip("\r\n")
         assert all(" " <= char <= "~" for char in key)
@@ -100,6 +104,7 @@ def test_the_first_of_a_pool_is_used(tmp_path: Path) -> None:
     specs = specs_of(tmp_path, "credentials: [{secretRef: {env: A}}, {secretRef: {env: B}}]")
     found = resolve_all(specs, {"A": "first", "B": "second"})["p"]
     assert isinstance(found, Resolved)
+    assert isinstance(found.secret, Secret)
     assert (found.secret.reveal(), found.source) == ("first", "env A")
 
 

@@ -49,7 +49,9 @@ async def test_the_demos_specs_load_without_a_finding_and_its_keys_work(tmp_path
         assert [str(finding) for finding in loaded.findings] == []
         assert sorted(provider.name for provider in loaded.specs.providers) == sorted(NAMES)
         for provider in loaded.specs.providers:
-            key = vendors.env[provider.spec.credentials[0].secret_ref.env or ""]
+            ref = provider.spec.credentials[0].secret_ref
+            assert ref is not None
+            key = vendors.env[ref.env or ""]
             refused = 400 if provider.name == "gemini" else 401
             for sent, status in ((key, 200), ("x", refused)):
                 headers = {"x-goog-api-key": sent} if provider.name == "gemini" else {"authorization": f"Bearer {sent}"}

@@ -389,6 +389,11 @@ def test_a_format_together_with_tools_needs_a_newer_model() -> None:
 # ---------------------------------------------------------------------------------------------------------- thinking
 
 
+def test_a_budget_of_any_size_has_a_level() -> None:
+    for budget, level in ((1024, "low"), (8192, "medium"), (9000, "high"), (1 << 70, "high")):
+        assert openai(NEW, reasoning={"max_tokens": budget})[0]["generationConfig"]["thinkingConfig"]["thinkingLevel"] == level
+
+
 @pytest.mark.parametrize(
     ("model", "effort", "config", "named"),
     [

@@ -156,7 +156,12 @@ def test_diff_names_what_changed(tmp_path: Path) -> None:
 def test_the_ir_prints_as_plain_data_without_secrets(tmp_path: Path) -> None:
     shown = plain(gateway(tmp_path, TWO))
     assert isinstance(shown, dict)
-    assert shown["providers"][2]["auth"] == {"header": "authorization", "prefix": "Bearer ", "secret": "provider/openai"}
+    assert shown["providers"][2]["auth"] == {
+        "header": "authorization",
+        "prefix": "Bearer ",
+        "secret": "provider/openai",
+        "signed_in": False,
+    }
 
 
 def test_a_routes_policies_reach_its_translated_targets_only(tmp_path: Path) -> None:

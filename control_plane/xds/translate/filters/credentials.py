@@ -22,7 +22,15 @@ from control_plane.pb.secret_pb2 import SdsSecretConfig
 from control_plane.xds.translate.names import CALL_HEADER, MODEL_HEADER
 from control_plane.xds.translate.packing import duration, pack
 
-CREDENTIAL_HEADERS: Final = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie", "proxy-authorization")
+CREDENTIAL_HEADERS: Final = (
+    "authorization",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "cookie",
+    "proxy-authorization",
+    "x-amz-security-token",
+)
 """Everything that may carry a secret, under any vendor's name: removed before every attempt."""
 
 TRACES: Final = (
@@ -34,10 +42,14 @@ TRACES: Final = (
     "x-real-ip",
     "forwarded",
     "accept-encoding",
+    "x-amz-date",
+    "x-amz-content-sha256",
+    "amz-sdk-invocation-id",
+    "amz-sdk-request",
     MODEL_HEADER,
 )
-"""What vendors have no business to see; and compressed answers could not be metered. `x-request-id` and
-`x-envoy-attempt-count` stay, since the journal reads them from the same headers."""
+"""What vendors have no business to see, and what a signature of the client or of an earlier attempt left; compressed answers
+could not be metered. `x-request-id` and `x-envoy-attempt-count` stay, since the journal reads them from the same headers."""
 
 Call = Literal["told", "removed"]
 TARGET_HEADER: Final = "x-headgate-target"
