@@ -1,4 +1,5 @@
-"""What a connection to a provider signs in with, below HTTP: the proxy's user and password, the client certificate and its key.
+"""What a connection to a provider signs in with and trusts, below HTTP: the proxy's user and password, the client certificate and its
+key, the certificates of authorities.
 
 Nothing raises here, and no text that leaves this module holds a secret.
 """
@@ -8,7 +9,7 @@ from __future__ import annotations
 import base64
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -17,10 +18,12 @@ from control_plane.credentials.secret import Secret
 from control_plane.spec.load import read_bytes
 from control_plane.spec.models import Provider
 
+MAX_CA_BYTES: Final = 4 * 1024**2  # the usual system bundle has 0.2 MB
 MAX_PEM_BYTES: Final = 256 * 1024  # a chain of ten certificates has 20 KB
 _CERTIFICATE: Final = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _KEY: Final = re.compile(r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----.+?-----END (?:[A-Z0-9]+ )*PRIVATE KEY-----", re.DOTALL)
 _FIX: Final = "give a PEM chain, own certificate first, and its unencrypted PEM key"
+_CA_FIX: Final = "give a file with PEM certificates, relative to the spec file"
 
 
 def resolve_proxy(provider: Provider, environ: Mapping[str, str] | None = None) -> Resolution | None:
@@ -88,3 +91,33 @@ def split_certificate(value: Secret) -> tuple[str, Secret]:
     """The chain, which everybody may see, and the key."""
     text = value.reveal()
     return "\n".join(_CERTIFICATE.findall(text)) + "\n", Secret(_KEY.findall(text)[0] + "\n")
+
+
+def authority_files(provider: Provider) -> Iterator[tuple[tuple[str, ...], Path]]:
+    """Every CA file of a provider, and where it is written: its own and its proxy's."""
+    proxy, tls = provider.spec.egress.proxy, provider.spec.tls
+    if tls.ca_file is not None:
+        yield ("spec", "tls", "caFile"), provider.resolve_path(tls.ca_file)
+    if proxy is not None and proxy.ca_file is not None:
+        yield ("spec", "egress", "proxy", "caFile"), provider.resolve_path(proxy.ca_file)
+
+
+def resolve_authorities(path: Path) -> Resolution:
+    """The text of a CA file. What it holds beside certificates, such as revocation lists, stays in; private keys do not."""
+    subject, source = f"CA file {path}", f"file {path}"
+    try:
+        data = read_bytes(path, MAX_CA_BYTES)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        return Missing(f"{subject} cannot be read: {(reason or 'not a regular file').lower()}", _CA_FIX, source)
+    if len(data) > MAX_CA_BYTES:
+        return Missing(f"{subject} is larger than {MAX_CA_BYTES // 1024**2} MiB", _CA_FIX, source)
+    text = data.decode("latin-1")
+    found = _CERTIFICATE.findall(text)
+    if not found:
+        return Missing(f"{subject} holds no PEM certificate", _CA_FIX, source)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata="\n".join(found))
+    except (ssl.SSLError, ValueError):
+        return Missing(f"{subject} holds a certificate that cannot be read", _CA_FIX, source)
+    return Resolved(Secret(_KEY.sub("", text)), source)

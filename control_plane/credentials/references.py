@@ -5,17 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
 
-from control_plane.credentials.connection import resolve_certificate, resolve_proxy
+from control_plane.credentials.connection import MAX_CA_BYTES, authority_files, resolve_authorities, resolve_certificate, resolve_proxy
 from control_plane.credentials.resolve import Missing, Resolved, resolve_provider, secret_path
 from control_plane.credentials.sign_in.source import digest_of, missing_extra, problems, sign_in_of
 from control_plane.spec.findings import Finding
 from control_plane.spec.load import read_bytes
 from control_plane.spec.models import Provider, SpecSet
-
-MAX_CA_BYTES: Final = 4 * 1024**2  # the usual system bundle has 0.2 MB
-_PEM: Final = b"-----BEGIN CERTIFICATE-----"
 
 
 def check_references(specs: SpecSet, environ: Mapping[str, str] | None = None) -> list[Finding]:
@@ -27,9 +23,9 @@ def check_references(specs: SpecSet, environ: Mapping[str, str] | None = None) -
         certificate = resolve_certificate(provider)
         if isinstance(certificate, Missing):
             findings.append(provider.finding("HG2015", ("spec", "tls", "certFile"), certificate.reason, certificate.fix))
-        for place, ca_file in _ca_files(provider):
-            if (problem := _ca_problem(ca_file)) is not None:
-                findings.append(provider.finding("HG2011", place, problem, "give a file with PEM certificates, relative to the spec file"))
+        for place, path in authority_files(provider):
+            if isinstance(trusted := resolve_authorities(path), Missing):
+                findings.append(provider.finding("HG2011", place, trusted.reason, trusted.fix))
     return findings
 
 
@@ -54,26 +50,6 @@ def _missing(provider: Provider, environ: Mapping[str, str] | None) -> Iterator[
         yield provider.finding("HG3001", where, f"{key.reason}; {out} there", key.fix)
 
 
-def _ca_files(provider: Provider) -> Iterator[tuple[tuple[str, ...], Path]]:
-    """Every CA file of a provider, and where it is written."""
-    proxy, tls = provider.spec.egress.proxy, provider.spec.tls
-    if tls.ca_file is not None:
-        yield ("spec", "tls", "caFile"), provider.resolve_path(tls.ca_file)
-    if proxy is not None and proxy.ca_file is not None:
-        yield ("spec", "egress", "proxy", "caFile"), provider.resolve_path(proxy.ca_file)
-
-
-def _ca_problem(path: Path) -> str | None:
-    try:
-        data = read_bytes(path, MAX_CA_BYTES)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else None
-        return f"CA file {path} cannot be read: {(reason or 'not a regular file').lower()}"
-    if len(data) > MAX_CA_BYTES:
-        return f"CA file {path} is larger than {MAX_CA_BYTES // 1024**2} MiB"
-    return None if _PEM in data else f"CA file {path} holds no PEM certificate"
-
-
 def referenced_files(specs: SpecSet) -> frozenset[Path]:
     """Every file outside the specs whose change changes what they mean."""
     return frozenset(path for provider in specs.providers for path in _files_of(provider))
@@ -90,7 +66,7 @@ def _files_of(provider: Provider) -> Iterator[Path]:
     proxy, tls = provider.spec.egress.proxy, provider.spec.tls
     if proxy is not None and proxy.credentials is not None and (path := secret_path(provider, proxy.credentials.secret_ref)) is not None:
         yield path
-    yield from (path for _, path in _ca_files(provider))
+    yield from (path for _, path in authority_files(provider))
     for file in (tls.cert_file, tls.key_file):
         if file is not None:
             yield provider.resolve_path(file)
@@ -103,7 +79,7 @@ def fingerprint(specs: SpecSet, environ: Mapping[str, str] | None = None) -> byt
         digest.update(provider.name.encode() + b"\0" + digest_of(provider, environ))
         for key in (resolve_provider(provider, environ), resolve_proxy(provider, environ), resolve_certificate(provider)):
             digest.update(key.secret.fingerprint() if isinstance(key, Resolved) else repr(key).encode())
-        for _, path in _ca_files(provider):
+        for _, path in authority_files(provider):
             try:
                 data = read_bytes(path, MAX_CA_BYTES)
             except (OSError, ValueError):

@@ -7,18 +7,21 @@ from typing import Final
 
 PROXY_SECRET: Final = "proxy/"
 CLIENT_CERTIFICATE: Final = "client-certificate/"
+AUTHORITIES: Final = "authorities/"
+PROXY_AUTHORITIES: Final = "proxy-authorities/"
 """What the names of such secrets begin with, before the provider's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """An HTTP CONNECT proxy. `secret` names what it is signed in with; the value is never in the IR."""
+    """An HTTP CONNECT proxy. `secret` names what it is signed in with, `authorities` whom an https one is trusted by (None: the
+    system's); the values are never in the IR."""
 
     host: str
     port: int
     tls: bool
     secret: str | None
-    ca_file: str | None = None
+    authorities: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from control_plane.ir.egress import CLIENT_CERTIFICATE, PROXY_SECRET, Connection, Dns, Egress, Proxy, TcpKeepalive
+from control_plane.ir.egress import CLIENT_CERTIFICATE, PROXY_AUTHORITIES, PROXY_SECRET, Connection, Dns, Egress, Proxy, TcpKeepalive
 from control_plane.spec import egress as spec
 from control_plane.spec.base_url import parse_base_url
 from control_plane.spec.endpoint import parse_endpoint
@@ -34,7 +34,7 @@ def _proxy(proxy: spec.Proxy, document: Provider) -> Proxy:
         port=url.port,
         tls=url.scheme == "https",
         secret=PROXY_SECRET + document.name if proxy.credentials else None,
-        ca_file=str(document.resolve_path(proxy.ca_file).absolute()) if proxy.ca_file else None,
+        authorities=PROXY_AUTHORITIES + document.name if proxy.ca_file and url.scheme == "https" else None,
     )
 
 

@@ -59,7 +59,7 @@ class Speaks:
 class Provider:
     """An account at a vendor, or a pool of our own, as the connection to it is made.
 
-    `options` is a JSON object of quirks for the translator.
+    `options` is a JSON object of quirks for the translator. `authorities` names the certificates to trust, None for the system's.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Provider:
     headers: tuple[tuple[str, str], ...]
     speaks: tuple[Speaks, ...]
     options: str
-    ca_file: str | None
+    authorities: str | None
     server_name: str | None
     signing: Signing | None = None
     egress: Egress = DIRECT
@@ -79,6 +79,12 @@ class Provider:
     def authority(self) -> str:
         """Value of the host header: the port only where it is not the scheme's own."""
         return self.host if self.port == (443 if self.tls else 80) else f"{self.host}:{self.port}"
+
+    @property
+    def certificates(self) -> tuple[str, ...]:
+        """Names of the secrets that hold certificates: the gateway's own, the authorities to trust, and the proxy's authorities."""
+        named = (self.egress.client_certificate, self.authorities, self.egress.proxy.authorities if self.egress.proxy else None)
+        return tuple(name for name in named if name is not None)
 
     def path(self, dialect: str, operation: str) -> str | None:
         """The upstream path of that operation in that dialect, or None when the provider does not offer it."""

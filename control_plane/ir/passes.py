@@ -9,6 +9,7 @@ import msgspec
 
 from control_plane.dialects.model_path import filled, streaming
 from control_plane.ir.draft import Draft, DraftRoute, PlannedTarget
+from control_plane.ir.egress import AUTHORITIES
 from control_plane.ir.egress_of import egress_of
 from control_plane.ir.model import Auth, Choice, Entry, Lane, Provider, Signing, Speaks, TargetUse, Timers
 from control_plane.ir.operations import OWN_THINKING_ONLY, Operation, operations_of
@@ -48,7 +49,7 @@ def _provider(document: spec.Provider, preset: PresetSpec) -> Provider:
         headers=tuple(sorted({**preset.headers, **body.headers}.items())),
         speaks=tuple(speaks),
         options=msgspec.json.encode(dict(sorted(preset.options.items()))).decode(),
-        ca_file=str(document.resolve_path(body.tls.ca_file).absolute()) if body.tls.ca_file else None,
+        authorities=AUTHORITIES + name if body.tls.ca_file and tls else None,
         server_name=body.tls.server_name,
         egress=egress_of(document, port),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any as AnyValue
@@ -30,13 +29,13 @@ _STATIC: Final[dict[str, AnyValue]] = {"type": ClusterDiscoveryType.STATIC, "dns
 def provider_clusters(provider: Provider, connect_ms: int) -> Resource:
     """The cluster of a provider with one connect timer."""
     body, plain = _cluster(provider, connect_ms), None
-    if provider.egress.client_certificate is not None:
-        plain = _cluster(replace(provider, egress=replace(provider.egress, client_certificate=None)), connect_ms)
+    if provider.egress.client_certificate is not None or provider.authorities is not None:
+        plain = _cluster(provider, connect_ms, by_sds=False)
     name = provider_cluster(provider.name, connect_ms)
     return Resource(type_url=CDS, name=name, body=body, refs=_refs(provider), checked_as=plain)
 
 
-def _cluster(provider: Provider, connect_ms: int) -> bytes:
+def _cluster(provider: Provider, connect_ms: int, *, by_sds: bool = True) -> bytes:
     name = provider_cluster(provider.name, connect_ms)
     egress = provider.egress
     preconnect = egress.connection.preconnect
@@ -48,7 +47,7 @@ def _cluster(provider: Provider, connect_ms: int) -> bytes:
         load_assignment=_endpoints(name, provider),
         circuit_breakers=no_limits(),
         typed_extension_protocol_options={HTTP_OPTIONS: Any.pack(upstream_http(provider))},
-        transport_socket=transport_socket(provider),
+        transport_socket=transport_socket(provider, by_sds=by_sds),
         preconnect_policy=ClusterPreconnectPolicy(per_upstream_preconnect_ratio=preconnect) if preconnect > 1 else None,
         upstream_connection_options=None if egress.proxy else tcp_keepalive(egress),
     )
@@ -59,8 +58,7 @@ def _refs(provider: Provider) -> frozenset[Ref]:
     refs: set[Ref] = set()
     if provider.egress.proxy is not None:
         refs.add((CDS, proxy_cluster(provider.name, provider.egress)))
-    if provider.egress.client_certificate is not None:
-        refs.add((SDS, provider.egress.client_certificate))
+    refs |= {(SDS, name) for name in (provider.egress.client_certificate, provider.authorities) if name is not None}
     return frozenset(refs)
 
 

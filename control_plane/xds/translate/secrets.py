@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from envoy_data_plane.envoy.config.core.v3 import DataSource as TlsData
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import CertificateValidationContext, TlsCertificate
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import Secret as TlsSecret
-from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import TlsCertificate
 
 from control_plane.credentials.connection import split_certificate
 from control_plane.credentials.secret import Secret, SigningKeys
-from control_plane.ir.egress import CLIENT_CERTIFICATE
+from control_plane.ir.egress import AUTHORITIES, CLIENT_CERTIFICATE, PROXY_AUTHORITIES
 from control_plane.ir.model import Gateway, Provider
 from control_plane.pb.core_pb2 import DataSource
 from control_plane.pb.secret_pb2 import GenericSecret
@@ -25,7 +25,7 @@ from control_plane.xds.translate.names import signer_config
 def secret_resources(providers: Iterable[Provider], values: Mapping[str, Secret | SigningKeys]) -> list[Resource]:
     """What the connections and requests of `providers` sign in with. A static key without a value, the provider's or its proxy's, becomes
     an empty secret: its vendor answers 401 (a proxy 407), which fails over, where a secret that never arrives would keep its targets
-    warming and every plan that names them at 503. What a sign-in has not brought yet, and a certificate that cannot be read, is left
+    warming and every plan that names them at 503. What a sign-in has not brought yet, and certificates that cannot be read, are left
     out: an Envoy may still hold one that is good, from before the control plane was started again."""
     found = []
     for provider in providers:
@@ -56,19 +56,21 @@ def absent_secrets(gateway: Gateway, values: Mapping[str, Secret | SigningKeys])
 
 def _by_sds(provider: Provider) -> Iterator[tuple[str, bool]]:
     """The names of a provider's SDS secrets, and whether each is a static key."""
-    proxy, certificate = provider.egress.proxy, provider.egress.client_certificate
+    proxy = provider.egress.proxy
     if provider.auth is not None:
         yield provider.auth.secret, not provider.auth.signed_in
     if proxy is not None and proxy.secret is not None:
         yield proxy.secret, True
-    if certificate is not None:
-        yield certificate, False
+    for name in provider.certificates:
+        yield name, False
 
 
 def secret(name: str, value: Secret) -> Resource:
-    """One secret: a client certificate with its key where the name says so, else a generic one."""
+    """One secret: a client certificate with its key, or authorities, where the name says so, else a generic one."""
     if name.startswith(CLIENT_CERTIFICATE):
         return Resource(type_url=SDS, name=name, body=_certificate(name, value))
+    if name.startswith((AUTHORITIES, PROXY_AUTHORITIES)):
+        return Resource(type_url=SDS, name=name, body=_authorities(name, value))
     body = EnvoySecret(name=name, generic_secret=GenericSecret(secret=DataSource(inline_string=value.reveal())))
     return Resource(type_url=SDS, name=name, body=body.SerializeToString(deterministic=True))
 
@@ -77,3 +79,9 @@ def _certificate(name: str, value: Secret) -> bytes:
     chain, key = split_certificate(value)
     pair = TlsCertificate(certificate_chain=TlsData(inline_string=chain), private_key=TlsData(inline_string=key.reveal()))
     return bytes(TlsSecret(name=name, tls_certificate=pair))
+
+
+def _authorities(name: str, value: Secret) -> bytes:
+    """No secret, but it comes the same way, so that other certificates in the same file reach Envoy without a change of a cluster."""
+    trusted = TlsData(inline_bytes=value.reveal().encode("latin-1"))
+    return bytes(TlsSecret(name=name, validation_context=CertificateValidationContext(trusted_ca=trusted)))

@@ -10,7 +10,6 @@ that is down or refuses closes the tunnel, which is a failed connection to the p
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
 from typing import Final
@@ -70,21 +69,21 @@ def proxy(provider: str, egress: Egress) -> Resource:
     assert way is not None, "only for a provider with a proxy"
     name = proxy_cluster(provider, egress)
     body, plain = _cluster(name, way, egress), None
-    if way.secret is not None:
-        plain = _cluster(name, replace(way, secret=None), egress)
-    refs: set[Ref] = {(SDS, way.secret)} if way.secret else set()
-    return Resource(type_url=CDS, name=name, body=body, refs=frozenset(refs), checked_as=plain)
+    refs: frozenset[Ref] = frozenset((SDS, secret) for secret in (way.secret, way.authorities) if secret is not None)
+    if refs:
+        plain = _cluster(name, way, egress, by_sds=False)
+    return Resource(type_url=CDS, name=name, body=body, refs=refs, checked_as=plain)
 
 
-def _cluster(name: str, way: Proxy, egress: Egress) -> bytes:
+def _cluster(name: str, way: Proxy, egress: Egress, *, by_sds: bool = True) -> bytes:
     cluster = Cluster(
         name=name,
         **discovery([way.host], egress.dns),
         connect_timeout=CONNECT_TIMEOUT,
         load_assignment=_endpoints(name, way),
         circuit_breakers=no_limits(),
-        typed_extension_protocol_options={HTTP_OPTIONS: Any.pack(_http(way))},
-        transport_socket=tls_socket(tls_context(way.host, way.ca_file)) if way.tls else None,
+        typed_extension_protocol_options={HTTP_OPTIONS: Any.pack(_http(way.secret if by_sds else None))},
+        transport_socket=tls_socket(tls_context(way.host, way.authorities, by_sds=by_sds)) if way.tls else None,
         upstream_connection_options=tcp_keepalive(egress),
     )
     return bytes(cluster)
@@ -95,8 +94,8 @@ def _endpoints(name: str, way: Proxy) -> ClusterLoadAssignment:
     return ClusterLoadAssignment(cluster_name=name, endpoints=[LocalityLbEndpoints(lb_endpoints=[LbEndpoint(endpoint=endpoint)])])
 
 
-def _http(way: Proxy) -> HttpProtocolOptions:
-    filters = [proxy_authorization(way.secret)] if way.secret else []
+def _http(secret: str | None) -> HttpProtocolOptions:
+    filters = [proxy_authorization(secret)] if secret else []
     return HttpProtocolOptions(
         explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=Http1ProtocolOptions()),
         http_filters=[HttpFilter.parse(f.SerializeToString(deterministic=True)) for f in (*filters, CODEC)],

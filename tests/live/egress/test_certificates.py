@@ -118,3 +118,33 @@ async def test_the_lowest_tls_version_is_kept(tmp_path: Path) -> None:
             assert load.served(await gateway.ask("usual")) is None
             assert (await gateway.ask("new")).status >= 500
             assert len(vendor.requests) == 1
+
+
+async def test_a_renewed_authority_is_trusted_and_the_old_one_no_more(tmp_path: Path) -> None:
+    """Under the same file name, for the provider and for the proxy in front of another one, while requests run."""
+    files(tmp_path)
+    authority(tmp_path, "next")
+    certificate(tmp_path, "w", "v.localhost", ca="next")
+    old, new = server(tmp_path, "v"), server(tmp_path, "w")
+    trusting = "{caFile: trusted.pem}"
+    shutil.copy(tmp_path / "ca.pem", tmp_path / "trusted.pem")
+    vendors = [Simulator("openai", name=name, models=["m"], keys=[KEY], tls=tls) for name, tls in (("old", old), ("new", new))]
+    async with vendors[0], vendors[1], ConnectProxy(tls=old) as before, ConnectProxy(tls=new) as after:
+        once = "connection: {maxRequests: 1}"  # every request verifies
+        specs = "".join(
+            provider(v.name, f"https://v.localhost:{v.port}", trusting, f"{{{once}}}") + route(v.name, v.name) for v in vendors
+        )
+        for name, proxy in (("before", before), ("after", after)):
+            way = f'{{proxy: {{url: "https://v.localhost:{proxy.port}", caFile: trusted.pem}}, {once}}}'
+            vendor = f"https://v.localhost:{vendors[0].port}"
+            specs += provider(name, vendor, "{caFile: ca.pem}", way) + route(name, name)
+        async with serving(tmp_path, specs) as gateway:
+            for model, status in (("old", 200), ("new", 503), ("before", 200), ("after", 503)):
+                assert (await gateway.ask(model)).status == status, model
+            slow = load.chat("old", stream=True, text="hello [[sim tokens=60 delay_ms=50]]")
+            running = asyncio.create_task(load.run(gateway.url, 1, 1, lambda _: slow))
+            await asyncio.sleep(0.2)
+            shutil.copy(tmp_path / "next.pem", tmp_path / "trusted.pem")
+            for model, status in (("new", 200), ("after", 200), ("old", 503), ("before", 503)):
+                await gateway.asked(model, lambda answer, wanted=status: answer.status == wanted)  # type: ignore[misc]
+            assert [problem for a in await running if (problem := load.served(a))] == []
