@@ -241,7 +241,7 @@ _CODES: Final = (
     Code(
         code="HG2011",
         title="CA file not usable",
-        cause="spec.tls.caFile cannot be read or holds no PEM certificate.",
+        cause="A caFile, of spec.tls or of spec.egress.proxy, cannot be read or holds no usable PEM certificate.",
         example="tls: {caFile: ca.der}",
         fix="Give a PEM file; a relative path counts from the spec file.",
     ),

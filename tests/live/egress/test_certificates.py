@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 from control_plane.demo.simulators import Simulator
@@ -105,6 +107,59 @@ def watch(vendor: Simulator, seen: list[str]) -> None:
         return connection
 
     vendor._port._factory = make
+
+
+async def test_what_envoy_holds_stays_and_an_envoy_without_fails_over(tmp_path: Path) -> None:
+    """While the certificate's file is broken the control plane starts anew, and then Envoy."""
+    files(tmp_path)
+    strict = Simulator("openai", name="strict", models=["m"], keys=[KEY], tls=server(tmp_path, "v", clients="clients"))
+    async with strict, Simulator("openai", name="other", models=["m"], keys=[KEY]) as other:
+        once = "{connection: {maxRequests: 1}}"  # every request shows it
+        specs = provider("strict", f"https://v.localhost:{strict.port}", MUTUAL, once)
+        specs += provider("other", f"http://127.0.0.1:{other.port}") + route("both", "strict", "other")
+        async with serving(tmp_path, specs) as gateway:
+
+            def by(name: str) -> Callable[[load.Answer], bool]:
+                return lambda answer: load.served(answer) is None and answer.headers["x-headgate-target"] == f"{name}/m"
+
+            async def again(part: str) -> None:
+                child = gateway.gateway.children[part]
+                starts = child.started
+                child.signal(signal.SIGKILL)
+                async with asyncio.timeout(20):
+                    while child.started == starts:
+                        await asyncio.sleep(0.05)
+
+            assert by("strict")(await gateway.ask("both"))
+            await asyncio.sleep(2.5)  # until the last known good is on disk
+            (tmp_path / "client.pem").write_text("")
+            async with asyncio.timeout(10):
+                while not any("HG2015" in line for line in gateway.lines):
+                    await asyncio.sleep(0.05)
+            gateway.lines.clear()
+            await again("control-plane")
+            async with asyncio.timeout(20):
+                while not any("specs taken over" in line for line in gateway.lines):
+                    await asyncio.sleep(0.05)
+            await asyncio.sleep(2)
+            assert any("HG2015" in line for line in gateway.lines)
+            for _ in range(5):
+                assert by("strict")(await gateway.ask("both"))
+            await again("envoy")
+            async with asyncio.timeout(20):
+                while not await _listens(gateway.url):
+                    await asyncio.sleep(0.05)
+            await gateway.asked("both", by("other"), within_s=20)
+
+
+async def _listens(url: str) -> bool:
+    host, _, port = url.removeprefix("http://").partition(":")
+    try:
+        _, writer = await asyncio.open_connection(host, int(port))
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 async def test_the_lowest_tls_version_is_kept(tmp_path: Path) -> None:

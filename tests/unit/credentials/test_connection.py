@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.credentials.connection import resolve_certificate, resolve_proxy, split_certificate
+from control_plane.credentials.connection import resolve_authorities, resolve_certificate, resolve_proxy, split_certificate
 from control_plane.credentials.references import fingerprint, referenced_files
 from control_plane.credentials.resolve import Missing, Resolved
 from control_plane.credentials.secret import Secret
@@ -99,3 +99,16 @@ def test_changes_are_noticed(folder: Path) -> None:
         (folder / f"client.{suffix}").write_text((folder / f"other.{suffix}").read_text())
         seen.append(fingerprint(specs))
     assert len(set(seen)) == 4
+
+
+def test_authorities_leave_this_process_without_private_keys(folder: Path) -> None:
+    pieces = [(folder / name).read_text() for name in ("ca.pem", "ca.key", "other.pem")]
+    (folder / "bundle.pem").write_bytes(b"# r\xf4le\n" + "".join(pieces).encode())
+    found = resolve_authorities(folder / "bundle.pem")
+    assert isinstance(found, Resolved)
+    assert isinstance(found.secret, Secret)
+    assert found.secret.reveal().count("BEGIN CERTIFICATE") == 2
+    assert "PRIVATE" not in found.secret.reveal()
+    for text in ("", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
+        (folder / "bundle.pem").write_text(text)
+        assert isinstance(resolve_authorities(folder / "bundle.pem"), Missing)
