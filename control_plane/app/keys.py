@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from control_plane.credentials.connection import authority_files, resolve_authorities, resolve_certificate, resolve_proxy
-from control_plane.credentials.resolve import NO_TOKENS, Missing, Resolution, Resolved, resolve_provider
+from control_plane.credentials.resolve import NO_TOKENS, Missing, Resolution, Resolved, resolve_all
 from control_plane.credentials.secret import Secret, SigningKeys
 from control_plane.ir.egress import AUTHORITIES, CLIENT_CERTIFICATE, PROXY_AUTHORITIES
 from control_plane.ir.model import Gateway
@@ -31,7 +31,7 @@ class Keys:
     def of(cls, specs: SpecSet, tokens: Mapping[str, Resolution] = NO_TOKENS) -> Keys:
         """Read everything now; `tokens` are what sign-ins to clouds have brought so far, by provider."""
         return cls(
-            own={p.name: resolve_provider(p, tokens=tokens) for p in specs.providers},
+            own=resolve_all(specs, tokens=tokens),
             proxies={p.name: resolve_proxy(p) for p in specs.providers},
             certificates=dict(found for p in specs.providers for found in _certificates(p)),
         )

@@ -16,6 +16,7 @@ from typing import ClassVar, Final, Literal
 
 import msgspec
 
+from control_plane.dialects.vectors import Vector
 from control_plane.kit.errors import ClientProtocolError, GatewayError
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
@@ -199,6 +200,7 @@ class Request(msgspec.Struct, frozen=True):
     """One chat request. `dialect`: the one it was read from. See the module's docstring for `unmapped`, `features`, `raw`.
 
     `names`: where the client's dialect calls a field otherwise than writers do, which say OpenAI chat's name: theirs to the client's.
+    `framing`: how a streamed answer is sent, as server-sent events or as one JSON array that grows.
     """
 
     dialect: str
@@ -221,6 +223,7 @@ class Request(msgspec.Struct, frozen=True):
     raw: Mapping[str, object] | None = None
     extras: Mapping[str, object] = {}
     names: Mapping[str, str] = {}
+    framing: Literal["sse", "array"] = "sse"
 
     def named(self, path: str) -> str:
         """The client's own path of a field that a writer has named."""
@@ -438,6 +441,13 @@ class ForeignEvent(msgspec.Struct, frozen=True):
     choice: int = 0
 
 
+class Embedded(msgspec.Struct, frozen=True):
+    """The vectors of an embeddings answer, one for each input, in their order."""
+
+    is_content: ClassVar[bool] = True
+    vectors: tuple[Vector, ...]
+
+
 class UsageUpdate(msgspec.Struct, frozen=True, gc=False):
     """Counts known so far, cumulative; merge with `Usage.updated`."""
 
@@ -483,6 +493,7 @@ Event = (
     | Citation
     | Logprobs
     | ForeignEvent
+    | Embedded
     | UsageUpdate
     | Stop
     | End

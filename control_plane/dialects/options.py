@@ -86,6 +86,21 @@ _GEMINI_GENERATE_CONTENT: Final = (
     Option("safety_settings", "settings", "The list that is sent as safetySettings: objects with category and threshold"),
 )
 
+_BEDROCK_CONVERSE: Final = (
+    Option(
+        "thinking",
+        "choice",
+        "How a model is told to think; default: by its name and version",
+        ("adaptive", "budget", "reasoning_config", "reasoning_effort", "none"),
+    ),
+    Option("structured_outputs", "flag", "false when the models know neither outputConfig.textFormat nor strict tools"),
+)
+
+_COHERE_CHAT: Final = (
+    Option("thinking", "choice", "How a model is told to think; default: budget where its name says that it reasons", ("budget", "none")),
+    Option("json_with_tools", "flag", "true when tools and a response format go together; default false"),
+)
+
 
 def _table(options: Sequence[Option]) -> Mapping[str, Option]:
     return MappingProxyType({option.name: option for option in (*COMMON, *options)})
@@ -96,7 +111,9 @@ OPTIONS: Final[Mapping[str, Mapping[str, Option]]] = MappingProxyType(
         "openai-chat": _table(_OPENAI_CHAT),
         "openai-responses": _table(_OPENAI_RESPONSES),
         "anthropic-messages": _table(_ANTHROPIC_MESSAGES),
+        "cohere-chat": _table(_COHERE_CHAT),
         "gemini-generate-content": _table(_GEMINI_GENERATE_CONTENT),
+        "bedrock-converse": _table(_BEDROCK_CONVERSE),
     }
 )
 """By dialect and name. A dialect that is not here has no options at all."""

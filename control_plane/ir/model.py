@@ -12,6 +12,9 @@ from control_plane.ir.egress import DIRECT, Egress
 DEFAULT_CONNECT_MS: Final = 2_000
 """The connect timer most routes use; a provider gets a connection pool of its own only for other values."""
 
+ANY_MODEL: Final = "*"
+"""The model of a target that is used for what names none."""
+
 
 class Lane(Enum):
     """How a request reaches a target: by Envoy alone, or through the translator."""

@@ -44,17 +44,80 @@ class Operation:
         return tuple(found)
 
 
+def _google(method: str) -> tuple[str, ...]:
+    """The Gemini API's paths of a method, and Vertex AI's."""
+    vertex = "projects/{project}/locations/{location}/publishers/google/models/{model}"
+    return tuple(
+        f"/{place}:{method}"
+        for place in (
+            *("v1beta/models/{model}", "v1/models/{model}", "v1beta/{model:tunedModels/}"),
+            *(f"v1/{vertex}", f"v1beta1/{vertex}"),
+        )
+    )
+
+
 OPERATIONS: Final = (
     Operation("openai-chat", "chat", "/v1/chat/completions", translated=True, templates=("/openai/deployments/{model}/chat/completions",)),
-    Operation("openai-chat", "embeddings", "/v1/embeddings", translated=False, templates=("/openai/deployments/{model}/embeddings",)),
+    Operation("openai-chat", "embeddings", "/v1/embeddings", translated=True, templates=("/openai/deployments/{model}/embeddings",)),
     Operation("openai-responses", "chat", "/v1/responses", translated=True),
     Operation("anthropic-messages", "chat", "/v1/messages", translated=True),
+    Operation("openai-chat", "rerank", "/v1/rerank", translated=False),
+    Operation("cohere-chat", "chat", "/v2/chat", translated=True),
+    Operation("cohere-chat", "embeddings", "/v2/embed", translated=True),
+    Operation("cohere-chat", "rerank", "/v2/rerank", translated=False),
     Operation("anthropic-messages", "count_tokens", "/v1/messages/count_tokens", translated=False),
+    Operation(
+        "gemini-generate-content",
+        "chat",
+        None,
+        translated=True,
+        templates=_google("generateContent"),
+        streamed=(":generateContent", ":streamGenerateContent"),
+    ),
+    Operation("gemini-generate-content", "count_tokens", None, translated=False, templates=_google("countTokens")),
+    Operation("gemini-generate-content", "embeddings", None, translated=False, templates=_google("embedContent")),
+    Operation("gemini-generate-content", "batch_embeddings", None, translated=False, templates=_google("batchEmbedContents")),
+    Operation(
+        "bedrock-converse",
+        "chat",
+        None,
+        translated=True,
+        templates=("/model/{model}/converse",),
+        streamed=("/converse", "/converse-stream"),
+    ),
 )
 """In the order in which paths are matched, exact ones first. All are POST; `GET /v1/models` is answered from the configuration itself.
 Dialects that so far only providers speak have no operation here, and routes cannot name them (HG1018)."""
 
-OWN_THINKING_ONLY: Final = frozenset({"anthropic-messages", "openai-responses"})
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Calls about what an earlier call left at its provider, under `path`/<id>. They name no model, so clients say it in the query
+    (`?model=`), and nothing of them is translated. `operation`: whose provider paths they go on from.
+    """
+
+    dialect: str
+    name: str
+    operation: str
+    path: str
+    calls: tuple[tuple[str, str], ...]
+
+    def regex(self, suffix: str) -> str:
+        """The paths of the calls with this ending. Ids hold nothing that a provider could read as another path."""
+        return f"{self.path}/[A-Za-z0-9_-]+{suffix}"
+
+
+STORED: Final = (
+    Stored(
+        "openai-responses",
+        "stored",
+        "chat",
+        "/v1/responses",
+        (("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/input_items")),
+    ),
+)
+
+OWN_THINKING_ONLY: Final = frozenset({"anthropic-messages", "openai-responses", "gemini-generate-content", "bedrock-converse"})
 """Dialects whose vendor refuses a replayed conversation with thinking that it did not sign itself."""
 
 

@@ -11,8 +11,8 @@ from control_plane.dialects.model_path import filled, streaming
 from control_plane.ir.draft import Draft, DraftRoute, PlannedTarget
 from control_plane.ir.egress import AUTHORITIES
 from control_plane.ir.egress_of import egress_of
-from control_plane.ir.model import Auth, Choice, Entry, Lane, Provider, Signing, Speaks, TargetUse, Timers
-from control_plane.ir.operations import OWN_THINKING_ONLY, Operation, operations_of
+from control_plane.ir.model import ANY_MODEL, Auth, Choice, Entry, Lane, Provider, Signing, Speaks, TargetUse, Timers
+from control_plane.ir.operations import OWN_THINKING_ONLY, STORED, Operation, Stored, operations_of
 from control_plane.spec import models as spec
 from control_plane.spec.presets import PresetSpec
 
@@ -108,6 +108,7 @@ def expand_entries(draft: Draft) -> None:
             for operation in operations_of(dialect):
                 if entry := _entry(draft, route, operation):
                     route.entries.append(entry)
+            route.entries += [entry for stored in STORED if stored.dialect == dialect and (entry := _stored(draft, route, stored))]
 
 
 def _entry(draft: Draft, route: DraftRoute, operation: Operation) -> Entry | None:
@@ -130,6 +131,34 @@ def _entry(draft: Draft, route: DraftRoute, operation: Operation) -> Entry | Non
         ),
         rename=shared,
     )
+
+
+def _stored(draft: Draft, route: DraftRoute, stored: Stored) -> Entry | None:
+    """A group for each provider of the plan that speaks the dialect: who keeps a response is not known, so they are asked in turn.
+
+    The model does not matter to them: one use of a provider for all routes.
+    """
+    groups: dict[str, tuple[Choice, ...]] = {}
+    for target in (target for group in route.groups for target in group):
+        path = draft.providers[target.provider].path(stored.dialect, stored.operation)
+        if path is None or target.provider in groups:
+            continue
+        use = TargetUse(
+            provider=target.provider,
+            model=ANY_MODEL,
+            client_dialect=stored.dialect,
+            operation=stored.name,
+            lane=Lane.PASSTHROUGH,
+            provider_dialect=stored.dialect,
+            path=path,
+            connect_ms=route.spec.spec.timeouts.connect_ms,
+            hold=False,
+            restore=True,
+        )
+        groups[target.provider] = (Choice(use, 1),)
+    if not groups:
+        return None
+    return Entry(dialect=stored.dialect, operation=stored.name, groups=tuple(groups.values())[: spec.MAX_GROUPS], rename=None)
 
 
 def _use(draft: Draft, route: DraftRoute, operation: Operation, target: PlannedTarget) -> TargetUse | None:

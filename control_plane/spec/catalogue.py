@@ -144,13 +144,6 @@ _CODES: Final = (
         fix="Put keys into spec.credentials as references; leave the other headers to the gateway.",
     ),
     Code(
-        code="HG1018",
-        title="Dialect for providers only",
-        cause="spec.dialects names a dialect that Headgate speaks with providers, but not yet with clients.",
-        example="dialects: [gemini-generate-content]",
-        fix="Name the dialects that your clients speak; requests are translated for the provider.",
-    ),
-    Code(
         code="HG1019",
         title="Unknown option",
         cause="spec.options names an option that no dialect of the preset knows, so that nothing would ever read it.",

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages"]
-ProviderDialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content"]
-OperationName = Literal["chat", "embeddings", "count_tokens", "models"]
-DIALECT_NAMES: Final[tuple[DialectName, ...]] = ("openai-chat", "openai-responses", "anthropic-messages")
+DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content", "bedrock-converse", "cohere-chat"]
+ProviderDialectName = DialectName
+OperationName = Literal["chat", "embeddings", "batch_embeddings", "rerank", "count_tokens", "models"]
+DIALECT_NAMES: Final[tuple[DialectName, ...]] = (
+    "openai-chat",
+    "openai-responses",
+    "anthropic-messages",
+    "gemini-generate-content",
+    "bedrock-converse",
+    "cohere-chat",
+)
 """Dialects that clients speak."""
 
-PROVIDER_ONLY_NAMES: Final[tuple[ProviderDialectName, ...]] = ("gemini-generate-content",)
+PROVIDER_ONLY_NAMES: Final[tuple[ProviderDialectName, ...]] = ()
 """Dialects that so far only providers speak."""

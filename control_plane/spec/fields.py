@@ -9,7 +9,6 @@ from typing import Final, TypeVar
 from pydantic_core import PydanticCustomError
 
 from control_plane.spec.base_url import BadUrl, parse_base_url
-from control_plane.spec.dialect_names import DIALECT_NAMES, PROVIDER_ONLY_NAMES
 
 _Item = TypeVar("_Item", bound=Hashable)
 _TOKEN: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 field name, lower case
@@ -48,14 +47,6 @@ def check_path(value: str) -> str:
     """A file path. Raises HG1007."""
     if not value.isprintable():
         raise PydanticCustomError("HG1007", "not a file path", {"fix": "write a path without control characters"})
-    return value
-
-
-def check_client_dialect(value: object) -> object:
-    """Raises HG1018 for a dialect that only providers speak; unknown names are left to the type."""
-    if value in PROVIDER_ONLY_NAMES:
-        fix = f"write {' or '.join(DIALECT_NAMES)}; requests are translated for the provider"
-        raise PydanticCustomError("HG1018", 'clients cannot speak "{name}" yet, only providers', {"name": str(value), "fix": fix})
     return value
 
 

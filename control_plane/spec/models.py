@@ -20,7 +20,6 @@ from control_plane.spec.dialect_names import DIALECT_NAMES, PROVIDER_ONLY_NAMES,
 from control_plane.spec.egress import Egress, Tls
 from control_plane.spec.fields import (
     check_base_url,
-    check_client_dialect,
     check_headers,
     check_model,
     check_upstream_model,
@@ -54,7 +53,6 @@ LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/
 LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$", max_length=63)]
 AnnotationValue = Annotated[str, StringConstraints(max_length=262_144)]  # Kubernetes' own bound for all annotations together
 HeaderName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
-ClientDialect = Annotated[DialectName, BeforeValidator(check_client_dialect)]
 HeaderValue = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 
 
@@ -187,7 +185,7 @@ class ModelRouteSpec(Shape):
     )
     timeouts: Timeouts = Field(default_factory=Timeouts, description="The four timers of a request")
     retry: Retry = Field(default_factory=Retry, description="When a request moves on to the next group")
-    dialects: Annotated[tuple[ClientDialect, ...], AfterValidator(distinct)] = Field(
+    dialects: Annotated[tuple[DialectName, ...], AfterValidator(distinct)] = Field(
         default=DIALECT_NAMES,
         min_length=1,
         max_length=len(DIALECT_NAMES),

@@ -36,6 +36,7 @@ local MODEL_BYTES_MAX = 200
 local WORD_BYTES_MAX = 64 -- a finish reason or the type of an error
 local KEY_BYTES_MAX = 84 -- "stream_options" with every letter written as \u00xx; longer keys cannot be one of ours
 local CARRY_BYTES_MAX = 65536 -- an incomplete line of a stream, kept for the meter
+local FRAME_BYTES_MAX = 1048576 -- the same for a frame of AWS's streams: the last one may hold what a guardrail found
 local RESPONSE_BYTES_MAX = 1048576 -- the same for Responses, whose last event repeats the answer, the instructions and the tools
 local HELD_BYTES_MAX = 16384 -- an incomplete event kept from the client; a usage-only chunk has under 2 KiB
 local ERROR_BYTES_MAX = 4096 -- a whole answer that may be an error
@@ -175,7 +176,8 @@ local plain_kept, plain_count = {}, 0
 local function wanted(s, a, b, want)
   if b - a >= KEY_BYTES_MAX then return nil end
   local key = sub(s, a, b)
-  if plain_kept[key] then return want[key] and key, true end
+  if want[key] then return key, true end -- as it should be spelled, of an answer perhaps with capitals
+  if plain_kept[key] then return nil, true end
   local name, plain = spelling(key)
   if plain then
     if plain_count == PLAIN_KEPT_MAX then plain_kept, plain_count = {}, 0 end
@@ -251,10 +253,15 @@ local function error_body(dialect, status, message, code, param)
   if dialect == "gemini-generate-content" then
     return '{"error":{"code":' .. status .. ',"message":"' .. message .. '","status":"' .. (GOOGLE_STATUS[status] or "INVALID_ARGUMENT") .. '"}}'
   end
+  if dialect == "bedrock-converse" then
+    local kind = status == "404" and "ResourceNotFoundException" or "ValidationException"
+    return '{"__type":"' .. kind .. '","message":"' .. message .. '"}'
+  end
   if dialect == "anthropic-messages" then
     local kind = code == "model_not_found" and "not_found_error" or "invalid_request_error"
     return '{"type":"error","error":{"type":"' .. kind .. '","message":"' .. message .. '"}}'
   end
+  if dialect == "cohere-chat" then return '{"message":"' .. message .. '"}' end
   return '{"error":{"message":"' .. message .. '","type":"invalid_request_error","param":'
     .. (param and '"' .. param .. '"' or "null") .. ',"code":"' .. code .. '"}}'
 end
@@ -274,6 +281,7 @@ local MESSAGES = {
   long = { "invalid_model", "'model' is longer than " .. MODEL_BYTES_MAX .. " bytes.", "model" },
   named_twice = { "ambiguous_model", "The body names another model than the path; name it in the path only.", "model" },
   address = { "invalid_model", "The model in the path is not percent-encoded UTF-8 of 1 to " .. MODEL_BYTES_MAX .. " printable bytes.", "model" },
+  unnamed = { "missing_model", "This call names no model; add '?model=' and the model whose provider keeps it, once and percent-encoded.", "model" },
   query = { "invalid_query", "The query is badly encoded or names a parameter more than once; send each one once, percent-encoded." },
   escaped = { "invalid_model", "'model' holds escapes or control characters; write the name as plain text.", "model" },
 }
@@ -314,6 +322,7 @@ local WANT_CHAT = {
   ["openai-chat"] = { model = true, stream = true, stream_options = true },
   ["openai-responses"] = { model = true, stream = true },
   ["anthropic-messages"] = { model = true, stream = true },
+  ["cohere-chat"] = { model = true, stream = true },
 }
 local WANT_MODEL = { model = true }
 local WANT_INCLUDE = { include_usage = true }
@@ -476,6 +485,11 @@ local function clean_query(query)
   return concat(kept, "&")
 end
 
+local function is_model(name)
+  return name and name ~= "" and #name <= MODEL_BYTES_MAX and not find(name, '[%c"\\\127]') and not find(name, "^ ")
+    and not find(name, " $") and is_utf8(name)
+end
+
 -- The model that the path names, and the query; nil and what is wrong.
 local function read_address(path, pattern)
   local mark = find(path, "?", 1, true)
@@ -483,10 +497,7 @@ local function read_address(path, pattern)
   if not query then return nil, "query" end
   local model = match(mark and sub(path, 1, mark - 1) or path, pattern)
   model = model and decoded(model)
-  if not model or model == "" or #model > MODEL_BYTES_MAX or find(model, '[%c"\\\127]') or find(model, "^ ") or find(model, " $")
-    or not is_utf8(model) then
-    return nil, "address"
-  end
+  if not is_model(model) then return nil, "address" end
   return model, query
 end
 
@@ -550,9 +561,42 @@ local function on_address(h, facts)
   return true
 end
 
+-- The model that the query names, and the rest of the query; nil when it names none, or two.
+local function model_in_query(query)
+  if #query > QUERY_BYTES_MAX or find(query, "[^!-~]") then return nil end
+  local model, kept = nil, {}
+  for pair in gmatch(query, "[^&]+") do
+    local name = decoded(match(pair, "^[^=]*"))
+    if not name then return nil end
+    if name == "model" then
+      if model then return nil end
+      model = decoded(gsub(match(pair, "=(.*)$") or "", "%+", " "))
+      if not is_model(model) then return nil end
+    elseif not NOT_IN_QUERY[lower(name)] then
+      kept[#kept + 1] = pair
+    end
+  end
+  return model, concat(kept, "&")
+end
+
+-- A call about something that an earlier one left at a provider of the model. What follows facts.stored in the path is the same there.
+local function on_stored(h, facts)
+  local dialect, headers = facts.dialect, h:headers()
+  local path = headers:get(":path")
+  local mark = find(path, "?", 1, true) or #path + 1
+  local model, query = model_in_query(sub(path, mark + 1))
+  if not model then return refuse_body(h, dialect, "unnamed") end
+  headers:replace(MODEL_HEADER, model)
+  h:clearRouteCache() -- without a body there is no wait, so what the new route says cannot be read; if there is none, Envoy answers 404
+  announce(h, dialect, "whole", model)
+  local rest = sub(path, #facts.stored + 1, mark - 1)
+  h:streamInfo():dynamicMetadata():set("headgate.model", "query", query == "" and rest or rest .. "?" .. query)
+end
+
 function envoy_on_request(h)
   local facts = facts_of(h)
   if not facts then return end -- not a model call: the route answers by itself
+  if facts.stored then return on_stored(h, facts) end
   if facts.address and not on_address(h, facts) then return end
   local dialect = facts.dialect
   local body = h:body() -- also before a refusal, so that a client that is still sending reads it; handles are new after it
@@ -646,8 +690,13 @@ local function publish(h, known)
   h:streamInfo():dynamicMetadata():set(SPACE, "meter", text)
 end
 
+local WANT_COHERE_USAGE = { tokens = true, billed_units = true }
 local WANT_USAGE = {
   input_tokens = true, output_tokens = true, cache_read_input_tokens = true, cache_creation_input_tokens = true,
+}
+
+local WANT_TOKENS = {
+  inputTokens = true, outputTokens = true, totalTokens = true, cacheReadInputTokens = true, cacheWriteInputTokens = true,
 }
 
 -- The number behind the first `name` (with its quotes) in s[i..z]; nil when there is none. No patterns here and below:
@@ -672,6 +721,43 @@ local function exact(s, from, till, name)
   return a and tonumber(sub(s, a, till[name]))
 end
 
+-- As add_usage for Bedrock, which counts the cache beside the input, or for some models inside: its total tells.
+local function add_tokens(total, s, i)
+  local from, till = {}, {}
+  survey(s, i, WANT_TOKENS, from, till, false) -- cacheDetails repeats a name
+  local fresh, output = exact(s, from, till, "inputTokens"), exact(s, from, till, "outputTokens")
+  local read, written = exact(s, from, till, "cacheReadInputTokens"), exact(s, from, till, "cacheWriteInputTokens")
+  local beside = (read or 0) + (written or 0)
+  if fresh and beside > 0 and not (exact(s, from, till, "totalTokens") == fresh + (output or 0) and beside <= fresh) then
+    fresh = fresh + beside
+  end
+  total.input, total.output, total.cached, total.cache_write = fresh, output, read, written
+end
+
+-- Cohere counts what was used in `tokens`, images beside it, and what is billed in `billed_units`: so images are inside the input where
+-- more is billed than that.
+local function add_cohere_usage(total, s, i, z)
+  local read, output, reasoning, images
+  local from, till = {}, {}
+  survey(s, i, WANT_COHERE_USAGE, from, till, false)
+  local at = from.tokens
+  if at and byte(s, at) == 123 then
+    local last = till.tokens
+    read, output = count(s, '"input_tokens"', at, last), count(s, '"output_tokens"', at, last)
+    reasoning, images = count(s, '"reasoning_tokens"', at, last), count(s, '"image_tokens"', at, last)
+  end
+  at = from.billed_units
+  if at and byte(s, at) == 123 then
+    local paid = count(s, '"input_tokens"', at, till.billed_units)
+    if read and paid and paid > read then read = read + (images or 0) end
+    read = read or paid
+    output = output or count(s, '"output_tokens"', at, till.billed_units)
+  end
+  total.input, total.output = read or total.input, output or total.output
+  total.reasoning = reasoning or total.reasoning
+  total.cached = count(s, '"cached_tokens"', i, z) or total.cached
+end
+
 -- Merges the usage object that opens at s[i] into known.usage: {input, cached, cache_write, output, reasoning}, in tokens;
 -- input counts all of them, cached ones too. Returns whether it is an object.
 local function add_usage(known, dialect, s, i)
@@ -679,12 +765,26 @@ local function add_usage(known, dialect, s, i)
   if not z then return false end
   local total = known.usage or {}
   known.usage = total
-  if dialect == "openai-responses" then
+  if dialect == "bedrock-converse" then
+    add_tokens(total, s, i)
+    return true
+  elseif dialect == "openai-responses" then
     total.input = count(s, '"input_tokens"', i, z) or total.input
     total.output = count(s, '"output_tokens"', i, z) or total.output
     total.cached = count(s, '"cached_tokens"', i, z) or total.cached
     total.cache_write = count(s, '"cache_write_tokens"', i, z) or total.cache_write
     total.reasoning = count(s, '"reasoning_tokens"', i, z) or total.reasoning
+    return true
+  elseif dialect == "gemini-generate-content" then
+    local prompt, tools = count(s, '"promptTokenCount"', i, z), count(s, '"toolUsePromptTokenCount"', i, z)
+    local visible, thoughts = count(s, '"candidatesTokenCount"', i, z), count(s, '"thoughtsTokenCount"', i, z)
+    if prompt or tools then total.input = (prompt or 0) + (tools or 0) end
+    if visible or thoughts then total.output = (visible or 0) + (thoughts or 0) end
+    total.cached = count(s, '"cachedContentTokenCount"', i, z) or total.cached
+    total.reasoning = thoughts or total.reasoning
+    return true
+  elseif dialect == "cohere-chat" then
+    add_cohere_usage(total, s, i, z)
     return true
   elseif dialect ~= "anthropic-messages" then
     total.input = count(s, '"prompt_tokens"', i, z) or total.input
@@ -754,7 +854,7 @@ local function last_value(s, key)
   end
 end
 
-local WANT_ANSWER = { usage = true, stop_reason = true }
+local WANT_ANSWER = { usage = true, stop_reason = true, finish_reason = true, meta = true }
 
 -- Where the last value of the top-level key `name` begins. Cheap where that key is the last of its name, as vendors send
 -- it; else the text is read from its beginning, if that is at hand.
@@ -802,13 +902,76 @@ local function ending_in(s)
   return string_in(s, '"status"', 1, #s)
 end
 
-local WANT_ERROR = { type = true, code = true }
-local WANT_WHOLE_ERROR = { error = true }
+local whole_known, whole_usage = {}, {} -- used again by each whole answer: nothing waits between clearing and publishing
+
+local WANT_ERROR = { type = true, code = true, status = true }
+local WANT_WHOLE_ERROR = { error = true, message = true }
+local WANT_COHERE_ERROR = { message = true }
+local COHERE_FAILED = { ERROR = true, TIMEOUT = true } -- finish reasons
 
 local function error_type(s, at)
   local from, till = {}, {}
   if byte(s, at) ~= 123 or not survey(s, at, WANT_ERROR, from, till, false) then return "error" end
-  return string_at(s, from, till, "type") or string_at(s, from, till, "code") or "error"
+  return string_at(s, from, till, "type") or string_at(s, from, till, "code") or string_at(s, from, till, "status") or "error"
+end
+
+local WANT_GEMINI = { candidates = true, usageMetadata = true, promptFeedback = true, error = true }
+local WANT_CANDIDATE = { finishReason = true }
+local WANT_FEEDBACK = { blockReason = true }
+
+-- Reads a response of Gemini, a whole one or a chunk of a stream, that opens at s[a] into `known`; returns whether it said
+-- anything. There is no last event: an answer that says why it ended is complete when its body ends.
+local function read_gemini_response(s, a, known)
+  local from, till = {}, {}
+  if byte(s, a) ~= 123 or not survey(s, a, WANT_GEMINI, from, till, false) then return false end
+  local inner_from, inner_till = {}, {}
+  local i = from.candidates
+  if i and byte(s, i) == 91 then
+    i = solid(s, i + 1)
+    if byte(s, i) == 123 and survey(s, i, WANT_CANDIDATE, inner_from, inner_till, false) and inner_from.finishReason then
+      known.finish = string_at(s, inner_from, inner_till, "finishReason") or known.finish
+      known.complete = true
+    end
+  end
+  i = from.promptFeedback
+  if i and byte(s, i) == 123 and survey(s, i, WANT_FEEDBACK, inner_from, inner_till, false) and inner_from.blockReason then
+    known.finish = known.finish or string_at(s, inner_from, inner_till, "blockReason")
+    known.complete = true
+  end
+  i = from.usageMetadata
+  if i and byte(s, i) == 123 then add_usage(known, "gemini-generate-content", s, i) end
+  i = from.error
+  if i and byte(s, i) ~= 110 then known.stream_error, known.complete = error_type(s, i), false end
+  return known.usage or known.finish or known.stream_error
+end
+
+-- Reads a whole answer of Gemini, or the array that a stream without events is; of a long one maybe only the end is at hand.
+local function read_gemini_whole(s, known, cut)
+  local last = #s
+  local i, c = solid(s, 1)
+  if cut then -- the counts stand behind the candidates
+    local usage, p = nil, find(s, '"usageMetadata"', 1, true)
+    while p do
+      usage, p = p, find(s, '"usageMetadata"', p + 15, true)
+    end
+    i, c = solid(s, (usage or last) + 15)
+    i = c == 58 and solid(s, i + 1)
+    if i and byte(s, i) == 123 then add_usage(known, "gemini-generate-content", s, i) end
+    return
+  end
+  if c == 123 then
+    read_gemini_response(s, i, known)
+    return
+  end
+  while c == 91 or c == 44 do
+    i, c = solid(s, i + 1)
+    if c ~= 123 then break end
+    read_gemini_response(s, i, known)
+    i = past_nested(s, i)
+    if not i then return end
+    i, c = solid(s, i)
+  end
+  known.complete = known.complete and c == 93
 end
 
 -- The whole answer, or of a long one its end. `length` is what its headers say.
@@ -839,7 +1002,28 @@ local function whole_answer(h, length)
   return parts and concat(parts) or s, cut
 end
 
-local whole_known, whole_usage = {}, {} -- used again by each whole answer: nothing waits between clearing and publishing
+-- What a whole Cohere answer says of its end; one that has a text for its message is an error. Embeddings and reranked documents
+-- say in `meta` what is billed.
+local function cohere_end(s, cut, known)
+  local meta = not known.usage and top_value(s, "meta", '"meta"', cut)
+  local last = meta and byte(s, meta) == 123 and past_nested(s, meta)
+  local read = last and count(s, '"input_tokens"', meta, last)
+  if read then
+    clear(whole_usage)
+    known.usage, whole_usage.input = whole_usage, read
+  end
+  local finish = string_value(s, top_value(s, "finish_reason", '"finish_reason"', cut))
+  known.finish = finish
+  if COHERE_FAILED[finish] then
+    known.stream_error = finish
+  elseif not finish and #s < ERROR_BYTES_MAX then
+    local from = {}
+    local i, c = solid(s, 1)
+    if c == 123 and survey(s, i, WANT_COHERE_ERROR, from, {}, false) and from.message and byte(s, from.message) == 34 then
+      known.stream_error = "error"
+    end
+  end
+end
 
 local function meter_whole(h, dialect, length)
   local s, cut = whole_answer(h, length)
@@ -852,6 +1036,11 @@ local function meter_whole(h, dialect, length)
   end
   local known = whole_known
   clear(known)
+  if dialect == "gemini-generate-content" then
+    known.complete = cut and (c == 125 or c == 93)
+    read_gemini_whole(s, known, cut)
+    return publish(h, known)
+  end
   known.complete = c == 125
   local usage = top_value(s, "usage", '"usage"', cut)
   if usage and byte(s, usage) == 123 then
@@ -860,14 +1049,22 @@ local function meter_whole(h, dialect, length)
     if not add_usage(known, dialect, s, usage) then known.usage = nil end
   elseif last < ERROR_BYTES_MAX then -- an error inside a 200 counts no tokens and is short
     local from, till = {}, {}
-    if survey(s, (solid(s, 1)), WANT_WHOLE_ERROR, from, till, false) and from.error and byte(s, from.error) ~= 110 then -- null
-      known.stream_error = error_type(s, from.error)
+    if survey(s, (solid(s, 1)), WANT_WHOLE_ERROR, from, till, false) then
+      if from.error and byte(s, from.error) ~= 110 then -- null
+        known.stream_error = error_type(s, from.error)
+      elseif from.message and dialect == "bedrock-converse" then
+        known.stream_error = "error"
+      end
     end
   end
   if dialect == "anthropic-messages" then
     known.finish = string_value(s, top_value(s, "stop_reason", '"stop_reason"', cut))
+  elseif dialect == "bedrock-converse" then
+    known.finish = string_value(s, top_value(s, "stopReason", '"stopReason"', cut))
   elseif dialect == "openai-responses" then
     known.finish = not cut and ending_in(s) or nil
+  elseif dialect == "cohere-chat" then
+    cohere_end(s, cut, known)
   else
     known.finish = finish_in(s)
   end
@@ -1061,6 +1258,45 @@ local function read_responses(s, known)
   return news
 end
 
+-- As read_openai, for the chunks of a Gemini stream. Each says what is known so far.
+local function read_gemini(s, known)
+  local news = false
+  local p = find(s, "data:", 1, true)
+  while p do
+    local z = find(s, "\n", p, true)
+    if p == 1 or byte(s, p - 1) == 10 then news = read_gemini_response(s, (solid(s, p + 5)), known) or news end
+    p = z and find(s, "data:", z, true)
+  end
+  return news
+end
+
+local WANT_COHERE = { type = true, delta = true }
+local WANT_COHERE_END = { finish_reason = true, usage = true }
+
+-- As read_openai, for the last event of a Cohere stream, which also tells an error.
+local function read_cohere(s, known)
+  local news = false
+  local p = find(s, '"message-end"', 1, true)
+  while p do
+    local a, z = data_line(s, p)
+    local from, till = {}, {}
+    if a and byte(s, a) == 123 and survey(s, a, WANT_COHERE, from, till, false) and string_at(s, from, till, "type") == "message-end" then
+      local delta = from.delta
+      local inner_from, inner_till = {}, {}
+      if delta and byte(s, delta) == 123 and survey(s, delta, WANT_COHERE_END, inner_from, inner_till, false) then
+        local usage = inner_from.usage
+        if usage and byte(s, usage) == 123 then add_usage(known, "cohere-chat", s, usage) end
+        known.finish = string_at(s, inner_from, inner_till, "finish_reason") or known.finish
+      end
+      if COHERE_FAILED[known.finish] then known.stream_error = known.finish else known.complete = true end
+      news = true
+      p = z
+    end
+    p = find(s, '"message-end"', p + 1, true)
+  end
+  return news
+end
+
 -- Position after the last end of a line in s (1 when there is none).
 local function after_last_line(s)
   local i = #s
@@ -1068,8 +1304,9 @@ local function after_last_line(s)
   return i + 1
 end
 
--- Watches a stream that is passed on untouched. `most`: bytes of an incomplete line that are kept.
-local function meter_stream(h, read, most)
+-- Watches a stream that is passed on untouched. `most`: bytes of an incomplete line that are kept. `on`: nothing says that no more
+-- will come.
+local function meter_stream(h, read, most, on)
   local known, carry, skipping = { complete = false }, nil, false
   local parts, size = nil, 0 -- of a line that goes on over several chunks, joined when it ends; bytes of the incomplete line
   publish(h, known)
@@ -1110,11 +1347,123 @@ local function meter_stream(h, read, most)
       end
       if s ~= "" and read(s, known) then
         publish(h, known)
-        if known.complete then return end -- the rest goes past this script
+        if known.complete and not on then return end -- the rest goes past this script
       end
     end
   end
   if carry and read(parts and concat(parts) or carry, known) then publish(h, known) end
+end
+
+-- ------------------------------------------------------------------------------------------------ AWS's event streams
+
+-- What the headers of a frame say that it is; they are the same for all frames of a kind, so they are read once.
+local FRAME_KINDS_MAX = 64
+local frame_kinds, frame_kinds_count = {}, 0
+
+local function frame_kind(headers)
+  local kind = frame_kinds[headers]
+  if kind then return kind end
+  local exception = find(headers, ":exception-type\7", 1, true)
+  if exception then
+    local p = exception + 16
+    kind = "!" .. sub(headers, p + 2, p + 1 + byte(headers, p) * 256 + (byte(headers, p + 1) or 0))
+  elseif find(headers, ":error-code\7", 1, true) then
+    kind = "!error"
+  elseif find(headers, ":event-type\7\0\11messageStop", 1, true) then
+    kind = "stop"
+  elseif find(headers, ":event-type\7\0\8metadata", 1, true) then
+    kind = "metadata"
+  else
+    kind = "other"
+  end
+  if frame_kinds_count == FRAME_KINDS_MAX then frame_kinds, frame_kinds_count = {}, 0 end
+  frame_kinds[headers], frame_kinds_count = kind, frame_kinds_count + 1
+  return kind
+end
+
+local WANT_STOP = { stopReason = true }
+local WANT_METADATA = { usage = true }
+
+-- Reads the payload of a frame into `known`; returns whether it says something.
+local function read_frame(kind, payload, known)
+  local from, till = {}, {}
+  if kind == "stop" then
+    if survey(payload, 1, WANT_STOP, from, till, false) then known.finish = string_at(payload, from, till, "stopReason") end
+  elseif kind == "metadata" then
+    if survey(payload, 1, WANT_METADATA, from, till, false) and from.usage and byte(payload, from.usage) == 123 then
+      add_usage(known, "bedrock-converse", payload, from.usage)
+    end
+    known.complete = known.finish ~= nil
+  elseif kind ~= "other" then
+    known.stream_error = sub(kind, 2)
+  else
+    return false
+  end
+  return true
+end
+
+local function u32(s, i)
+  local a, b, c, d = byte(s, i, i + 3)
+  return ((a * 256 + b) * 256 + c) * 256 + d
+end
+
+-- Reads the whole frames of s into `known`. Returns how many bytes they are, the length of the frame that follows them (nil: not
+-- known yet, 0: there are none to come), and whether there is something new.
+local function read_frames(s, known)
+  local i, n, news = 1, #s, false
+  while n - i >= 11 do
+    local size, headers = u32(s, i), u32(s, i + 4)
+    if size < 16 + headers then return n, 0, news end -- no frames at all
+    if size > n - i + 1 then return i - 1, size, news end
+    local kind = frame_kind(sub(s, i + 12, i + 11 + headers))
+    if kind ~= "other" then news = read_frame(kind, sub(s, i + 12 + headers, i + size - 5), known) or news end
+    i = i + size
+  end
+  return i - 1, nil, news
+end
+
+-- As meter_stream, for frames: bounded by FRAME_BYTES_MAX, and a longer frame is skipped.
+local function meter_frames(h)
+  local known, carry, skip = { complete = false }, nil, 0
+  local parts, size, need = nil, 0, nil -- of a frame that goes on over several chunks; its bytes so far, and all of them
+  publish(h, known)
+  for chunk in h:bodyChunks() do
+    local n = chunk:length()
+    if n > 0 then
+      local s = chunk:getBytes(0, n)
+      if skip > 0 then
+        local rest = skip
+        skip = rest > n and rest - n or 0
+        s = rest >= n and "" or sub(s, rest + 1)
+      elseif carry then
+        size = size + n
+        parts = parts or { carry }
+        parts[#parts + 1] = s
+        if need and size < need then
+          s = ""
+        else
+          s, parts, carry = concat(parts), nil, nil
+        end
+      end
+      if s ~= "" then
+        local done, following, news = read_frames(s, known)
+        if news then
+          publish(h, known)
+          if known.complete then return end -- the rest goes past this script
+        end
+        if following == 0 then return end
+        if following and following > FRAME_BYTES_MAX then
+          skip = following - (#s - done)
+        elseif done < #s then
+          carry, size, need = sub(s, done + 1), #s - done, following
+        end
+      end
+    end
+  end
+  if known.finish and not known.stream_error and not known.complete then -- without its usage, but whole
+    known.complete = true
+    publish(h, known)
+  end
 end
 
 -- Position after the last blank line in s (1 when there is none): what follows is an incomplete event.
@@ -1252,7 +1601,12 @@ local CREDENTIALS_REFUSED = {
     .. '"param":null,"code":"invalid_api_key"}}',
   anthropic = '{"type":"error","error":{"type":"authentication_error",'
     .. '"message":"the provider refused the gateway\'s credentials"}}',
+  google = '{"error":{"code":401,"message":"the provider refused the gateway\'s credentials","status":"UNAUTHENTICATED"}}',
+  bedrock = '{"__type":"AccessDeniedException","message":"the provider refused the gateway\'s credentials"}',
+  cohere = '{"message":"the provider refused the gateway\'s credentials"}',
 }
+local KEY_STATUS = { ["401"] = true, ["403"] = "bedrock-converse" } -- AWS says 403, with what it made of the signature
+local REFUSED_IN = { ["anthropic-messages"] = "anthropic", ["bedrock-converse"] = "bedrock", ["gemini-generate-content"] = "google", ["cohere-chat"] = "cohere" }
 
 function envoy_on_response(h)
   local facts = facts_of(h)
@@ -1271,22 +1625,28 @@ function envoy_on_response(h)
   end
   local status = headers:get(":status")
   if status ~= "200" then
-    if status == "401" then
+    local about = KEY_STATUS[status]
+    if about == true or (about and about == dialect) then
       headers:replace("content-type", "application/json")
       headers:remove("content-encoding")
-      h:body(true):setBytes(CREDENTIALS_REFUSED[dialect == "anthropic-messages" and "anthropic" or "openai"])
+      h:body(true):setBytes(CREDENTIALS_REFUSED[REFUSED_IN[dialect] or "openai"])
     end
     return
   end
+  if facts.stored then return end -- usage that was metered when it was made
   local kind = headers:get("content-type")
   local coding = headers:get("content-encoding")
   if not kind or (coding and coding ~= "identity") then return end
   if sub(kind, 1, 17) == "text/event-stream" then
     if dialect == "anthropic-messages" then return meter_stream(h, read_anthropic, CARRY_BYTES_MAX) end
     if dialect == "openai-responses" then return meter_stream(h, read_responses, RESPONSE_BYTES_MAX) end
+    if dialect == "gemini-generate-content" then return meter_stream(h, read_gemini, RESPONSE_BYTES_MAX, true) end
+    if dialect == "cohere-chat" then return meter_stream(h, read_cohere, CARRY_BYTES_MAX) end
     if asked(h) ~= "trim" then return meter_stream(h, read_openai, CARRY_BYTES_MAX) end
     headers:remove("content-length") -- what follows may get shorter
     return meter_and_trim(h)
+  elseif sub(kind, 1, 34) == "application/vnd.amazon.eventstream" then
+    return meter_frames(h)
   elseif find(kind, "json", 1, true) then
     local length = headers:get("content-length")
     return meter_whole(h, dialect, length and tonumber(length))

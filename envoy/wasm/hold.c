@@ -36,11 +36,11 @@ EXPORT("malloc") void *allocate(u32 size) {
 
 /* ---------------------------------------------------------------------------------------------------- held streams */
 
-enum mode { SNIFF, EVENTS, WHOLE };
+enum mode { SNIFF, EVENTS, WHOLE, FRAMES };
 typedef struct {
   u32 id;     /* context id, 0 = free */
-  u32 start;  /* first byte of the line that is not complete yet */
-  u32 seen;   /* bytes looked at for line ends */
+  u32 start;  /* first byte of the line or frame that is not complete yet */
+  u32 seen;   /* bytes looked at for line ends; of frames, where the incomplete one ends, 0 while that is not known */
   u8 mode, events, in_event;
 } stream;
 static stream held[STREAMS_MAX * 2];
@@ -184,6 +184,12 @@ static int is_error(const u8 *p, const u8 *end) {
   return (error && !nothing(error, end)) || (type && IS(type, end, "\"error\"")) || (object && IS(object, end, "\"error\""));
 }
 
+/* Finish reasons of Cohere that say the vendor failed. */
+static int has_failed(const u8 *p, const u8 *end) {
+  const u8 *finish = VALUE(p, end, "finish_reason");
+  return finish && (IS(finish, end, "\"ERROR\"") || IS(finish, end, "\"TIMEOUT\""));
+}
+
 /* A delta or a choice holds content if any of its members but the role is more than empty. */
 static int has_content(const u8 *p, const u8 *end) {
   const u8 *key, *key_end, *value;
@@ -229,6 +235,59 @@ static enum verdict response_event(const u8 *p, const u8 *type, const u8 *end) {
   return GOOD;
 }
 
+/* A part of a Gemini candidate holds content if anything but the marks of thoughts is more than empty. */
+static int part_content(const u8 *p, const u8 *end) {
+  const u8 *key, *key_end, *value;
+  if (p >= end || *p != '{') return 0;
+  for (p++; (p = member(p, end, &key, &key_end, &value));)
+    if (!IS(key, key_end, "thought") && !nothing(value, end)) return 1;
+  return 0;
+}
+
+static enum verdict gemini_chunk(const u8 *candidates, const u8 *end) {
+  if (*candidates != '[') return MORE;
+  const u8 *p = candidates + 1;
+  while ((p = solid(p, end)) < end && *p == '{') {
+    const u8 *finish = VALUE(p, end, "finishReason"), *content = VALUE(p, end, "content"), *parts = content ? VALUE(content, end, "parts") : 0;
+    if (finish && !nothing(finish, end)) return GOOD;
+    if (parts && *parts == '[') {
+      const u8 *q = parts + 1;
+      while ((q = solid(q, end)) < end && *q == '{') {
+        if (part_content(q, end)) return GOOD;
+        q = past(q, end);
+        if (!q) return MORE;
+        q = solid(q, end);
+        if (q < end && *q == ',') q++;
+      }
+    }
+    p = past(p, end);
+    if (!p) return MORE;
+    p = solid(p, end);
+    if (p < end && *p == ',') p++;
+  }
+  return MORE;
+}
+
+/* An event of Cohere's. */
+static enum verdict cohere_event(const u8 *p, const u8 *type, const u8 *end) {
+  if (IS(type, end, "\"message-start\"") || IS(type, end, "\"content-end\"") || IS(type, end, "\"debug\"")) return MORE;
+  if (IS(type, end, "\"message-end\"")) {
+    const u8 *delta = VALUE(p, end, "delta");
+    return delta && has_failed(delta, end) ? BAD : GOOD;
+  }
+  if (IS(type, end, "\"content-start\"")) {
+    const u8 *delta = VALUE(p, end, "delta"), *message = delta ? VALUE(delta, end, "message") : 0;
+    const u8 *content = message ? VALUE(message, end, "content") : 0, *kind = content ? VALUE(content, end, "type") : 0;
+    return !kind || IS(kind, end, "\"text\"") || IS(kind, end, "\"thinking\"") ? MORE : GOOD;
+  }
+  return GOOD;
+}
+
+static int of_cohere(const u8 *type, const u8 *end) {
+  return IS(type, end, "\"message-") || IS(type, end, "\"content-") || IS(type, end, "\"tool-") || IS(type, end, "\"citation-")
+    || IS(type, end, "\"debug\"");
+}
+
 /* One data line of a stream. */
 static enum verdict data(const u8 *p, const u8 *end) {
   p = solid(p, end);
@@ -237,8 +296,12 @@ static enum verdict data(const u8 *p, const u8 *end) {
   if (is_error(p, end)) return BAD;
   const u8 *choices = VALUE(p, end, "choices");
   if (choices) return openai_chunk(choices, end);
+  const u8 *candidates = VALUE(p, end, "candidates"), *blocked = VALUE(p, end, "promptFeedback");
+  if (blocked && VALUE(blocked, end, "blockReason")) return GOOD;
+  if (candidates) return gemini_chunk(candidates, end);
   const u8 *type = VALUE(p, end, "type");
   if (type && IS(type, end, "\"response.")) return response_event(p, type, end);
+  if (type && of_cohere(type, end)) return cohere_event(p, type, end);
   return type ? anthropic_event(p, type, end) : MORE;
 }
 
@@ -266,7 +329,42 @@ static enum verdict whole(const u8 *p, const u8 *end) {
   if (p == end || (*p != '{' && *p != '[')) return BAD;
   const u8 *after = past(p, end);
   if (!after || solid(after, end) != end) return BAD;
-  return *p == '{' && is_error(p, end) ? BAD : GOOD;
+  if (*p == '[') p = solid(p + 1, end); /* Gemini's stream without events */
+  if (p >= end || *p != '{') return GOOD;
+  const u8 *message = VALUE(p, end, "message"); /* Cohere: an object in an answer, the text of an error */
+  return is_error(p, end) || has_failed(p, end) || (message && *message == '"') ? BAD : GOOD;
+}
+
+static u32 number(const u8 *p) { return (u32)p[0] << 24 | (u32)p[1] << 16 | (u32)p[2] << 8 | p[3]; }
+
+static u32 crc32(const u8 *p, u32 size) {
+  u32 crc = ~0u;
+  while (size--) {
+    crc ^= *p++;
+    for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
+  }
+  return ~crc;
+}
+
+/* AWS's event stream: lengths and their checksum, headers that say what a frame is, a payload nobody needs to look at. */
+static enum verdict frames(stream *s, u32 size, int end) {
+  const u8 *at;
+  u32 got;
+  while (size - s->start >= 12 && s->seen <= size) {
+    if (get_buffer(BODY, s->start, 12, &at, &got) || got < 12) return GOOD;
+    u32 length = number(at), headers = number(at + 4);
+    if (crc32(at, 8) != number(at + 8) || length < 16 || headers > length - 16) return BAD;
+    if (length > HELD_BYTES_MAX) return GOOD;
+    s->seen = s->start + length;
+    if (s->seen > size) break;
+    if (get_buffer(BODY, s->start + 12, headers, &at, &got)) return GOOD;
+    if (holds(at, at + got, ":exception-type", 15) || holds(at, at + got, ":error-code", 11)) return BAD;
+    if (holds(at, at + got, "contentblockdelta", 17) || holds(at, at + got, "contentblockstart", 17)) return GOOD;
+    if (holds(at, at + got, "messagestop", 11) || ++s->events >= EVENTS_MAX) return GOOD;
+    s->start = s->seen;
+    s->seen = 0;
+  }
+  return end ? BAD : MORE;
 }
 
 /* What the body so far (size bytes, end: all of it) says about the stream. */
@@ -283,6 +381,7 @@ static enum verdict judge(stream *s, u32 size, int end) {
     }
   }
   if (size > HELD_BYTES_MAX) return GOOD;
+  if (s->mode == FRAMES) return frames(s, size, end);
   if (s->mode == WHOLE || s->mode == SNIFF) {
     if (!end) return MORE;
     if (!size) return BAD;
@@ -342,6 +441,7 @@ EXPORT("proxy_on_response_headers") int on_headers(u32 id, u32 count, int end) {
       return CONTINUE;
     }
     if (holds(at, at + size, "text/event-stream", 17)) mode = EVENTS;
+    if (holds(at, at + size, "application/vnd.amazon.eventstream", 34)) mode = FRAMES;
   }
   stream *s = keep(id);
   if (!s) return CONTINUE;

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import anthropic
+import cohere
+import cohere.core
+import httpx
 import httpx2
 import openai
 import pytest
+from botocore.awsrequest import AWSResponse, HeadersDict
+from botocore.exceptions import ClientError, EventStreamError
+from google import genai
+from google.genai import errors as genai_errors
+from google.genai import types
 
 from control_plane.dialects import canon
+from control_plane.dialects.cohere_chat.vocabulary import FILTERED
+from control_plane.dialects.eventstream import CONTENT_TYPE, encode_event
+from tests import boto
 from tests.conformance.ledger import Ledger, lines
 
 RECORDINGS = Path(__file__).resolve().parents[2].parent / "shared" / "recordings"
+
+
+ELIDED = re.compile(rb"\[elided \d+ chars sha256=\w+\]")
+"""What stands for long base64 in the recordings; google-genai decodes base64."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +75,14 @@ class Meaning:
     choices: int = 1
     blocks: tuple[str, ...] = ()
     coherent: bool = True
+
+
+COHERE_ERRORS = {
+    "UnauthorizedError": "AuthenticationError",
+    "ForbiddenError": "PermissionDeniedError",
+    "TooManyRequestsError": "RateLimitError",
+}
+"""Its names for what the other SDKs call alike."""
 
 
 @dataclass
@@ -104,7 +128,9 @@ def load(apis: Collection[str]) -> list[Recording]:
 def _framed(lines: bytes, api: str) -> bytes:
     """Fixtures keep one payload a line: put the framing back."""
     events = [line for line in lines.splitlines() if line.strip()]
-    if api in ("anthropic-messages", "openai-responses"):
+    if api == "bedrock-converse":
+        return b"".join(encode_event(name, json.dumps(told).encode()) for e in events for name, told in json.loads(e).items())
+    if api in ("anthropic-messages", "openai-responses", "cohere-chat"):
         return b"".join(b"event: %b\ndata: %b\n\n" % (str(json.loads(e).get("type")).encode(), e) for e in events)
     return b"".join(b"data: %b\n\n" % e for e in events) + (b"" if api == "gemini-generate" else b"data: [DONE]\n\n")
 
@@ -112,7 +138,7 @@ def _framed(lines: bytes, api: str) -> bytes:
 @pytest.fixture(scope="session")
 def recordings() -> list[Recording]:
     """Of the dialects that are spoken on both sides."""
-    return _there("openai-chat", "openai-responses", "anthropic-messages")
+    return _there("openai-chat", "openai-responses", "anthropic-messages", "bedrock-converse", "cohere-chat")
 
 
 @pytest.fixture(scope="session")
@@ -136,6 +162,18 @@ def _arguments(text: str) -> Any:
         return text
 
 
+_ERROR_OF = {
+    400: "BadRequestError",
+    401: "AuthenticationError",
+    403: "PermissionDeniedError",
+    404: "NotFoundError",
+    409: "ConflictError",
+    422: "UnprocessableEntityError",
+    429: "RateLimitError",
+}
+"""What the other SDKs call an error with this status; Google's has one class."""
+
+
 class Sdks:
     """Decodes answers with the official clients, exactly as a user's program would."""
 
@@ -144,13 +182,34 @@ class Sdks:
         transport = httpx2.MockTransport(self._respond)
         client = httpx2.Client(transport=transport)
         self._openai = openai.OpenAI(api_key="k", base_url="http://mock/v1", max_retries=0, http_client=client)
+        self._bedrock = boto.bedrock("http://mock")
+        self._bedrock.meta.events.register("before-send.bedrock-runtime", self._respond_to_boto)
         self._anthropic = anthropic.Anthropic(
             api_key="k", base_url="http://mock", max_retries=0, http_client=httpx2.Client(transport=transport)
         )
 
+        responding = httpx.MockTransport(self._respond_to_google)
+        options = types.HttpOptions(httpx_client=httpx.Client(transport=responding))
+        self._gemini = genai.Client(api_key="k", http_options=options)
+        self._cohere = cohere.ClientV2(
+            "k", base_url="http://mock", httpx_client=httpx.Client(transport=httpx.MockTransport(self._respond_cohere))
+        )
+
+    def _respond_to_google(self, _: httpx.Request) -> httpx.Response:
+        status, body, content_type = self._answer
+        return httpx.Response(status, headers={"content-type": content_type}, content=ELIDED.sub(b"QUJD", body))
+
+    def _respond_cohere(self, _: httpx.Request) -> httpx.Response:
+        status, body, content_type = self._answer
+        return httpx.Response(status, headers={"content-type": content_type}, content=body)
+
     def _respond(self, _: httpx2.Request) -> httpx2.Response:
         status, body, content_type = self._answer
         return httpx2.Response(status, headers={"content-type": content_type}, content=body)
+
+    def _respond_to_boto(self, request: Any, **_: Any) -> AWSResponse:
+        status, body, content_type = self._answer
+        return AWSResponse(request.url, status, HeadersDict({"content-type": content_type}), _Raw(body))
 
     def decode(self, api: str, body: bytes, stream: bool, status: int = 200) -> Meaning:
         self._answer = (status, body, "text/event-stream" if stream else "application/json")
@@ -158,6 +217,9 @@ class Sdks:
             "openai-chat": self._decode_openai,
             "openai-responses": self._decode_responses,
             "anthropic-messages": self._decode_anthropic,
+            "gemini-generate-content": self._decode_gemini,
+            "bedrock-converse": self._decode_bedrock,
+            "cohere-chat": self._decode_cohere,
         }
         try:
             return runs[api](stream)
@@ -165,6 +227,27 @@ class Sdks:
             return Meaning(error=type(error).__name__, error_status=error.status_code)
         except (openai.APIError, anthropic.APIError) as error:
             return Meaning(error=type(error).__name__)
+        except genai_errors.APIError as error:
+            if stream:
+                return Meaning(error="APIError")
+            known = "InternalServerError" if error.code >= 500 else "APIStatusError"
+            return Meaning(error=_ERROR_OF.get(error.code, known), error_status=error.code)
+
+        except EventStreamError as error:
+            return Meaning(error=error.response["Error"]["Code"])
+        except ClientError as error:
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            name = "AuthenticationError" if status == 401 else AWS_ERRORS[error.response["Error"]["Code"]]  # here a key is dead with 403
+            return Meaning(error=name, error_status=status)
+        except cohere.core.ApiError as error:
+            return Meaning(error=COHERE_ERRORS.get(type(error).__name__, type(error).__name__), error_status=error.status_code)
+
+    # ------------------------------------------------------------------------------------------------ gemini
+
+    def _decode_gemini(self, stream: bool) -> Meaning:
+        if stream:
+            return gemini_meaning(self._gemini.models.generate_content_stream(model="m", contents="?"))
+        return gemini_meaning([self._gemini.models.generate_content(model="m", contents="?")])
 
     # ------------------------------------------------------------------------------------------------ openai
 
@@ -183,6 +266,24 @@ class Sdks:
                 return Meaning(error="no response")  # a chat completion under the wrong name
             return _response_meaning(response, response.output)
         return _response_events(self._openai.responses.create(model="m", input="?", stream=True))
+
+    # ----------------------------------------------------------------------------------------------- bedrock
+
+    def _decode_bedrock(self, stream: bool) -> Meaning:
+        if stream:
+            self._answer = (self._answer[0], self._answer[1], CONTENT_TYPE)
+        said = _converse_said(self._bedrock, stream)
+        usage = said.usage
+        cached, written = usage.get("cacheReadInputTokens", 0), usage.get("cacheWriteInputTokens", 0)
+        read = usage.get("inputTokens", 0) + cached + written
+        return Meaning(
+            text=said.text,
+            reasoning=said.reasoning,
+            calls=tuple(Call(c["toolUseId"], c["name"], c["input"]) for c in said.calls if c.get("type") != "server_tool_use"),
+            stop=said.stop,
+            usage=(read, cached, usage.get("outputTokens", 0), 0),
+            signatures=(said.signature,) if said.signature else (),
+        )
 
     # --------------------------------------------------------------------------------------------- anthropic
 
@@ -206,6 +307,93 @@ class Sdks:
             signatures=tuple(b.signature for b in blocks if b.type == "thinking" and b.signature),
             blocks=tuple(f"{b.type} {b.input if b.type in ('tool_use', 'server_tool_use') else ''}" for b in blocks),
         )
+
+    # ------------------------------------------------------------------------------------------------ cohere
+
+    def _decode_cohere(self, stream: bool) -> Meaning:
+        asked: Any = {"model": "m", "messages": [{"role": "user", "content": "?"}], "request_options": {"max_retries": 0}}
+        return _cohere_events(self._cohere.chat_stream(**asked)) if stream else _cohere_whole(self._cohere.chat(**asked))
+
+
+def _cohere_whole(answer: Any) -> Meaning:
+    message = answer.message
+    if message is None or isinstance(message, str):
+        return Meaning(error="no message")  # of version 1 of the API, or an error
+    blocks = message.content or []
+    return Meaning(
+        text="".join(b.text for b in blocks if b.type == "text"),
+        reasoning="".join(b.thinking for b in blocks if b.type == "thinking") + (message.tool_plan or ""),
+        calls=tuple(Call(c.id, c.function.name, _arguments(c.function.arguments)) for c in message.tool_calls or []),
+        stop=answer.finish_reason,
+        usage=_cohere_usage(answer.usage),
+        error=None if answer.finish_reason != "ERROR" or answer.error == FILTERED else "APIError",
+    )
+
+
+def _cohere_events(events: Iterable[Any]) -> Meaning:
+    folded, usage = _Folding(), None
+    error: str | None = "no last event"
+    for event in events:
+        if event.type in ("content-start", "content-delta"):
+            content = event.delta.message.content
+            folded.text += content.text or ""
+            folded.reasoning += content.thinking or ""
+        elif event.type == "tool-plan-delta":
+            folded.reasoning += event.delta.message.tool_plan
+        elif event.type == "tool-call-start":
+            call = event.delta.message.tool_calls
+            folded.calls[event.index] = [call.id, call.function.name, call.function.arguments or ""]
+        elif event.type == "tool-call-delta":
+            folded.calls[event.index][2] += event.delta.message.tool_calls.function.arguments
+        elif event.type == "message-end":
+            folded.stop, usage = event.delta.finish_reason, _cohere_usage(event.delta.usage)
+            error = "APIError" if folded.stop in ("ERROR", "TIMEOUT") and event.delta.error != FILTERED else None
+    calls = tuple(Call(i, n, _arguments(a)) for i, n, a in folded.calls.values())
+    return Meaning(folded.text, folded.reasoning, "", calls, folded.stop, usage, error=error)
+
+
+def _cohere_usage(usage: Any) -> tuple[int, int, int, int] | None:
+    if usage is None:
+        return None
+    tokens, billed = usage.tokens, usage.billed_units
+    if tokens is None or (tokens.input_tokens is None and tokens.output_tokens is None):
+        return None
+    read = tokens.input_tokens or 0
+    images = getattr(tokens, "image_tokens", 0) or 0
+    beside = images if billed is not None and (billed.input_tokens or 0) > read else 0
+    reasoning = getattr(tokens, "reasoning_tokens", 0) or 0
+    return (int(read + beside), int(usage.cached_tokens or 0), int(tokens.output_tokens or 0), int(reasoning))
+
+
+class _Raw:
+    """The body of an answer, as botocore reads it."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
+        yield self._body
+
+    def close(self) -> None: ...
+
+
+def _converse_said(client: Any, stream: bool) -> boto.Said:
+    asked: Any = {"modelId": "m", "messages": boto.user("?")}
+    return boto.streamed(client.converse_stream(**asked)) if stream else boto.whole(client.converse(**asked))
+
+
+AWS_ERRORS = {
+    "ValidationException": "BadRequestError",
+    "AccessDeniedException": "PermissionDeniedError",
+    "ExpiredTokenException": "PermissionDeniedError",
+    "ResourceNotFoundException": "NotFoundError",
+    "ThrottlingException": "RateLimitError",
+    "InternalServerException": "InternalServerError",
+    "ServiceUnavailableException": "InternalServerError",
+    "400": "BadRequestError",
+    "403": "PermissionDeniedError",
+}
+"""What the other vendors' SDKs call the errors of this one; a number is what boto3 says where nothing names the class."""
 
 
 def _openai_usage(usage: Any) -> tuple[int, int, int, int] | None:
@@ -366,6 +554,66 @@ def _seal(item: Any) -> str | None:
     value = getattr(item, "encrypted_content", None) or ""
     redacted = canon.unseal_redacted(value, "openai-responses")
     return redacted.data if redacted is not None else canon.unseal_signature(value, "openai-responses")[0]
+
+
+def check_gemini(raw: bytes) -> None:
+    """A request by google-genai's types, which refuse unknown fields."""
+    body: dict[str, Any] = json.loads(ELIDED.sub(b"QUJD", raw))
+    fields = dict(body)
+    config = dict(fields.pop("generationConfig", {}))
+    assert fields.pop("contents"), raw
+    for content in body["contents"]:
+        for part in content["parts"]:
+            part.pop("thoughtSignature", None)  # bytes for the SDK, which takes other base64 than the service
+        types.Content.model_validate(content)
+    if (system := fields.pop("systemInstruction", None)) is not None:
+        types.Content.model_validate(system)
+    for tool in fields.pop("tools", []):
+        types.Tool.model_validate(tool)
+    if (choice := fields.pop("toolConfig", None)) is not None:
+        types.ToolConfig.model_validate(choice)
+    assert not fields.keys() - {"labels"}
+    level = config.get("thinkingConfig", {}).get("thinkingLevel")
+    assert level is None or level.upper() in types.ThinkingLevel.__members__
+    types.GenerationConfig.model_validate(config)
+
+
+def gemini_meaning(answers: Iterable[types.GenerateContentResponse]) -> Meaning:
+    meaning = Meaning()
+    counts = [0, 0, 0, 0, 0]
+    stop = None
+    for answer in answers:
+        for part in answer.parts or [] if answer.candidates else []:
+            call = part.function_call
+            if call is not None:
+                signed = part.thought_signature
+                meaning = replace(
+                    meaning,
+                    calls=(*meaning.calls, Call(call.id or "", call.name or "", call.args or {})),
+                    signatures=meaning.signatures if signed is None else (*meaning.signatures, signed.hex()),
+                )
+            elif part.thought:
+                seal = (part.thought_signature or b"").decode(errors="replace")
+                found = canon.unseal_signature(seal, "gemini-generate-content")[0] if seal.startswith("headgate.") else None
+                signatures = meaning.signatures if found is None else (*meaning.signatures, found)
+                meaning = replace(meaning, reasoning=meaning.reasoning + (part.text or ""), signatures=signatures)
+            else:
+                meaning = replace(meaning, text=meaning.text + (part.text or ""))
+        if answer.candidates and answer.candidates[0].finish_reason is not None:
+            stop = answer.candidates[0].finish_reason.value
+        if answer.prompt_feedback is not None and answer.prompt_feedback.block_reason is not None:
+            stop = answer.prompt_feedback.block_reason.value
+        if (usage := answer.usage_metadata) is not None:
+            seen = (
+                usage.prompt_token_count,
+                usage.tool_use_prompt_token_count,
+                usage.cached_content_token_count,
+                usage.candidates_token_count,
+                usage.thoughts_token_count,
+            )
+            counts = [old if new is None else new for old, new in zip(counts, seen, strict=True)]
+    prompt, tools, cached, visible, thoughts = counts
+    return replace(meaning, stop=stop, usage=(prompt + tools, cached, visible + thoughts, thoughts))
 
 
 @pytest.fixture(scope="session")

@@ -45,12 +45,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 
 def test_what_a_running_gateway_reads_is_inside(wheel: zipfile.ZipFile) -> None:
     inside = set(wheel.namelist())
-    package = {p for p in ROOT.joinpath("control_plane").rglob("*") if p.suffix in (".py", ".pyi", ".yaml")}
+    package = {p for p in ROOT.joinpath("control_plane").rglob("*") if p.suffix in (".py", ".pyi", ".yaml", ".json")}
     data = {p for p in ROOT.joinpath("envoy").rglob("*") if p.suffix in (".lua", ".wasm", ".json")}
     wanted = {p.relative_to(ROOT).as_posix() for p in package}
     wanted |= {f"control_plane/_envoy/{p.relative_to(ROOT / 'envoy').as_posix()}" for p in data}
     assert {"control_plane/_envoy/bootstrap.json", "control_plane/_envoy/lua/edge.lua", "control_plane/_envoy/wasm/hold.wasm"} <= wanted
     assert {"control_plane/spec/presets/openai.yaml", "control_plane/demo/specs/vendors.yaml"} <= wanted
+    assert "control_plane/dialects/matrix.json" in wanted
     assert wanted <= inside, sorted(wanted - inside)
     assert {"LICENSE"} == {name.rpartition("/")[2] for name in inside if ".dist-info/licenses/" in name}
 

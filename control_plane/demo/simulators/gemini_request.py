@@ -123,7 +123,7 @@ class Generate:
                     raise invalid(f"Duplicate function declaration found: {name}")
                 if declared.get("parameters") is not None and declared.get("parametersJsonSchema") is not None:
                     raise invalid(f"* GenerateContentRequest.{where}: parameters and parameters_json_schema are mutually exclusive.")
-                schema = declared.get("parametersJsonSchema") or declared.get("parameters")
+                schema = declared.get("parametersJsonSchema") or _plain(declared.get("parameters"))
                 found.append(Tool(name, schema))
                 self._add(f"{name}{declared.get('description', '')}{schema}", 0)
         return tuple(found)
@@ -220,7 +220,7 @@ class Generate:
     # settings
 
     def _format(self, config: Mapping[str, Any], tools: tuple[Tool, ...]) -> object | None:
-        kind, schema = config.get("responseMimeType"), config.get("responseJsonSchema") or config.get("responseSchema")
+        kind, schema = config.get("responseMimeType"), config.get("responseJsonSchema") or _plain(config.get("responseSchema"))
         if kind not in (None, "text/plain", "application/json", "text/x.enum"):
             raise invalid(
                 "* GenerateContentRequest.generation_config.response_mime_type: allowed mimetypes are text/plain, application/json\n"
@@ -284,6 +284,15 @@ def _camel(value: Any, message: str, where: str) -> Any:
         else:
             made[name] = _camel(inner, kind, at)
     return {name: inner for name, inner in made.items() if inner is not None}
+
+
+def _plain(schema: Any) -> Any:
+    """Google's own kind of schema, whose types are in capitals, as JSON Schema."""
+    if isinstance(schema, list):
+        return [_plain(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {key: value.lower() if key == "type" and isinstance(value, str) else _plain(value) for key, value in schema.items()}
 
 
 def _responses(content: Mapping[str, Any]) -> list[dict[str, Any]]:

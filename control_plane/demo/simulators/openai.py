@@ -17,6 +17,7 @@ from control_plane.demo.simulators.fault import Fault
 from control_plane.demo.simulators.http1 import HttpRequest
 from control_plane.demo.simulators.openai_request import Chat
 from control_plane.demo.simulators.openai_responses_request import Responses
+from control_plane.demo.simulators.openai_stored import Store
 from control_plane.demo.simulators.reply import Event, Keys, Reply, VendorError, decode, encode, header_lines
 from control_plane.demo.simulators.tokens import PromptCache, count
 
@@ -59,7 +60,7 @@ class OpenAI:
         self._strict = strict
         self._reasoning_field = reasoning_field
         self._cache = PromptCache(minimum_cached_tokens)
-        self._stored = responses.Store()
+        self._stored = Store()
         self._number = itertools.count(1)
         self._static = header_lines(
             {
@@ -96,6 +97,11 @@ class OpenAI:
 
     def _route(self, request: HttpRequest, number: int) -> Reply:
         path = request.path
+        if path.startswith("/v1/responses/"):
+            self._authenticate(request.headers)
+            if (stored := self._stored.call(request.method, path)) is None:
+                raise errors.unknown_url(request.method, path)
+            return Reply(200, self._headers(number, 0), encode(stored))
         post = path in ("/v1/chat/completions", "/v1/responses", "/v1/embeddings")
         if not post and path != "/v1/models" and not path.startswith("/v1/models/"):
             raise errors.unknown_url(request.method, path)
@@ -187,7 +193,7 @@ class OpenAI:
         status = "incomplete" if result.finish == "length" else "completed"
         document = responses.document(asked, model, number, status, output, usage)
         if asked.store:
-            self._stored.keep(document["id"], asked.items, output)
+            self._stored.keep(document, asked.items)
         headers = self._headers(number, usage["total_tokens"])
         if not asked.stream:
             return Reply(200, headers, encode(document), model=asked.model, pace=asked.directive)

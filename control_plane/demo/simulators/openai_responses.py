@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -11,34 +10,9 @@ from control_plane.demo.simulators import openai_errors as errors
 from control_plane.demo.simulators.compose import Answer
 from control_plane.demo.simulators.fault import Fault
 from control_plane.demo.simulators.openai_responses_request import Responses, seal
-from control_plane.demo.simulators.reply import Event, VendorError, encode
+from control_plane.demo.simulators.reply import Event, encode
 
-STORED_RESPONSES: Final = 256  # responses that a later one may continue
 _PADDING: Final = "aB3dE5gH7jK9mN1pQ"
-
-
-class Store:
-    """Responses that may be continued: their input and output."""
-
-    def __init__(self) -> None:
-        self._items: OrderedDict[str, list[Mapping[str, Any]]] = OrderedDict()
-
-    def of(self, identity: object) -> Sequence[Mapping[str, Any]]:
-        """The items before the new input. Raises VendorError."""
-        if identity is None:
-            return ()
-        found = self._items.get(str(identity))
-        if found is None:
-            message = f"Previous response with id '{identity}' not found."
-            raise VendorError(400, errors.document(message, param="previous_response_id", code="previous_response_not_found"))
-        return found
-
-    def keep(self, identity: str, items: Sequence[Mapping[str, Any]], output: Sequence[Mapping[str, Any]]) -> None:
-        # the vendor can read its own reasoning again, whoever has asked for it in encrypted form
-        again = [{**o, "encrypted_content": seal(str(o["id"]))} if o["type"] == "reasoning" else o for o in output]
-        self._items[identity] = [*items, *again]
-        if len(self._items) > STORED_RESPONSES:
-            self._items.popitem(last=False)
 
 
 def output_items(asked: Responses, result: Answer, number: int) -> list[dict[str, Any]]:

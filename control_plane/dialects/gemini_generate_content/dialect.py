@@ -1,21 +1,32 @@
-"""The `gemini-generate-content` dialect, the provider's side only: what ties its writer and readers together."""
+"""The `gemini-generate-content` dialect: what ties its readers and writers together."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from control_plane.dialects import canon
-from control_plane.dialects.api import ProviderRequest, ReasoningReplay, ResponseReader, TargetFacts
+from control_plane.dialects.api import Call, IdSource, ProviderRequest, ReasoningReplay, ResponseReader, ResponseWriter, TargetFacts
 from control_plane.dialects.gemini_generate_content import errors
 from control_plane.dialects.gemini_generate_content.answer_read import AnswerReader
+from control_plane.dialects.gemini_generate_content.answer_write import StreamWriter, WholeWriter
+from control_plane.dialects.gemini_generate_content.request_read import read_request
 from control_plane.dialects.gemini_generate_content.request_write import write_request
 from control_plane.dialects.gemini_generate_content.vocabulary import NAME
 
 
 class GeminiGenerateContent:
-    """See control_plane.dialects.api.ProviderDialect; the options it knows of a target are listed in request_write."""
+    """See control_plane.dialects.api.Dialect; the options it knows of a target are listed in request_write."""
 
     name = NAME
+
+    def read_request(self, body: bytes, call: Call | None = None) -> canon.Request:
+        return read_request(body, call)
+
+    def writer(self, request: canon.Request, ids: IdSource) -> ResponseWriter:
+        return StreamWriter(request, ids) if request.stream else WholeWriter(request, ids)
+
+    def write_error(self, error: canon.Failure) -> bytes:
+        return errors.write_error(error)
 
     def replay(self, target: TargetFacts) -> ReasoningReplay:
         own = frozenset((self.name,))

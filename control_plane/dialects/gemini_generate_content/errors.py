@@ -32,6 +32,42 @@ is the operator's choice, and another target may serve the request."""
 _DELAY: Final = re.compile(r"(\d{1,7}(?:\.\d{1,9})?)s")
 
 
+_WORD_OF: Final[Mapping[int, str]] = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    402: "FAILED_PRECONDITION",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ABORTED",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+_TYPE: Final = "type.googleapis.com/google.rpc."
+
+
+def write_error(failure: Failure) -> bytes:
+    """The document with this status; a named field and a time to wait stand in its details."""
+    message = failure.message
+    if failure.param and failure.param not in message:
+        message = f"{failure.param}: {message}"
+    word = _WORD_OF.get(failure.status) or ("INVALID_ARGUMENT" if failure.status < 500 else "UNAVAILABLE")
+    error: dict[str, Any] = {"code": failure.status, "message": message, "status": word}
+    details: list[dict[str, Any]] = []
+    if failure.param:
+        details.append({"@type": f"{_TYPE}BadRequest", "fieldViolations": [{"field": failure.param, "description": failure.message}]})
+    if failure.code:
+        details.append({"@type": f"{_TYPE}ErrorInfo", "reason": failure.code, "domain": "headgate"})
+    if failure.retry_after is not None:
+        details.append({"@type": f"{_TYPE}RetryInfo", "retryDelay": f"{failure.retry_after:g}s"})
+    if details:
+        error["details"] = details
+    return msgspec.json.encode({"error": error})
+
+
 def read_error(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     error, text = failures.error_document(body)
     return _failure(status, error, text, headers)

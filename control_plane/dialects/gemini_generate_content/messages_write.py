@@ -34,6 +34,7 @@ from control_plane.dialects.canon import (
     ToolResult,
     Unfit,
 )
+from control_plane.dialects.gemini_generate_content import signatures
 from control_plane.dialects.gemini_generate_content.vocabulary import NAME, UNCHECKED_SIGNATURE, generation
 
 _EMPTY: Final = msgspec.Raw(b"{}")
@@ -201,6 +202,27 @@ class MessageWriter:
         if signature or waiting:
             wire["thoughtSignature"] = signature or waiting
         return wire
+
+
+def own_contents(contents: object, dropped: list[str]) -> object:
+    """The client's own contents without what another vendor sealed: the service refuses signatures that it did not make."""
+    if not isinstance(contents, list):
+        return contents
+    kept = []
+    for index, content in enumerate(contents):
+        parts = content.get("parts") if isinstance(content, dict) else None
+        if isinstance(parts, list):
+            own = [part for part in parts if not _foreign(part)]
+            if len(own) < len(parts):
+                dropped.append(f"contents.{index}.parts")
+                content = {**content, "parts": own}
+        kept.append(content)
+    return kept
+
+
+def _foreign(part: object) -> bool:
+    signature = part.get("thoughtSignature") or part.get("thought_signature") if isinstance(part, dict) else None
+    return isinstance(signature, str) and not signatures.is_own(signature)
 
 
 def _join(before: list[dict[str, Any]], parts: list[dict[str, Any]]) -> None:

@@ -20,7 +20,7 @@ import msgspec
 from control_plane.dialects import quirks
 from control_plane.dialects.api import ProviderRequest, TargetFacts
 from control_plane.dialects.canon import Reasoning, Request, Tool, ToolChoice, Unfit
-from control_plane.dialects.gemini_generate_content.messages_write import MessageWriter
+from control_plane.dialects.gemini_generate_content.messages_write import MessageWriter, own_contents
 from control_plane.dialects.gemini_generate_content.schema import fit_schema
 from control_plane.dialects.gemini_generate_content.vocabulary import METHODS, NAME, generation
 from control_plane.dialects.model_path import filled, streaming
@@ -60,6 +60,8 @@ WORDS: Final = {
 
 def write_request(request: Request, target: TargetFacts) -> ProviderRequest:
     """The provider's request. Raises Unfit when a feature cannot be expressed in this dialect."""
+    if request.dialect == NAME and request.raw is not None:
+        return _from_raw(request, target)
     dropped: list[str] = list(request.lost_to(NAME))
     system, contents = MessageWriter(request, target, dropped).write()
     if not contents:
@@ -69,8 +71,10 @@ def write_request(request: Request, target: TargetFacts) -> ProviderRequest:
         body["systemInstruction"] = {"parts": [{"text": text} for text in system]}
     if request.tools:
         body["tools"] = [{"functionDeclarations": [_declaration(tool, i, dropped) for i, tool in enumerate(request.tools)]}]
-        if request.tool_choice is not None:
-            body["toolConfig"] = {"functionCallingConfig": _tool_choice(request.tool_choice, dropped)}
+    if request.foreign_tools:
+        body["tools"] = [*body.get("tools", ()), *(dict(tool.raw) for tool in request.foreign_tools)]
+    if request.tools and request.tool_choice is not None:
+        body["toolConfig"] = {"functionCallingConfig": _tool_choice(request.tool_choice, dropped)}
     if isinstance(settings := target.options.get("safety_settings"), list):
         body["safetySettings"] = settings
     config: dict[str, Any] = {}
@@ -83,6 +87,17 @@ def write_request(request: Request, target: TargetFacts) -> ProviderRequest:
     dropped.extend(quirks.apply(config, target.options, WORDS))
     if config:
         body["generationConfig"] = config
+    if request.dialect == NAME:
+        body.update(request.extras)
+    dropped.extend(quirks.apply(body, target.options, WORDS))
+    return ProviderRequest(body=_encode(body), path=_path(target, request.stream), dropped=quirks.unique(dropped))
+
+
+def _from_raw(request: Request, target: TargetFacts) -> ProviderRequest:
+    """The client's own body, without the model and without what another vendor sealed."""
+    dropped: list[str] = []
+    body = {key: value for key, value in (request.raw or {}).items() if key != "model"}
+    body["contents"] = own_contents(body.get("contents"), dropped)
     dropped.extend(quirks.apply(body, target.options, WORDS))
     return ProviderRequest(body=_encode(body), path=_path(target, request.stream), dropped=quirks.unique(dropped))
 

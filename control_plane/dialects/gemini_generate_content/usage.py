@@ -17,6 +17,20 @@ class WireUsage(msgspec.Struct, rename="camel"):
     thoughts_token_count: Count = None
 
 
+def write_usage(usage: Usage) -> dict[str, object]:
+    """`usageMetadata`, or nothing where nothing is known. What was written to a cache is part of the prompt."""
+    if usage.input is None and usage.output is None:
+        return {}
+    counts = {
+        "promptTokenCount": usage.input,
+        "cachedContentTokenCount": usage.cached,
+        "candidatesTokenCount": None if usage.output is None else max(0, usage.output - (usage.reasoning or 0)),
+        "thoughtsTokenCount": usage.reasoning or None,
+        "totalTokenCount": (usage.input or 0) + (usage.output or 0),
+    }
+    return {"usageMetadata": {name: count for name, count in counts.items() if count is not None}}
+
+
 class UsageCounter:
     """Joins the counts of a stream's chunks: each repeats what is known so far, and may leave fields out."""
 

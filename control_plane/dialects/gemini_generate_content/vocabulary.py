@@ -27,6 +27,21 @@ STOP_TO_CANON: Final[Mapping[str, StopReason]] = {
 }
 """Any other word (LANGUAGE, OTHER, what is new) is `other`."""
 
+STOP_TO_WIRE: Final[Mapping[StopReason, str]] = {
+    "end": "STOP",
+    "max_tokens": "MAX_TOKENS",
+    "stop_sequence": "STOP",
+    "tool_use": "STOP",
+    "refusal": "SAFETY",
+    "content_filter": "SAFETY",
+    "pause": "STOP",
+    "context_window": "MAX_TOKENS",
+    "other": "OTHER",
+}
+
+WIRE_STOPS: Final = frozenset({*STOP_TO_CANON, "LANGUAGE", "OTHER", "IMAGE_OTHER", "NO_IMAGE"})
+"""Words that an answer may end with."""
+
 FAILED_STOPS: Final = frozenset({"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MALFORMED_RESPONSE"})
 """The model wrote something that the server could not use: there is no answer, and another try may well succeed."""
 

@@ -9,6 +9,17 @@ import msgspec
 from control_plane.pb.core_pb2 import DataSource, HeaderValue, HeaderValueOption
 from control_plane.pb.route_pb2 import DirectResponseAction, Route, RouteMatch
 
+PREFIXES: Final = {
+    "/v1/messages": "anthropic-messages",
+    "/v1beta": "gemini-generate-content",
+    "/v1/projects/": "gemini-generate-content",
+    "/headgate/gemini-generate-content/": "gemini-generate-content",
+    "/model/": "bedrock-converse",
+    "/headgate/bedrock-converse/": "bedrock-converse",
+    "/v2/": "cohere-chat",
+}
+"""Beginnings of paths that tell a client's dialect where nothing else does; any other is OpenAI's."""
+
 ANTHROPIC_TYPES: Final = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -26,10 +37,38 @@ ANTHROPIC_TYPES: Final = {
 """Anthropic's error type for a status, as its API documentation lists them."""
 
 
+GOOGLE_WORDS: Final = {
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+"""google.rpc's word for a status; INVALID_ARGUMENT for any other."""
+AWS_TYPES: Final = {
+    403: "AccessDeniedException",
+    404: "ResourceNotFoundException",
+    429: "ThrottlingException",
+    500: "InternalServerException",
+    502: "InternalServerException",
+    503: "ServiceUnavailableException",
+    504: "ModelTimeoutException",
+}
+"""Bedrock's class of an error for a status; all others are ValidationException."""
+
+
 def error_object(dialect: str, status: int, code: str, message: str) -> dict[str, object]:
     """The error body of that dialect as plain data. Both of OpenAI's dialects have the same shape."""
     if dialect == "anthropic-messages":
         return {"type": "error", "error": {"type": ANTHROPIC_TYPES[status], "message": message}}
+    if dialect == "gemini-generate-content":
+        return {"error": {"code": status, "message": message, "status": GOOGLE_WORDS.get(status, "INVALID_ARGUMENT")}}
+    if dialect == "bedrock-converse":
+        return {"__type": AWS_TYPES.get(status, "ValidationException"), "message": message}
+    if dialect == "cohere-chat":
+        return {"message": message}
     kind = "invalid_request_error" if status < 500 else "server_error"
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 

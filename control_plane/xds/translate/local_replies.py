@@ -32,7 +32,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.type.matcher.v3 import MetadataMatcher, MetadataMatcherPathSegment, StringMatcher, ValueMatcher
 from envoy_data_plane.google.protobuf import Struct
 
-from control_plane.xds.translate.errors import error_object
+from control_plane.xds.translate.errors import PREFIXES, error_object
 from control_plane.xds.translate.names import NAMESPACE
 
 
@@ -57,7 +57,7 @@ REPLIES: Final = (
         "the request body is larger than this route accepts; send less, or raise maxRequestBytes of the route",
     ),
     Reply((), 500, 503, "gateway_unavailable", "a part of the gateway is not available at the moment; try again", retry_after_s=1),
-    Reply(("NC",), 404, 404, "model_not_found", "no model of this gateway fits the request; see GET /v1/models"),
+    Reply(("NC", "NR"), 404, 404, "model_not_found", "no model of this gateway fits the request; see GET /v1/models"),
     Reply(("UT", "SI", "DT", "UMSDR"), 0, 504, "timeout", "no provider of this model answered in time; try again"),
     Reply(
         ("UF", "UH", "UC", "UR", "LR", "URX", "UPE", "UO", "NC"),
@@ -69,7 +69,6 @@ REPLIES: Final = (
     ),
     # What is left of 503: the overload manager's, which has no flag this early.
     Reply((), 503, 503, "gateway_overloaded", "the gateway is overloaded at the moment; try again", retry_after_s=1),
-    Reply(("NR",), 0, 404, "not_found", "no such route"),
     Reply(("DPE",), 0, 400, "bad_request", "malformed HTTP request"),
 )
 
@@ -94,11 +93,13 @@ def local_replies() -> LocalReplyConfig:
 
 
 def _dialects() -> list[tuple[str, list[AccessLogFilter]]]:
-    noted = [(d, [_noted(d)]) for d in ("anthropic-messages", "openai-chat")]
-    by_path = AccessLogFilter(
-        header_filter=HeaderFilter(header=HeaderMatcher(name=":path", string_match=StringMatcher(prefix="/v1/messages")))
-    )
-    return [*noted, ("anthropic-messages", [by_path]), ("openai-chat", [])]
+    noted = [(d, [_noted(d)]) for d in ("anthropic-messages", "gemini-generate-content", "openai-chat", "bedrock-converse", "cohere-chat")]
+    by_path = [(dialect, [_path(prefix)]) for prefix, dialect in PREFIXES.items()]
+    return [*noted, *by_path, ("openai-chat", [])]
+
+
+def _path(prefix: str) -> AccessLogFilter:
+    return AccessLogFilter(header_filter=HeaderFilter(header=HeaderMatcher(name=":path", string_match=StringMatcher(prefix=prefix))))
 
 
 def _noted(dialect: str) -> AccessLogFilter:

@@ -12,7 +12,7 @@ from typing import Final
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value, UInt64Value
 
 from control_plane.ir.model import Entry, Route
-from control_plane.ir.operations import OPERATIONS
+from control_plane.ir.operations import OPERATIONS, STORED
 from control_plane.pb.core_pb2 import HeaderValue, HeaderValueOption, Metadata, TypedExtensionConfig
 from control_plane.pb.priority_group_pb2 import ClusterWeight, PriorityGroup, PriorityGroupClusterSpecifier
 from control_plane.pb.route_pb2 import (
@@ -43,6 +43,7 @@ UNFIT_HEADER: Final = "x-headgate-failure"
 """Set by the translator on an answer that another target may do better, whatever its status; never shown to clients."""
 
 RETRY_STATUSES: Final = {"rate_limited": (429,), "credential": (401, 403)}
+NOT_FOUND: Final = 404
 BACKOFF_MS: Final = (5, 50)
 """Base and maximum pause between attempts. Short, because the next attempt goes to another provider."""
 
@@ -65,11 +66,10 @@ PRIVATE_RESPONSE_HEADERS: Final = (
 @lru_cache(maxsize=16_384)
 def route(node: Route) -> Resource:
     """The route configuration of one ModelRoute."""
-    paths = {(o.dialect, o.name): o.call_path for o in OPERATIONS}
     routes = [
         EnvoyRoute(
             name=node.name,
-            match=RouteMatch(path=paths[entry.dialect, entry.operation]),
+            match=_match(entry),
             metadata=_facts(node, entry),
             route=_action(node, entry),
         )
@@ -110,6 +110,18 @@ def scope_of(model: str, table: str, name: str | None = None) -> Resource:
     return Resource(type_url=SRDS, name=name, body=body.SerializeToString(deterministic=True), refs=frozenset({(RDS, table)}))
 
 
+def _match(entry: Entry) -> RouteMatch:
+    called = (entry.dialect, entry.operation)
+    for stored in STORED:
+        if (stored.dialect, stored.name) == called:
+            return RouteMatch(prefix=f"{stored.path}/")  # the default scope has looked at the path
+    return RouteMatch(path=next(o.call_path for o in OPERATIONS if (o.dialect, o.name) == called))
+
+
+def _is_stored(entry: Entry) -> bool:
+    return any((stored.dialect, stored.name) == (entry.dialect, entry.operation) for stored in STORED)
+
+
 def _facts(node: Route, entry: Entry) -> Metadata:
     """What the edge filter must know about the route of a model, and what the journal says."""
     facts = {"route": node.name, "dialect": entry.dialect, "max_bytes": str(node.max_request_bytes)}
@@ -119,6 +131,8 @@ def _facts(node: Route, entry: Entry) -> Metadata:
         facts["mark"] = "1"
     if any(c.use.restore for group in entry.groups for c in group):
         facts["restore"] = "1"
+    if _is_stored(entry):
+        facts["stored"] = "1"
     return route_metadata(facts, f"{entry.operation} {node.name}")
 
 
@@ -138,7 +152,7 @@ def _action(node: Route, entry: Entry) -> RouteAction:
         auto_host_rewrite=BoolValue(value=True),
         timeout=duration(node.timers.total_ms),
         idle_timeout=duration(node.timers.idle_ms),
-        retry_policy=_retries(node),
+        retry_policy=_look_everywhere(node, entry) if _is_stored(entry) else _retries(node),
     )
 
 
@@ -155,3 +169,13 @@ def _retries(node: Route) -> RetryPolicy:
         retry_back_off=RetryPolicy.RetryBackOff(base_interval=duration(base), max_interval=duration(most)),
         refresh_cluster_on_retry=True,
     )
+
+
+def _look_everywhere(node: Route, entry: Entry) -> RetryPolicy:
+    """For what one provider of the plan keeps: a 404 asks the next one, and every one is asked."""
+    policy = RetryPolicy()
+    policy.CopyFrom(_retries(node))
+    policy.retry_on = ",".join(sorted({*policy.retry_on.split(","), "retriable-status-codes"}))
+    policy.retriable_status_codes.append(NOT_FOUND)
+    policy.num_retries.value = len(entry.groups) - 1
+    return policy

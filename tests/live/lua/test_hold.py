@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import httpx
 import pytest
 
+from control_plane.dialects.eventstream import CONTENT_TYPE, encode, encode_event, encode_exception
 from tests.live.lua.edge_envoy import END, Gateway, Model, Step, Vendor, chunk, head, hold, provider, stream, target, whole
 
 CHAT = "/v1/chat/completions"
@@ -39,6 +40,17 @@ R_DELTA = b'event: response.output_text.delta\ndata: {"type":"response.output_te
 R_CALL = b'event: response.output_item.added\ndata: {"type":"response.output_item.added","item":{"type":"function_call"}}\n\n'
 R_FAILED = b'event: response.failed\ndata: {"type":"response.failed","response":{"error":{"code":"server_error"}}}\n\n'
 R_EMPTY = b'event: response.completed\ndata: {"type":"response.completed","response":{"status":"completed","output":[]}}\n\n'
+
+
+C_START = (
+    b'event: message-start\ndata: {"id":"i","type":"message-start","delta":{"message":{"role":"assistant","content":[]}}}\n\n'
+    b'event: content-start\ndata: {"type":"content-start","index":0,"delta":{"message":{"content":{"type":"text","text":""}}}}\n\n'
+)
+C_DELTA = b'event: content-delta\ndata: {"type":"content-delta","index":0,"delta":{"message":{"content":{"text":"x"}}}}\n\n'
+C_PLAN = b'event: tool-plan-delta\ndata: {"type":"tool-plan-delta","delta":{"message":{"tool_plan":"I"}}}\n\n'
+C_FAILED = b'event: message-end\ndata: {"type":"message-end","delta":{"error":"overloaded","finish_reason":"ERROR"}}\n\n'
+C_TIMEOUT = b'event: message-end\ndata: {"type":"message-end","delta":{"finish_reason":"TIMEOUT"}}\n\n'
+C_EMPTY = b'event: message-end\ndata: {"type":"message-end","delta":{"finish_reason":"COMPLETE"}}\n\n'
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +89,9 @@ BAD_STREAMS = {
     "response failed after hidden reasoning": [R_HIDDEN, R_START, R_FAILED],
     "response error": [R_START, b'event: error\ndata: {"type":"error","code":"server_error","message":"x","sequence_number":4}\n\n'],
     "response ends before content": [R_START],
+    "cohere failed": [C_START, C_FAILED],
+    "cohere timed out": [C_START, C_TIMEOUT],
+    "cohere ends before content": [C_START, b"data: [DONE]\n\n"],
 }
 
 
@@ -102,6 +117,9 @@ GOOD_STREAMS = {
     "response text": [R_START, R_DELTA, R_FAILED],
     "response call": [R_START, R_CALL, R_FAILED],
     "an empty response": [R_START, R_EMPTY],
+    "cohere text": [C_START, C_DELTA, C_FAILED],
+    "cohere plan": [C_PLAN, C_FAILED],
+    "an empty answer of cohere": [C_START, C_EMPTY, b"data: [DONE]\n\n"],
     "everything in one": [START + PING + TEXT_BLOCK + DELTA + A_ERROR],
 }
 
@@ -113,7 +131,52 @@ def test_good_streams_pass_untouched(gateway: Gateway, vendor_a: Vendor, vendor_
     assert (len(vendor_a.seen), len(vendor_b.seen)) == (1, 0)
 
 
+F_START = encode_event("messageStart", b'{"role":"assistant"}')
+F_DELTA = encode_event("contentBlockDelta", b'{"contentBlockIndex":0,"delta":{"text":"x"}}')
+F_STOP = encode_event("messageStop", b'{"stopReason":"end_turn"}')
+F_ERROR = encode_exception("throttlingException", b'{"message":"slow"}')
+BAD_FRAMES = {
+    "an exception at once": [F_ERROR],
+    "an exception after the start": [F_START, F_ERROR],
+    "an error outside of the model": [encode({":message-type": "error", ":error-code": "x", ":error-message": "y"}, b"")],
+    "ends before content": [F_START],
+    "ends inside a frame": [F_START + F_DELTA[:40]],
+    "ends at once": [],
+    "garbage": [b"\x00\x9f\x92\x96 upstream connect error }{ \xff\xfe\n\n"],
+    "text": [b"data: {}\n\ndata: {}\n\n"],
+    "a wrong checksum": [F_START[:8] + b"\0\0\0\0" + F_START[12:] + F_DELTA],
+    "one byte at a time": [bytes([c]) for c in F_START + F_ERROR],
+}
+GOOD_FRAMES = {
+    "text": [F_START, F_DELTA, F_ERROR],
+    "a call": [F_START, encode_event("contentBlockStart", b"{}"), F_ERROR],
+    "an empty answer": [F_START, F_STOP],
+    "five bytes at a time": [(F_START + F_DELTA)[i : i + 5] for i in range(0, len(F_START + F_DELTA), 5)],
+    "everything in one": [F_START + F_DELTA + F_STOP],
+    "64 frames": [encode_event("other", b"{}") * 32] * 2 + [F_ERROR],
+    "a frame too long to hold": [encode_event("other", b"x" * 300_000)[i : i + 60_000] for i in range(0, 300_000, 60_000)],
+}
+
+
+def frames(pieces: Sequence[bytes]) -> list[Step]:
+    return [head(CONTENT_TYPE), *[step for piece in pieces for step in (chunk(piece), 0.002)], END]
+
+
+@pytest.mark.parametrize("pieces", BAD_FRAMES.values(), ids=BAD_FRAMES.keys())
+def test_bad_event_streams_of_aws_fail_over(gateway: Gateway, vendor_a: Vendor, vendor_b: Vendor, pieces: list[bytes]) -> None:
+    answer = ask(gateway, vendor_a, vendor_b, frames(pieces))
+    assert (answer.status_code, answer.content) == (200, GOOD)
+
+
+@pytest.mark.parametrize("pieces", GOOD_FRAMES.values(), ids=GOOD_FRAMES.keys())
+def test_good_event_streams_of_aws_pass_untouched(gateway: Gateway, vendor_a: Vendor, vendor_b: Vendor, pieces: list[bytes]) -> None:
+    answer = ask(gateway, vendor_a, vendor_b, frames(pieces))
+    assert (answer.status_code, answer.content) == (200, b"".join(pieces))
+
+
 BAD_WHOLE = {
+    "cohere error": (b'{"id":"i","message":"overloaded"}', "application/json"),
+    "cohere failed": (b'{"id":"i","message":{"role":"assistant"},"finish_reason":"ERROR"}', "application/json"),
     "error object": (b'{"object":"x","error":{"message":"x"}}', "application/json"),
     "error string": (b'{"error":"no"}', "application/json"),
     "anthropic error": (b'{"type":"error","error":{"type":"api_error"}}', "application/json; charset=utf-8"),
@@ -140,6 +203,7 @@ def test_good_whole_answers_pass_untouched(gateway: Gateway, vendor_a: Vendor, v
         b' {"choices":[{"message":{"content":"\\"error\\""}}],"error":null,"x":{"error":{"a":1}}} \n',
         b'{"content":[{"type":"text","text":"\\\\"}],"type":"message"}',
         b"[1,2]",
+        b'{"id":"i","message":{"content":[{"type":"text","text":"x"}]},"finish_reason":"COMPLETE"}',
         json.dumps({"data": ["x" * 1000] * 50}).encode(),
     ]
     for body in bodies:

@@ -152,3 +152,19 @@ async def test_faults_become_the_sdks_errors(
     with pytest.raises(kind):
         async for _ in await openai_async.with_options(timeout=0.5).responses.create(model="gpt-4o", input="hello", stream=True):
             pass
+
+
+async def test_stored_responses(openai_async: openai.AsyncOpenAI) -> None:
+    made = await openai_async.responses.create(model="gpt-4o", input="hello there")
+    assert (await openai_async.responses.retrieve(made.id)).output_text == made.output_text
+    listed = (await openai_async.responses.input_items.list(made.id)).data
+    assert [item.type for item in listed] == ["message"]
+    with pytest.raises(openai.BadRequestError, match="Cannot cancel"):
+        await openai_async.responses.cancel(made.id)
+    await openai_async.responses.delete(made.id)
+    for call in (openai_async.responses.retrieve, openai_async.responses.delete, openai_async.responses.cancel):
+        with pytest.raises(openai.NotFoundError, match="not found"):
+            await call(made.id)
+    unkept = await openai_async.responses.create(model="gpt-4o", input="hello there", store=False)
+    with pytest.raises(openai.NotFoundError):
+        await openai_async.responses.input_items.list(unkept.id)

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from control_plane.dialects import canon
-from control_plane.dialects.api import TargetFacts
+from control_plane.dialects.api import Call, TargetFacts
+from control_plane.dialects.eventstream import CONTENT_TYPE, encode_event
 from control_plane.dialects.registry import DIALECTS, PROVIDERS
 from control_plane.kit.errors import ClientProtocolError, ProviderProtocolError
 
@@ -24,9 +25,13 @@ stop_reason stop_sequence input_tokens output_tokens messages system tools tool_
 is_error tool_call_id extra_content google thought_signature candidates parts functionCall args finishReason promptFeedback blockReason
 usageMetadata promptTokenCount thoughtsTokenCount thought thoughtSignature responseId details citationMetadata citationSources
 logprobsResult chosenCandidates topCandidates
+toolUse toolUseId toolResult reasoningContent reasoningText redactedContent citationsContent cachePoint inferenceConfig toolConfig
+toolSpec inputSchema json format bytes additionalModelRequestFields outputConfig textFormat structure jsonSchema delta start
+contentBlockIndex contentBlockDelta contentBlockStart contentBlockStop messageStart messageStop metadata stopReason usage inputTokens
 image_url file file_data response_format json_schema schema reasoning reasoning_details output_config format
 cache_control ttl metadata user_id stream stop annotations logprobs audio function_call refusal citations title
 response output output_index content_index summary_index item call_id summary encrypted_content annotation status incomplete_details
+tool_plan token_budget documents document strict_tools stop_sequences json_schema billed_units tokens sources delta k p
 instructions effort include store parallel_tool_calls strict output_text_details input_tokens_details
 """
 VALUE_WORDS = """
@@ -38,6 +43,8 @@ response.created response.output_item.added response.output_item.done response.o
 response.refusal.delta response.reasoning_summary_text.delta response.function_call_arguments.delta response.completed
 response.incomplete response.failed response.output_text.annotation.added function_call function_call_output reasoning output_text
 input_text input_image input_file summary_text completed incomplete max_output_tokens
+message-start content-start content-delta content-end tool-plan-delta tool-call-start tool-call-delta tool-call-end citation-start
+citation-end message-end COMPLETE ERROR TIMEOUT TOOL_CALL TEXT_CONTENT REQUIRED NONE
 STOP MAX_TOKENS SAFETY MALFORMED_FUNCTION_CALL
 """
 _KEYS = st.sampled_from(KEY_WORDS.split())
@@ -50,9 +57,17 @@ _JSON: st.SearchStrategy[Any] = st.recursive(
 )
 
 
+def framed(name: str, events: list[Any]) -> bytes:
+    """A stream of that dialect's; events of AWS are objects with their name as the only key."""
+    if name != "bedrock-converse":
+        return "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode()
+    named = [next(iter(event.items())) if isinstance(event, dict) and event else ("contentBlockDelta", event) for event in events]
+    return b"".join(encode_event(str(kind)[:60], json.dumps(told).encode()) for kind, told in named)
+
+
 def read_answer(name: str, body: bytes, stream: bool) -> list[canon.Event]:
     reader = PROVIDERS[name].reader(canon.Request(dialect=name, model="m", messages=(), stream=stream))
-    reader.start(200, "text/event-stream" if stream else "application/json")
+    reader.start(200, ("text/event-stream" if name != "bedrock-converse" else CONTENT_TYPE) if stream else "application/json")
     try:
         events = reader.feed(body)
         return events + reader.finish()
@@ -88,9 +103,9 @@ def test_any_bytes_as_an_answer(body: bytes, name: str, stream: bool) -> None:
 @given(st.lists(_JSON, max_size=6), st.sampled_from(sorted(PROVIDERS)), st.booleans())
 def test_any_json_as_an_answer(values: list[Any], name: str, stream: bool) -> None:
     texts = [json.dumps(value) for value in values]
-    body = "".join(f"data: {text}\n\n" for text in texts) if stream else "".join(texts[:1])
-    write_answer(read_answer(name, body.encode(), stream))
-    PROVIDERS[name].read_error(400, {}, body.encode())
+    body = framed(name, values) if stream else "".join(texts[:1]).encode()
+    write_answer(read_answer(name, body, stream))
+    PROVIDERS[name].read_error(400, {}, body)
 
 
 @settings(STEADY, max_examples=400)
@@ -102,7 +117,7 @@ def test_any_json_as_a_request(fields: dict[str, Any], messages: list[Any], name
 
 def write_request(name: str, body: bytes) -> None:
     try:
-        request = DIALECTS[name].read_request(body)
+        request = DIALECTS[name].read_request(body, Call("m", True))
     except ClientProtocolError as error:
         if error.status != 400:
             raise
@@ -119,6 +134,82 @@ def write_request(name: str, body: bytes) -> None:
 
 
 REQUESTS: dict[str, Any] = {
+    "bedrock-converse": {
+        "system": [{"text": "s"}, {"cachePoint": {"type": "default"}}],
+        "inferenceConfig": {"maxTokens": 5000, "temperature": 0.5, "topP": 0.5, "stopSequences": ["x"]},
+        "additionalModelRequestFields": {
+            "thinking": {"type": "enabled", "budget_tokens": 2000},
+            "output_config": {"effort": "low"},
+            "reasoningConfig": {"type": "enabled", "maxReasoningEffort": "low"},
+            "top_k": 5,
+        },
+        "requestMetadata": {"a": "b"},
+        "outputConfig": {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": {"schema": "{}", "name": "n"}}}},
+        "toolConfig": {
+            "tools": [
+                {"toolSpec": {"name": "f", "inputSchema": {"json": {"type": "object"}}, "strict": True}},
+                {"cachePoint": {"ttl": "1h"}},
+            ],
+            "toolChoice": {"tool": {"name": "f"}},
+        },
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {"text": "t"},
+                    {"image": {"format": "png", "source": {"bytes": "QUJD"}}},
+                    {"document": {"format": "txt", "name": "n", "source": {"text": "x"}, "citations": {"enabled": True}}},
+                    {"cachePoint": {"type": "default"}},
+                ],
+            },
+            {
+                "role": "assistant",
+                "content": [
+                    {"reasoningContent": {"reasoningText": {"text": "t", "signature": "headgate.x.s"}}},
+                    {"reasoningContent": {"redactedContent": "aGVhZGdhdGUueCNpLmQ="}},
+                    {"citationsContent": {"content": [{"text": "t"}], "citations": [{}]}},
+                    {"toolUse": {"toolUseId": "c", "name": "f", "input": {}}},
+                ],
+            },
+            {"role": "user", "content": [{"toolResult": {"toolUseId": "c", "content": [{"json": {}}, {"text": "r"}], "status": "error"}}]},
+        ],
+    },
+    "cohere-chat": {
+        "model": "m",
+        "stream": True,
+        "max_tokens": 50,
+        "p": 0.5,
+        "k": 3,
+        "logprobs": True,
+        "stop_sequences": ["x"],
+        "strict_tools": True,
+        "tool_choice": "REQUIRED",
+        "thinking": {"type": "enabled", "token_budget": 9},
+        "response_format": {"type": "json_object", "json_schema": {"type": "object"}},
+        "documents": ["d", {"id": "i", "data": {"title": "t", "text": "x", "n": 1}}],
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "required": ["a"]}}}],
+        "messages": [
+            {"role": "system", "content": [{"type": "text", "text": "s"}]},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "t"},
+                    {"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD", "detail": "low"}},
+                ],
+            },
+            {
+                "role": "assistant",
+                "content": [{"type": "thinking", "thinking": "t"}, {"type": "text", "text": "x"}],
+                "tool_plan": "p",
+                "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+            },
+            {
+                "role": "tool",
+                "tool_call_id": "c",
+                "content": [{"type": "text", "text": "r"}, {"type": "document", "document": {"id": "d", "data": {"a": "b"}}}],
+            },
+        ],
+    },
     "openai-responses": {
         "model": "m",
         "stream": True,
@@ -233,6 +324,75 @@ REQUESTS: dict[str, Any] = {
 }
 
 STREAMS: dict[str, list[Any]] = {
+    "bedrock-converse": [
+        {"messageStart": {"role": "assistant"}},
+        {"contentBlockDelta": {"contentBlockIndex": 0, "delta": {"reasoningContent": {"text": "t"}}}},
+        {"contentBlockDelta": {"contentBlockIndex": 0, "delta": {"reasoningContent": {"signature": "s"}}}},
+        {"contentBlockStop": {"contentBlockIndex": 0}},
+        {"contentBlockDelta": {"contentBlockIndex": 1, "delta": {"text": "x"}}},
+        {"contentBlockDelta": {"contentBlockIndex": 1, "delta": {"citation": {"title": "t", "location": {"web": {"url": "u"}}}}}},
+        {"contentBlockStop": {"contentBlockIndex": 1}},
+        {"contentBlockStart": {"contentBlockIndex": 2, "start": {"toolUse": {"toolUseId": "c", "name": "f"}}}},
+        {"contentBlockDelta": {"contentBlockIndex": 2, "delta": {"toolUse": {"input": "{}"}}}},
+        {"contentBlockStop": {"contentBlockIndex": 2}},
+        {"contentBlockStart": {"contentBlockIndex": 3, "start": {"toolResult": {"toolUseId": "s"}}}},
+        {"contentBlockDelta": {"contentBlockIndex": 3, "delta": {"toolResult": [{"text": "x"}]}}},
+        {"contentBlockStop": {"contentBlockIndex": 3}},
+        {"messageStop": {"stopReason": "tool_use"}},
+        {"metadata": {"usage": {"inputTokens": 1, "outputTokens": 2, "totalTokens": 3, "cacheReadInputTokens": 1}}},
+    ],
+    "cohere-chat": [
+        {"id": "c", "type": "message-start", "delta": {"message": {"role": "assistant", "content": [], "tool_calls": []}}},
+        {"type": "content-start", "index": 0, "delta": {"message": {"content": {"type": "thinking", "thinking": "t"}}}},
+        {"type": "content-end", "index": 0},
+        {"type": "content-start", "index": 1, "delta": {"message": {"content": {"type": "text", "text": ""}}}},
+        {
+            "type": "content-delta",
+            "index": 1,
+            "delta": {"message": {"content": {"text": "x"}}},
+            "logprobs": {"text": "x", "token_ids": [1], "logprobs": [-0.5]},
+        },
+        {"type": "content-end", "index": 1},
+        {"type": "content-start", "index": 2, "delta": {"message": {"content": {"type": "sketch", "lines": 1}}}},
+        {"type": "content-delta", "index": 2, "delta": {"message": {"content": {"lines": 2}}}},
+        {"type": "content-end", "index": 2},
+        {"type": "tool-plan-delta", "delta": {"message": {"tool_plan": "I will"}}},
+        {
+            "type": "tool-call-start",
+            "index": 0,
+            "delta": {"message": {"tool_calls": {"id": "i", "type": "function", "function": {"name": "f", "arguments": ""}}}},
+        },
+        {"type": "tool-call-delta", "index": 0, "delta": {"message": {"tool_calls": {"function": {"arguments": "{}"}}}}},
+        {"type": "tool-call-end", "index": 0},
+        {
+            "type": "citation-start",
+            "index": 0,
+            "delta": {
+                "message": {
+                    "citations": {
+                        "start": 0,
+                        "end": 1,
+                        "text": "x",
+                        "sources": [{"type": "document", "id": "d", "document": {"id": "d", "title": "t", "url": "u"}}],
+                        "type": "TEXT_CONTENT",
+                    }
+                }
+            },
+        },
+        {"type": "citation-end", "index": 0},
+        {
+            "type": "message-end",
+            "delta": {
+                "finish_reason": "COMPLETE",
+                "error": "e",
+                "usage": {
+                    "billed_units": {"input_tokens": 5, "output_tokens": 1},
+                    "tokens": {"input_tokens": 1, "output_tokens": 2, "reasoning_tokens": 1, "image_tokens": 4},
+                    "cached_tokens": 1,
+                },
+            },
+        },
+    ],
     "openai-responses": [
         {"type": "response.created", "response": {"id": "r", "model": "m", "created_at": 1, "status": "in_progress", "output": []}},
         {"type": "response.output_item.added", "output_index": 0, "item": {"id": "rs", "type": "reasoning", "summary": []}},
@@ -353,6 +513,20 @@ STREAMS: dict[str, list[Any]] = {
     ],
 }
 
+WHOLE_COHERE: dict[str, Any] = {
+    "id": "c",
+    "message": {
+        "role": "assistant",
+        "content": [{"type": "thinking", "thinking": "t"}, {"type": "text", "text": "x"}, {"type": "sketch", "lines": 1}],
+        "tool_plan": "p",
+        "tool_calls": [{"id": "i", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+        "citations": [{"start": 0, "end": 1, "text": "x", "sources": [{"type": "tool", "id": "d", "tool_output": {"url": "u"}}]}],
+    },
+    "finish_reason": "COMPLETE",
+    "usage": {"billed_units": {"input_tokens": 1}, "tokens": {"input_tokens": 1, "output_tokens": 2}, "cached_tokens": 1},
+    "logprobs": [{"text": "x", "token_ids": [1], "logprobs": [-0.5]}],
+}
+
 JUNK: list[Any] = [
     None,
     True,
@@ -408,19 +582,20 @@ def test_every_field_of_a_request_replaced_by_junk() -> None:
 def test_every_field_of_a_whole_response_replaced_by_junk() -> None:
     for mutant in mutants(STREAMS["openai-responses"][-1]["response"]):
         write_answer(read_answer("openai-responses", json.dumps(mutant).encode(), False))
+    for mutant in mutants(WHOLE_COHERE):
+        write_answer(read_answer("cohere-chat", json.dumps(mutant).encode(), False))
 
 
 def test_every_field_of_a_stream_replaced_by_junk() -> None:
     for name, events in STREAMS.items():
         for mutant in mutants(events):
-            body = "".join(f"data: {json.dumps(event)}\n\n" for event in mutant)
-            write_answer(read_answer(name, body.encode(), True))
+            write_answer(read_answer(name, framed(name, mutant), True))
 
 
 def test_bytes_of_a_stream_flipped_cut_and_repeated() -> None:
     rng = random.Random(11)
     for name, events in STREAMS.items():
-        body = "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode()
+        body = framed(name, events)
         for _ in range(1500):
             changed = bytearray(body)
             for _ in range(rng.randint(1, 4)):

@@ -64,7 +64,9 @@ ASKED: dict[str, tuple[Asked, ...]] = {
     "openai-chat": (ANTHROPIC,),
     "openai-responses": (OPENAI, THINKING),
     "anthropic-messages": (OPENAI, IN_A_FORMAT),
+    "cohere-chat": (OPENAI, THINKING, IN_A_FORMAT),
     "gemini-generate-content": (OPENAI, ANTHROPIC, IN_A_FORMAT, ("openai-chat", LOOKED)),
+    "bedrock-converse": (OPENAI, IN_A_FORMAT),
 }
 """By the provider's dialect: clients' dialects and requests in them that together touch every option."""
 
@@ -72,6 +74,7 @@ OWN: dict[str, dict[str, Any]] = {
     "openai-chat": FROM_OPENAI,
     "openai-responses": {"model": "asked", "input": "hello"},
     "anthropic-messages": FROM_ANTHROPIC,
+    "cohere-chat": {"model": "asked", "messages": [{"role": "user", "content": "hello"}]},
 }
 
 EFFECTS: dict[tuple[str, str], object] = {
@@ -93,6 +96,14 @@ EFFECTS: dict[tuple[str, str], object] = {
     ("openai-responses", "rename_params"): {"temperature": "heat"},
     ("openai-responses", "encrypted_reasoning"): False,
     ("openai-responses", "reasoning_summary"): False,
+    ("bedrock-converse", "drop_params"): ["temperature"],
+    ("bedrock-converse", "rename_params"): {"temperature": "heat"},
+    ("bedrock-converse", "thinking"): "budget",
+    ("bedrock-converse", "structured_outputs"): False,
+    ("cohere-chat", "drop_params"): ["temperature"],
+    ("cohere-chat", "rename_params"): {"temperature": "heat"},
+    ("cohere-chat", "thinking"): "budget",
+    ("cohere-chat", "json_with_tools"): True,
     ("gemini-generate-content", "drop_params"): ["temperature"],
     ("gemini-generate-content", "rename_params"): {"temperature": "heat"},
     ("gemini-generate-content", "thinking"): "none",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from control_plane.ir.build import build
-from control_plane.ir.model import Gateway, Lane, Route
+from control_plane.ir.model import Gateway, Lane, Route, TargetUse
 from control_plane.ir.show import diff, plain
 from control_plane.spec.load import load
 
@@ -56,13 +56,15 @@ def test_a_provider_says_which_dialects_it_has(tmp_path: Path) -> None:
         assert loaded.ok, [str(f) for f in loaded.findings]
         (built,) = build(loaded.specs, None).routes
         uses = {e.dialect: e.groups[0][0].use for e in built.entries if e.operation == "chat"}
-        return {dialect: (use.provider_dialect, use.lane.value) for dialect, use in uses.items()}
+        return {dialect: (use.provider_dialect, use.lane.value) for dialect, use in uses.items() if dialect != "gemini-generate-content"}
 
     chat, responses, messages = "openai-chat", "openai-responses", "anthropic-messages"
     assert chats("{preset: openai}") == {
         chat: (chat, "passthrough"),
         responses: (responses, "passthrough"),
         messages: (chat, "translation"),
+        "bedrock-converse": (chat, "translation"),
+        "cohere-chat": (chat, "translation"),
     }
     assert chats("{preset: openai, dialects: [openai-responses, openai-chat]}")[messages] == (responses, "translation")
     assert chats("{preset: openai, dialects: [openai-responses]}")[chat] == (responses, "translation")
@@ -81,6 +83,12 @@ def test_the_lane_follows_the_dialects(tmp_path: Path) -> None:
         ("openai-responses", "anthropic"): Lane.TRANSLATION,
         ("anthropic-messages", "openai"): Lane.TRANSLATION,
         ("anthropic-messages", "anthropic"): Lane.PASSTHROUGH,
+        ("gemini-generate-content", "openai"): Lane.TRANSLATION,
+        ("gemini-generate-content", "anthropic"): Lane.TRANSLATION,
+        ("bedrock-converse", "openai"): Lane.TRANSLATION,
+        ("bedrock-converse", "anthropic"): Lane.TRANSLATION,
+        ("cohere-chat", "openai"): Lane.TRANSLATION,
+        ("cohere-chat", "anthropic"): Lane.TRANSLATION,
     }
 
 
@@ -170,3 +178,53 @@ def test_a_routes_policies_reach_its_translated_targets_only(tmp_path: Path) -> 
     (route,) = gateway(tmp_path, strict).routes
     found = {(c.use.lane, c.use.unsupported_params, c.use.foreign_reasoning) for e in route.entries for g in e.groups for c in g}
     assert found == {(Lane.PASSTHROUGH, "drop", "strip"), (Lane.TRANSLATION, "reject", "text")}
+
+
+def test_stored_responses_are_looked_for_at_every_provider_that_speaks_the_dialect(tmp_path: Path) -> None:
+    plan = "[{targets: [{provider: openai, model: a}, {provider: openai, model: b}]}, {targets: [{provider: anthropic, model: c}]}]"
+    (route,) = gateway(tmp_path, f"spec: {{models: [m], plan: {plan}}}").routes
+    assert targets(route, "openai-responses", "stored") == [["openai/*"]]
+    alone = "spec: {models: [m], plan: [{targets: [{provider: anthropic, model: b}]}]}"
+    (route,) = gateway(tmp_path, alone).routes
+    assert not [entry for entry in route.entries if entry.operation == "stored"]
+    chat_only = "spec: {models: [m], dialects: [openai-chat], plan: [{targets: [{provider: openai, model: a}]}]}"
+    (route,) = gateway(tmp_path, chat_only).routes
+    assert not [entry for entry in route.entries if entry.operation == "stored"]
+
+
+GEMINI = """
+apiVersion: headgate.dev/v1alpha1
+kind: Provider
+metadata: {name: gemini}
+spec: {preset: gemini}
+---
+"""
+
+
+def gemini_uses(tmp_path: Path, targets: str, operation: str = "chat") -> list[list[TargetUse]]:
+    file = tmp_path / "specs.yaml"
+    route = f"apiVersion: headgate.dev/v1alpha1\nkind: ModelRoute\nmetadata: {{name: r}}\nspec: {{models: [m], plan: {targets}}}\n"
+    file.write_text(GEMINI.lstrip() + PROVIDERS.lstrip() + route, encoding="utf-8")
+    loaded = load(file)
+    assert loaded.ok, [str(f) for f in loaded.findings]
+    (built,) = build(loaded.specs, None).routes
+    entry = next(e for e in built.entries if (e.dialect, e.operation) == ("gemini-generate-content", operation))
+    assert entry.rename is None
+    return [[c.use for c in group] for group in entry.groups]
+
+
+def test_where_the_path_names_the_model_every_target_has_its_own_path(tmp_path: Path) -> None:
+    groups = ("{provider: gemini, model: up/1}", "{provider: openai, model: a}", "{provider: gemini, model: tunedModels/t}")
+    plan = f"[{', '.join(f'{{targets: [{group}]}}' for group in groups)}]"
+    (first,), (second,), (third,) = gemini_uses(tmp_path, plan)
+    assert (first.lane, second.lane, third.lane) == (Lane.PASSTHROUGH, Lane.TRANSLATION, Lane.PASSTHROUGH)
+    assert all(use.by_path and not use.rename for use in (first, second, third))
+    assert first.restore
+    assert first.path == "/v1beta/models/up%2F1:generateContent"
+    assert first.stream_path == "/v1beta/models/up%2F1:streamGenerateContent"
+    assert third.path == "/v1beta/tunedModels/t:generateContent"
+    assert second.path == "/v1/chat/completions"
+    assert second.mute
+    assert not first.mute
+    (((count,),),) = [gemini_uses(tmp_path, plan, "count_tokens")[:1]]
+    assert (count.path, count.stream_path) == ("/v1beta/models/up%2F1:countTokens", "")

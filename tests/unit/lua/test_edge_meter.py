@@ -235,6 +235,82 @@ def test_whole_responses(edge: LuaFilter, told: bool) -> None:
     assert known_of_body(failed) == {"complete": True, "finish": "failed", "stream_error": "server_error"}
 
 
+COHERE_USAGE = {
+    "billed_units": {"input_tokens": 8, "output_tokens": 4},
+    "tokens": {"input_tokens": 503, "output_tokens": 11, "reasoning_tokens": 3},
+    "cached_tokens": 448,
+}
+COHERE_COUNTS = {"input": 503, "cached": 448, "output": 11, "reasoning": 3}
+
+
+@SETTINGS
+@given(
+    ending=st.sampled_from(["COMPLETE", "TOOL_CALL", "ERROR", "TIMEOUT", "none"]),
+    text=TEXTS | st.just('"message-end"'),
+    cuts=CUTS,
+    crlf=st.booleans(),
+    spaces=st.booleans(),
+    type_last=st.booleans(),
+)
+def test_cohere_streams(edge: LuaFilter, ending: str, text: str, cuts: list[int], crlf: bool, spaces: bool, type_last: bool) -> None:
+    cited = {
+        "text": text,
+        "sources": [{"type": "tool", "tool_output": {"type": "message-end", "finish_reason": "X", "usage": {"tokens": 1}}}],
+    }
+    events: list[dict[str, Any]] = [
+        {"type": "message-start", "id": "i", "delta": {"message": {"role": "assistant", "content": []}}},
+        {"type": "content-delta", "index": 0, "delta": {"message": {"content": {"text": text}}}},
+        {"type": "citation-start", "index": 0, "delta": {"message": {"citations": cited}}},
+    ]
+    known: dict[str, Any] = {"complete": False}
+    if ending != "none":
+        delta = {"finish_reason": ending, "usage": COHERE_USAGE, **({"error": text} if ending == "ERROR" else {})}
+        events.append({"type": "message-end", "delta": delta})
+        failed = ending in ("ERROR", "TIMEOUT")
+        known = {"complete": not failed, "usage": COHERE_COUNTS, "finish": ending, **({"stream_error": ending} if failed else {})}
+    if type_last:
+        events = [{**{k: v for k, v in e.items() if k != "type"}, "type": e["type"]} for e in events]
+    data = b"".join(b"event: " + str(e["type"]).encode() + b"\n" + event(e, spaces) for e in events) + b"data: [DONE]\n\n"
+    if crlf:
+        data = data.replace(b"\n", b"\r\n")
+    got, metered = meter(edge, split(data, cuts), STREAM, "cohere-chat")
+    assert got == data
+    assert metered == known
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_whole_cohere_answers(edge: LuaFilter, told: bool) -> None:
+    def known_of_body(document: dict[str, Any]) -> dict[str, Any]:
+        body = json.dumps(document).encode()
+        headers = {**WHOLE, "content-length": str(len(body))} if told else WHOLE
+        got, known = meter(edge, split(body, [100, 300]), headers, "cohere-chat")
+        assert got == body
+        return known
+
+    sources = [{"type": "tool", "tool_output": {"finish_reason": "X", "usage": {"tokens": {"input_tokens": 1}}}}]
+    message = {"role": "assistant", "content": [{"type": "text", "text": '"usage":{"tokens":1}'}], "citations": [{"sources": sources}]}
+    answer = {"id": "i", "message": message, "finish_reason": "MAX_TOKENS", "usage": COHERE_USAGE}
+    whole = {"complete": True, "usage": COHERE_COUNTS, "finish": "MAX_TOKENS"}
+    assert known_of_body(answer) == whole
+    assert known_of_body({key: answer[key] for key in ("finish_reason", "usage", "id", "message")}) == whole
+    assert known_of_body(answer | {"usage": {"billed_units": {"input_tokens": 8}}})["usage"] == {"input": 8}
+    images = {"billed_units": {"input_tokens": 267}, "tokens": {"input_tokens": 34, "output_tokens": 56, "image_tokens": 259}}
+    assert known_of_body(answer | {"usage": images})["usage"] == {"input": 293, "output": 56}
+    failed = {"complete": True, "finish": "ERROR", "stream_error": "ERROR"}
+    assert known_of_body({"id": "i", "message": message, "finish_reason": "ERROR"}) == failed
+    meta = {"api_version": {"version": "2"}, "billed_units": {"input_tokens": 7, "image_tokens": 0}}
+    vectors = {
+        "id": "i",
+        "texts": ['"meta":{"input_tokens":9}'],
+        "embeddings": {"float": [[0.5] * 40_000]},
+        "meta": meta,
+        "response_type": "x",
+    }
+    assert known_of_body(vectors) == {"complete": True, "usage": {"input": 7}}
+    assert known_of_body({"id": "i", "results": [], "meta": {"billed_units": {"search_units": 1}}}) == {"complete": True}
+    assert known_of_body({"id": "i", "message": "overloaded"}) == {"complete": True, "stream_error": "error"}
+
+
 def test_counts_in_lists_of_iterations_are_not_taken_for_the_total(edge: LuaFilter) -> None:
     usage = {"iterations": [{"input_tokens": 1, "output_tokens": 2}], "input_tokens": 30, "output_tokens": 40}
     body = json.dumps({"content": [], "usage": usage, "stop_reason": "end_turn"}).encode()
@@ -262,6 +338,8 @@ def test_counts_in_lists_of_iterations_are_not_taken_for_the_total(edge: LuaFilt
                 b"message_",
                 b'"type":"response.completed",',
                 b'"response":{',
+                b'"type":"message-end",',
+                b'"delta":{',
                 b'"choices":[',
                 b"]",
                 b":",
@@ -272,7 +350,7 @@ def test_counts_in_lists_of_iterations_are_not_taken_for_the_total(edge: LuaFilt
     ),
     cuts=CUTS,
     added=st.booleans(),
-    dialect=st.sampled_from(["openai-chat", "openai-responses", "anthropic-messages"]),
+    dialect=st.sampled_from(["openai-chat", "openai-responses", "anthropic-messages", "cohere-chat"]),
 )
 def test_junk_passes_unharmed(edge: LuaFilter, junk: list[bytes], cuts: list[int], added: bool, dialect: str) -> None:
     data = b"".join(junk)
@@ -346,14 +424,34 @@ def test_not_metered(edge: LuaFilter, metadata: dict[str, Any], headers: dict[st
     assert "x-headgate-lane" not in out.headers
 
 
+REFUSED = "the provider refused the gateway's credentials"
+
+
 @pytest.mark.parametrize("dialect", DIALECT_NAMES)
 def test_what_a_vendor_says_about_our_key_is_not_passed_on(edge: LuaFilter, dialect: str) -> None:
     headers = {":status": "401", "content-type": "text/html", "content-encoding": "gzip"}
     out = edge.response([b"Incorrect API key: sk-", b"secret"], facts(route="m", dialect=dialect), headers)
     assert out.body is not None
     assert b"secret" not in out.body
-    assert json.loads(out.body)["error"]["type"] == "authentication_error"
+    error = json.loads(out.body)
+    if dialect == "gemini-generate-content":
+        assert (error["error"]["code"], error["error"]["status"]) == (401, "UNAUTHENTICATED")
+    elif dialect == "bedrock-converse":
+        assert error["__type"] == "AccessDeniedException"
+    elif dialect == "cohere-chat":
+        assert error == {"message": REFUSED}
+    else:
+        assert error["error"]["type"] == "authentication_error"
     assert out.headers == {":status": "401", "content-type": "application/json"}
+
+
+def test_what_aws_says_about_a_signature_is_not_passed_on(edge: LuaFilter) -> None:
+    """With 403, which the others do not say about keys."""
+    said = b'{"message":"The Canonical String for this request should have been secret"}'
+    headers = {":status": "403", "content-type": "application/json", "x-amzn-errortype": "InvalidSignatureException"}
+    out = edge.response([said], facts(route="m", dialect="bedrock-converse"), headers)
+    assert json.loads(out.body or b"")["__type"] == "AccessDeniedException"
+    assert edge.response([said], facts(route="m", dialect="openai-chat"), {**headers}).body == said
 
 
 def unknown(edge: LuaFilter, model: str, names: list[str], dialect: str = "openai-chat") -> str:
@@ -379,3 +477,62 @@ def test_unknown_models() -> None:
     messages = [unknown(edge, "model-12345", many) for _ in range(60)]
     assert "did you mean" in messages[0]
     assert sum("did you mean" in m for m in messages) <= 40  # at most 20 a second, over at most two seconds
+
+
+def gemini(**fields: Any) -> dict[str, Any]:
+    return {"responseId": "r", "modelVersion": "m", **fields}
+
+
+def candidate(text: str, finish: str | None = None) -> dict[str, Any]:
+    made: dict[str, Any] = {"content": {"parts": [{"text": text}], "role": "model"}, "index": 0}
+    return made if finish is None else {**made, "finishReason": finish}
+
+
+GEMINI_COUNTS = {
+    "promptTokenCount": 10,
+    "toolUsePromptTokenCount": 2,
+    "cachedContentTokenCount": 4,
+    "candidatesTokenCount": 5,
+    "thoughtsTokenCount": 3,
+}
+GEMINI_USAGE = {"input": 12, "cached": 4, "output": 8, "reasoning": 3}
+
+
+@SETTINGS
+@given(st.lists(TEXTS, max_size=5), st.booleans(), st.lists(st.integers(0, 10**6), max_size=10), st.booleans())
+def test_gemini_streams(edge: LuaFilter, texts: list[str], spaces: bool, cuts: list[int], every: bool) -> None:
+    """Some models say a reason with every chunk; the last counts are the ones."""
+    chunks = [gemini(candidates=[candidate(t, "STOP" if every else None)], usageMetadata={"promptTokenCount": 1}) for t in texts]
+    chunks.append(gemini(candidates=[candidate("", "MAX_TOKENS")], usageMetadata=GEMINI_COUNTS))
+    body = b"".join(event(c, spaces).replace(b"\n\n", b"\r\n\r\n") for c in chunks)
+    got, known = meter(edge, split(body, cuts), STREAM, "gemini-generate-content")
+    assert got == body
+    assert known == {"complete": True, "usage": GEMINI_USAGE, "finish": "MAX_TOKENS"}
+
+
+@SETTINGS
+@given(st.lists(TEXTS, min_size=1, max_size=5), st.booleans(), st.lists(st.integers(0, 10**6), max_size=10), st.sampled_from([None, 2]))
+def test_gemini_whole_and_as_an_array(edge: LuaFilter, texts: list[str], array: bool, cuts: list[int], indent: int | None) -> None:
+    last = gemini(candidates=[candidate("".join(texts), "STOP")], usageMetadata=GEMINI_COUNTS)
+    document: Any = [*(gemini(candidates=[candidate(t)]) for t in texts), last] if array else last
+    body = json.dumps(document, indent=indent).encode()
+    for headers in (WHOLE, {**WHOLE, "content-length": str(len(body))}):
+        got, known = meter(edge, split(body, cuts), headers, "gemini-generate-content")
+        assert got == body
+        assert known == {"complete": True, "usage": GEMINI_USAGE, "finish": "STOP"}
+    cut = body[: len(body) // 2]
+    assert meter(edge, [cut], WHOLE, "gemini-generate-content")[1].get("complete") is not True
+
+
+def test_gemini_blocks_errors_and_cuts(edge: LuaFilter) -> None:
+    def known(*chunks: Any) -> dict[str, Any]:
+        return meter(edge, [event(c, False) for c in chunks], STREAM, "gemini-generate-content")[1]
+
+    blocked = gemini(promptFeedback={"blockReason": "SAFETY"}, usageMetadata={"promptTokenCount": 3})
+    assert known(blocked) == {"complete": True, "finish": "SAFETY", "usage": {"input": 3}}
+    assert known(gemini(candidates=[candidate("a")])) == {"complete": False}
+    failed = known(gemini(candidates=[candidate("a")]), {"error": {"code": 503, "status": "UNAVAILABLE", "message": "x"}})
+    assert failed == {"complete": False, "stream_error": "UNAVAILABLE"}
+    long = gemini(candidates=[candidate("x" * 300_000, "STOP")], usageMetadata=GEMINI_COUNTS)
+    pieces = split(json.dumps(long).encode(), list(range(0, 300_000, 9000)))
+    assert meter(edge, pieces, WHOLE, "gemini-generate-content")[1] == {"complete": True, "usage": GEMINI_USAGE}

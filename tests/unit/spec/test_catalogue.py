@@ -166,7 +166,11 @@ def test_presets_are_exact() -> None:
     gemini = presets["gemini"]
     assert gemini.base_url == "https://generativelanguage.googleapis.com/v1beta"
     generate = gemini.dialects["gemini-generate-content"]
-    assert [generate.path_of(word) for word in ("chat", "embeddings", "models")] == ["/models/{model}:generateContent", None, None]
+    assert [generate.path_of(word) for word in ("chat", "embeddings", "models")] == [
+        "/models/{model}:generateContent", "/models/{model}:embedContent", None,
+    ]  # fmt: skip
+    command = presets["cohere"].dialects["cohere-chat"]
+    assert [command.path_of(word) for word in ("chat", "embeddings", "rerank", "models")] == ["/chat", "/embed", "/rerank", None]
     assert (gemini.auth.header, gemini.auth.prefix, gemini.auth.required) == ("x-goog-api-key", "", True)
     assert (gemini.headers, gemini.options) == ({}, {})
 
