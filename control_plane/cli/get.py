@@ -192,8 +192,9 @@ def _group(group: object) -> str:
 
 
 def _providers(rows: Sequence[Row], now: float) -> _Shown:
-    lines = [[_text(row, "provider"), _text(row, "dialect"), _text(row, "base_url"), _text(row, "targets")] for row in rows]
-    return ["PROVIDER", "DIALECT", "BASE URL", "TARGETS"], lines, []
+    columns = ("provider", "dialect", "base_url", "targets")
+    lines = [[*(_text(row, column) for column in columns), _joined(row.get("egress"))] for row in rows]
+    return ["PROVIDER", "DIALECT", "BASE URL", "TARGETS", "EGRESS"], lines, []
 
 
 def _credentials(rows: Sequence[Row], now: float) -> _Shown:

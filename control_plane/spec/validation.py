@@ -14,7 +14,13 @@ from control_plane.spec.origin import Origin
 
 MAX_FINDINGS: Final = 100  # of one document; more help nobody
 
-PRIVATE: Final = ("credentials", "headers", "baseUrl", "prefix")  # values below these fields are never quoted: they may hold a pasted key
+PRIVATE: Final = (
+    "credentials",
+    "headers",
+    "baseUrl",
+    "prefix",
+    "url",
+)  # never quoted: they may hold a pasted key
 
 EXPECTED: Final[Mapping[str, str]] = {
     "string_type": "a text", "int_type": "a whole number", "int_from_float": "a whole number", "bool_type": "true or false",
