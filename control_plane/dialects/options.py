@@ -96,6 +96,7 @@ OPTIONS: Final[Mapping[str, Mapping[str, Option]]] = MappingProxyType(
         "openai-chat": _table(_OPENAI_CHAT),
         "openai-responses": _table(_OPENAI_RESPONSES),
         "anthropic-messages": _table(_ANTHROPIC_MESSAGES),
+        "anthropic-vertex": _table(_ANTHROPIC_MESSAGES),
         "gemini-generate-content": _table(_GEMINI_GENERATE_CONTENT),
     }
 )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final, Literal
 
 DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content"]
-ProviderDialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content"]
+ProviderDialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content", "anthropic-vertex"]
 OperationName = Literal["chat", "embeddings", "batch_embeddings", "count_tokens", "models"]
 DIALECT_NAMES: Final[tuple[DialectName, ...]] = ("openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content")
 """Dialects that clients speak."""
 
-PROVIDER_ONLY_NAMES: Final[tuple[ProviderDialectName, ...]] = ()
+PROVIDER_ONLY_NAMES: Final[tuple[ProviderDialectName, ...]] = ("anthropic-vertex",)
 """Dialects that so far only providers speak."""

@@ -178,7 +178,7 @@ def outcome(client: str, provider: str, probe: Asked, stream: bool) -> Outcome:
         return Outcome("yes")  # the passthrough lane: the body goes on as it is
     dialect, facts = PROVIDERS[provider], target(provider)
     try:
-        fitted, _ = settled(request, provider, dialect.replay(facts), "strip")
+        fitted, _ = settled(request, dialect.replay(facts), "strip")
         written = dialect.write_request(fitted, facts)
     except c.Unfit as unfit:
         name = request.named(unfit.field)

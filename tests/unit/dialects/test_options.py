@@ -64,6 +64,7 @@ ASKED: dict[str, tuple[Asked, ...]] = {
     "openai-chat": (ANTHROPIC,),
     "openai-responses": (OPENAI, THINKING),
     "anthropic-messages": (OPENAI, IN_A_FORMAT),
+    "anthropic-vertex": (OPENAI, IN_A_FORMAT),
     "gemini-generate-content": (OPENAI, ANTHROPIC, IN_A_FORMAT, ("openai-chat", LOOKED)),
 }
 """By the provider's dialect: clients' dialects and requests in them that together touch every option."""
@@ -103,6 +104,7 @@ EFFECTS: dict[tuple[str, str], object] = {
     ("gemini-generate-content", "file_urls"): False,
     ("gemini-generate-content", "safety_settings"): [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_ONLY_HIGH"}],
 }
+EFFECTS |= {("anthropic-vertex", name): value for (dialect, name), value in EFFECTS.items() if dialect == "anthropic-messages"}
 """A value of every declared option that is not its default."""
 
 
