@@ -86,6 +86,16 @@ _GEMINI_GENERATE_CONTENT: Final = (
     Option("safety_settings", "settings", "The list that is sent as safetySettings: objects with category and threshold"),
 )
 
+_BEDROCK_CONVERSE: Final = (
+    Option(
+        "thinking",
+        "choice",
+        "How a model is told to think; default: by its name and version",
+        ("adaptive", "budget", "reasoning_config", "reasoning_effort", "none"),
+    ),
+    Option("structured_outputs", "flag", "false when the models know neither outputConfig.textFormat nor strict tools"),
+)
+
 
 def _table(options: Sequence[Option]) -> Mapping[str, Option]:
     return MappingProxyType({option.name: option for option in (*COMMON, *options)})
@@ -97,7 +107,9 @@ OPTIONS: Final[Mapping[str, Mapping[str, Option]]] = MappingProxyType(
         "openai-responses": _table(_OPENAI_RESPONSES),
         "anthropic-messages": _table(_ANTHROPIC_MESSAGES),
         "anthropic-vertex": _table(_ANTHROPIC_MESSAGES),
+        "anthropic-bedrock": _table(_ANTHROPIC_MESSAGES),
         "gemini-generate-content": _table(_GEMINI_GENERATE_CONTENT),
+        "bedrock-converse": _table(_BEDROCK_CONVERSE),
     }
 )
 """By dialect and name. A dialect that is not here has no options at all."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from control_plane.dialects import anthropic_messages, gemini_generate_content, openai_chat, openai_responses
+from control_plane.dialects import anthropic_messages, bedrock_converse, gemini_generate_content, openai_chat, openai_responses
 from control_plane.dialects.api import Dialect, ProviderDialect
 
 DIALECTS: Final[Mapping[str, Dialect]] = {
@@ -15,12 +15,13 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
         openai_responses.OpenAIResponses(),
         anthropic_messages.AnthropicMessages(),
         gemini_generate_content.GeminiGenerateContent(),
+        bedrock_converse.BedrockConverse(),
     )
 }
 """Spoken by clients and by providers."""
 
 PROVIDERS: Final[Mapping[str, ProviderDialect]] = {
     **DIALECTS,
-    **{dialect.name: dialect for dialect in (anthropic_messages.AnthropicVertex(),)},
+    **{dialect.name: dialect for dialect in (anthropic_messages.AnthropicVertex(), anthropic_messages.AnthropicBedrock())},
 }
 """Spoken by providers: all that there are."""

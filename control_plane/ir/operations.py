@@ -74,6 +74,14 @@ OPERATIONS: Final = (
     Operation("gemini-generate-content", "count_tokens", None, translated=False, templates=_google("countTokens")),
     Operation("gemini-generate-content", "embeddings", None, translated=False, templates=_google("embedContent")),
     Operation("gemini-generate-content", "batch_embeddings", None, translated=False, templates=_google("batchEmbedContents")),
+    Operation(
+        "bedrock-converse",
+        "chat",
+        None,
+        translated=True,
+        templates=("/model/{model}/converse",),
+        streamed=("/converse", "/converse-stream"),
+    ),
 )
 """In the order in which paths are matched, exact ones first. All are POST; `GET /v1/models` is answered from the configuration itself.
 Dialects that so far only providers speak have no operation here, and routes cannot name them (HG1018)."""
@@ -110,6 +118,7 @@ OWN_THINKING_ONLY: Final[Mapping[str, frozenset[str]]] = {
     "anthropic-messages": frozenset({"anthropic-messages", "anthropic-vertex", "anthropic-bedrock"}),
     "openai-responses": frozenset({"openai-responses"}),
     "gemini-generate-content": frozenset({"gemini-generate-content"}),
+    "bedrock-converse": frozenset({"bedrock-converse"}),
 }
 """Dialects whose vendor refuses a replayed conversation with thinking that it did not sign, and the dialects in which it signs."""
 

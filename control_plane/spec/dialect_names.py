@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content"]
-ProviderDialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content", "anthropic-vertex"]
+DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content", "bedrock-converse"]
+ProviderDialectName = DialectName | Literal["anthropic-vertex", "anthropic-bedrock"]
 OperationName = Literal["chat", "embeddings", "batch_embeddings", "count_tokens", "models"]
-DIALECT_NAMES: Final[tuple[DialectName, ...]] = ("openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content")
+DIALECT_NAMES: Final[tuple[DialectName, ...]] = (
+    "openai-chat",
+    "openai-responses",
+    "anthropic-messages",
+    "gemini-generate-content",
+    "bedrock-converse",
+)
 """Dialects that clients speak."""
 
-PROVIDER_ONLY_NAMES: Final[tuple[ProviderDialectName, ...]] = ("anthropic-vertex",)
+PROVIDER_ONLY_NAMES: Final[tuple[ProviderDialectName, ...]] = ("anthropic-vertex", "anthropic-bedrock")
 """Dialects that so far only providers speak."""

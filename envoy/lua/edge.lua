@@ -36,6 +36,7 @@ local MODEL_BYTES_MAX = 200
 local WORD_BYTES_MAX = 64 -- a finish reason or the type of an error
 local KEY_BYTES_MAX = 84 -- "stream_options" with every letter written as \u00xx; longer keys cannot be one of ours
 local CARRY_BYTES_MAX = 65536 -- an incomplete line of a stream, kept for the meter
+local FRAME_BYTES_MAX = 1048576 -- the same for a frame of AWS's streams: the last one may hold what a guardrail found
 local RESPONSE_BYTES_MAX = 1048576 -- the same for Responses, whose last event repeats the answer, the instructions and the tools
 local HELD_BYTES_MAX = 16384 -- an incomplete event kept from the client; a usage-only chunk has under 2 KiB
 local ERROR_BYTES_MAX = 4096 -- a whole answer that may be an error
@@ -251,6 +252,10 @@ local GOOGLE_STATUS = { ["404"] = "NOT_FOUND" } -- others here: INVALID_ARGUMENT
 local function error_body(dialect, status, message, code, param)
   if dialect == "gemini-generate-content" then
     return '{"error":{"code":' .. status .. ',"message":"' .. message .. '","status":"' .. (GOOGLE_STATUS[status] or "INVALID_ARGUMENT") .. '"}}'
+  end
+  if dialect == "bedrock-converse" then
+    local kind = status == "404" and "ResourceNotFoundException" or "ValidationException"
+    return '{"__type":"' .. kind .. '","message":"' .. message .. '"}'
   end
   if dialect == "anthropic-messages" then
     local kind = code == "model_not_found" and "not_found_error" or "invalid_request_error"
@@ -687,6 +692,10 @@ local WANT_USAGE = {
   input_tokens = true, output_tokens = true, cache_read_input_tokens = true, cache_creation_input_tokens = true,
 }
 
+local WANT_TOKENS = {
+  inputTokens = true, outputTokens = true, totalTokens = true, cacheReadInputTokens = true, cacheWriteInputTokens = true,
+}
+
 -- The number behind the first `name` (with its quotes) in s[i..z]; nil when there is none. No patterns here and below:
 -- LuaJIT does not compile them, and an answer is metered while its client waits.
 local function count(s, name, i, z)
@@ -709,6 +718,19 @@ local function exact(s, from, till, name)
   return a and tonumber(sub(s, a, till[name]))
 end
 
+-- As add_usage for Bedrock, which counts the cache beside the input, or for some models inside: its total tells.
+local function add_tokens(total, s, i)
+  local from, till = {}, {}
+  survey(s, i, WANT_TOKENS, from, till, false) -- cacheDetails repeats a name
+  local fresh, output = exact(s, from, till, "inputTokens"), exact(s, from, till, "outputTokens")
+  local read, written = exact(s, from, till, "cacheReadInputTokens"), exact(s, from, till, "cacheWriteInputTokens")
+  local beside = (read or 0) + (written or 0)
+  if fresh and beside > 0 and not (exact(s, from, till, "totalTokens") == fresh + (output or 0) and beside <= fresh) then
+    fresh = fresh + beside
+  end
+  total.input, total.output, total.cached, total.cache_write = fresh, output, read, written
+end
+
 -- Merges the usage object that opens at s[i] into known.usage: {input, cached, cache_write, output, reasoning}, in tokens;
 -- input counts all of them, cached ones too. Returns whether it is an object.
 local function add_usage(known, dialect, s, i)
@@ -716,7 +738,10 @@ local function add_usage(known, dialect, s, i)
   if not z then return false end
   local total = known.usage or {}
   known.usage = total
-  if dialect == "openai-responses" then
+  if dialect == "bedrock-converse" then
+    add_tokens(total, s, i)
+    return true
+  elseif dialect == "openai-responses" then
     total.input = count(s, '"input_tokens"', i, z) or total.input
     total.output = count(s, '"output_tokens"', i, z) or total.output
     total.cached = count(s, '"cached_tokens"', i, z) or total.cached
@@ -848,7 +873,7 @@ local function ending_in(s)
 end
 
 local WANT_ERROR = { type = true, code = true, status = true }
-local WANT_WHOLE_ERROR = { error = true }
+local WANT_WHOLE_ERROR = { error = true, message = true }
 
 local function error_type(s, at)
   local from, till = {}, {}
@@ -969,12 +994,18 @@ local function meter_whole(h, dialect, length)
     if not add_usage(known, dialect, s, usage) then known.usage = nil end
   elseif last < ERROR_BYTES_MAX then -- an error inside a 200 counts no tokens and is short
     local from, till = {}, {}
-    if survey(s, (solid(s, 1)), WANT_WHOLE_ERROR, from, till, false) and from.error and byte(s, from.error) ~= 110 then -- null
-      known.stream_error = error_type(s, from.error)
+    if survey(s, (solid(s, 1)), WANT_WHOLE_ERROR, from, till, false) then
+      if from.error and byte(s, from.error) ~= 110 then -- null
+        known.stream_error = error_type(s, from.error)
+      elseif from.message and dialect == "bedrock-converse" then
+        known.stream_error = "error"
+      end
     end
   end
   if dialect == "anthropic-messages" then
     known.finish = string_value(s, top_value(s, "stop_reason", '"stop_reason"', cut))
+  elseif dialect == "bedrock-converse" then
+    known.finish = string_value(s, top_value(s, "stopReason", '"stopReason"', cut))
   elseif dialect == "openai-responses" then
     known.finish = not cut and ending_in(s) or nil
   else
@@ -1239,6 +1270,118 @@ local function meter_stream(h, read, most, on)
   if carry and read(parts and concat(parts) or carry, known) then publish(h, known) end
 end
 
+-- ------------------------------------------------------------------------------------------------ AWS's event streams
+
+-- What the headers of a frame say that it is; they are the same for all frames of a kind, so they are read once.
+local FRAME_KINDS_MAX = 64
+local frame_kinds, frame_kinds_count = {}, 0
+
+local function frame_kind(headers)
+  local kind = frame_kinds[headers]
+  if kind then return kind end
+  local exception = find(headers, ":exception-type\7", 1, true)
+  if exception then
+    local p = exception + 16
+    kind = "!" .. sub(headers, p + 2, p + 1 + byte(headers, p) * 256 + (byte(headers, p + 1) or 0))
+  elseif find(headers, ":error-code\7", 1, true) then
+    kind = "!error"
+  elseif find(headers, ":event-type\7\0\11messageStop", 1, true) then
+    kind = "stop"
+  elseif find(headers, ":event-type\7\0\8metadata", 1, true) then
+    kind = "metadata"
+  else
+    kind = "other"
+  end
+  if frame_kinds_count == FRAME_KINDS_MAX then frame_kinds, frame_kinds_count = {}, 0 end
+  frame_kinds[headers], frame_kinds_count = kind, frame_kinds_count + 1
+  return kind
+end
+
+local WANT_STOP = { stopReason = true }
+local WANT_METADATA = { usage = true }
+
+-- Reads the payload of a frame into `known`; returns whether it says something.
+local function read_frame(kind, payload, known)
+  local from, till = {}, {}
+  if kind == "stop" then
+    if survey(payload, 1, WANT_STOP, from, till, false) then known.finish = string_at(payload, from, till, "stopReason") end
+  elseif kind == "metadata" then
+    if survey(payload, 1, WANT_METADATA, from, till, false) and from.usage and byte(payload, from.usage) == 123 then
+      add_usage(known, "bedrock-converse", payload, from.usage)
+    end
+    known.complete = known.finish ~= nil
+  elseif kind ~= "other" then
+    known.stream_error = sub(kind, 2)
+  else
+    return false
+  end
+  return true
+end
+
+local function u32(s, i)
+  local a, b, c, d = byte(s, i, i + 3)
+  return ((a * 256 + b) * 256 + c) * 256 + d
+end
+
+-- Reads the whole frames of s into `known`. Returns how many bytes they are, the length of the frame that follows them (nil: not
+-- known yet, 0: there are none to come), and whether there is something new.
+local function read_frames(s, known)
+  local i, n, news = 1, #s, false
+  while n - i >= 11 do
+    local size, headers = u32(s, i), u32(s, i + 4)
+    if size < 16 + headers then return n, 0, news end -- no frames at all
+    if size > n - i + 1 then return i - 1, size, news end
+    local kind = frame_kind(sub(s, i + 12, i + 11 + headers))
+    if kind ~= "other" then news = read_frame(kind, sub(s, i + 12 + headers, i + size - 5), known) or news end
+    i = i + size
+  end
+  return i - 1, nil, news
+end
+
+-- As meter_stream, for frames: bounded by FRAME_BYTES_MAX, and a longer frame is skipped.
+local function meter_frames(h)
+  local known, carry, skip = { complete = false }, nil, 0
+  local parts, size, need = nil, 0, nil -- of a frame that goes on over several chunks; its bytes so far, and all of them
+  publish(h, known)
+  for chunk in h:bodyChunks() do
+    local n = chunk:length()
+    if n > 0 then
+      local s = chunk:getBytes(0, n)
+      if skip > 0 then
+        local rest = skip
+        skip = rest > n and rest - n or 0
+        s = rest >= n and "" or sub(s, rest + 1)
+      elseif carry then
+        size = size + n
+        parts = parts or { carry }
+        parts[#parts + 1] = s
+        if need and size < need then
+          s = ""
+        else
+          s, parts, carry = concat(parts), nil, nil
+        end
+      end
+      if s ~= "" then
+        local done, following, news = read_frames(s, known)
+        if news then
+          publish(h, known)
+          if known.complete then return end -- the rest goes past this script
+        end
+        if following == 0 then return end
+        if following and following > FRAME_BYTES_MAX then
+          skip = following - (#s - done)
+        elseif done < #s then
+          carry, size, need = sub(s, done + 1), #s - done, following
+        end
+      end
+    end
+  end
+  if known.finish and not known.stream_error and not known.complete then -- without its usage, but whole
+    known.complete = true
+    publish(h, known)
+  end
+end
+
 -- Position after the last blank line in s (1 when there is none): what follows is an incomplete event.
 local function after_last_event(s)
   local i = #s
@@ -1375,7 +1518,10 @@ local CREDENTIALS_REFUSED = {
   anthropic = '{"type":"error","error":{"type":"authentication_error",'
     .. '"message":"the provider refused the gateway\'s credentials"}}',
   google = '{"error":{"code":401,"message":"the provider refused the gateway\'s credentials","status":"UNAUTHENTICATED"}}',
+  bedrock = '{"__type":"AccessDeniedException","message":"the provider refused the gateway\'s credentials"}',
 }
+local KEY_STATUS = { ["401"] = true, ["403"] = "bedrock-converse" } -- AWS says 403, with what it made of the signature
+local REFUSED_IN = { ["anthropic-messages"] = "anthropic", ["bedrock-converse"] = "bedrock", ["gemini-generate-content"] = "google" }
 
 function envoy_on_response(h)
   local facts = facts_of(h)
@@ -1394,11 +1540,11 @@ function envoy_on_response(h)
   end
   local status = headers:get(":status")
   if status ~= "200" then
-    if status == "401" then
+    local about = KEY_STATUS[status]
+    if about == true or (about and about == dialect) then
       headers:replace("content-type", "application/json")
       headers:remove("content-encoding")
-      local kind = dialect == "anthropic-messages" and "anthropic" or dialect == "gemini-generate-content" and "google" or "openai"
-      h:body(true):setBytes(CREDENTIALS_REFUSED[kind])
+      h:body(true):setBytes(CREDENTIALS_REFUSED[REFUSED_IN[dialect] or "openai"])
     end
     return
   end
@@ -1413,6 +1559,8 @@ function envoy_on_response(h)
     if asked(h) ~= "trim" then return meter_stream(h, read_openai, CARRY_BYTES_MAX) end
     headers:remove("content-length") -- what follows may get shorter
     return meter_and_trim(h)
+  elseif sub(kind, 1, 34) == "application/vnd.amazon.eventstream" then
+    return meter_frames(h)
   elseif find(kind, "json", 1, true) then
     local length = headers:get("content-length")
     return meter_whole(h, dialect, length and tonumber(length))

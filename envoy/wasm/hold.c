@@ -36,11 +36,11 @@ EXPORT("malloc") void *allocate(u32 size) {
 
 /* ---------------------------------------------------------------------------------------------------- held streams */
 
-enum mode { SNIFF, EVENTS, WHOLE };
+enum mode { SNIFF, EVENTS, WHOLE, FRAMES };
 typedef struct {
   u32 id;     /* context id, 0 = free */
-  u32 start;  /* first byte of the line that is not complete yet */
-  u32 seen;   /* bytes looked at for line ends */
+  u32 start;  /* first byte of the line or frame that is not complete yet */
+  u32 seen;   /* bytes looked at for line ends; of frames, where the incomplete one ends, 0 while that is not known */
   u8 mode, events, in_event;
 } stream;
 static stream held[STREAMS_MAX * 2];
@@ -306,6 +306,38 @@ static enum verdict whole(const u8 *p, const u8 *end) {
   return p < end && *p == '{' && is_error(p, end) ? BAD : GOOD;
 }
 
+static u32 number(const u8 *p) { return (u32)p[0] << 24 | (u32)p[1] << 16 | (u32)p[2] << 8 | p[3]; }
+
+static u32 crc32(const u8 *p, u32 size) {
+  u32 crc = ~0u;
+  while (size--) {
+    crc ^= *p++;
+    for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
+  }
+  return ~crc;
+}
+
+/* AWS's event stream: lengths and their checksum, headers that say what a frame is, a payload nobody needs to look at. */
+static enum verdict frames(stream *s, u32 size, int end) {
+  const u8 *at;
+  u32 got;
+  while (size - s->start >= 12 && s->seen <= size) {
+    if (get_buffer(BODY, s->start, 12, &at, &got) || got < 12) return GOOD;
+    u32 length = number(at), headers = number(at + 4);
+    if (crc32(at, 8) != number(at + 8) || length < 16 || headers > length - 16) return BAD;
+    if (length > HELD_BYTES_MAX) return GOOD;
+    s->seen = s->start + length;
+    if (s->seen > size) break;
+    if (get_buffer(BODY, s->start + 12, headers, &at, &got)) return GOOD;
+    if (holds(at, at + got, ":exception-type", 15) || holds(at, at + got, ":error-code", 11)) return BAD;
+    if (holds(at, at + got, "contentblockdelta", 17) || holds(at, at + got, "contentblockstart", 17)) return GOOD;
+    if (holds(at, at + got, "messagestop", 11) || ++s->events >= EVENTS_MAX) return GOOD;
+    s->start = s->seen;
+    s->seen = 0;
+  }
+  return end ? BAD : MORE;
+}
+
 /* What the body so far (size bytes, end: all of it) says about the stream. */
 static enum verdict judge(stream *s, u32 size, int end) {
   const u8 *at;
@@ -320,6 +352,7 @@ static enum verdict judge(stream *s, u32 size, int end) {
     }
   }
   if (size > HELD_BYTES_MAX) return GOOD;
+  if (s->mode == FRAMES) return frames(s, size, end);
   if (s->mode == WHOLE || s->mode == SNIFF) {
     if (!end) return MORE;
     if (!size) return BAD;
@@ -379,6 +412,7 @@ EXPORT("proxy_on_response_headers") int on_headers(u32 id, u32 count, int end) {
       return CONTINUE;
     }
     if (holds(at, at + size, "text/event-stream", 17)) mode = EVENTS;
+    if (holds(at, at + size, "application/vnd.amazon.eventstream", 34)) mode = FRAMES;
   }
   stream *s = keep(id);
   if (!s) return CONTINUE;

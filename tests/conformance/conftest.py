@@ -14,11 +14,15 @@ import httpx
 import httpx2
 import openai
 import pytest
+from botocore.awsrequest import AWSResponse, HeadersDict
+from botocore.exceptions import ClientError, EventStreamError
 from google import genai
 from google.genai import errors as genai_errors
 from google.genai import types
 
 from control_plane.dialects import canon
+from control_plane.dialects.eventstream import CONTENT_TYPE, encode_event
+from tests import boto
 from tests.conformance.ledger import Ledger, lines
 
 RECORDINGS = Path(__file__).resolve().parents[2].parent / "shared" / "recordings"
@@ -113,6 +117,8 @@ def load(apis: Collection[str]) -> list[Recording]:
 def _framed(lines: bytes, api: str) -> bytes:
     """Fixtures keep one payload a line: put the framing back."""
     events = [line for line in lines.splitlines() if line.strip()]
+    if api == "bedrock-converse":
+        return b"".join(encode_event(name, json.dumps(told).encode()) for e in events for name, told in json.loads(e).items())
     if api in ("anthropic-messages", "openai-responses"):
         return b"".join(b"event: %b\ndata: %b\n\n" % (str(json.loads(e).get("type")).encode(), e) for e in events)
     return b"".join(b"data: %b\n\n" % e for e in events) + (b"" if api == "gemini-generate" else b"data: [DONE]\n\n")
@@ -121,7 +127,7 @@ def _framed(lines: bytes, api: str) -> bytes:
 @pytest.fixture(scope="session")
 def recordings() -> list[Recording]:
     """Of the dialects that are spoken on both sides."""
-    return _there("openai-chat", "openai-responses", "anthropic-messages")
+    return _there("openai-chat", "openai-responses", "anthropic-messages", "bedrock-converse")
 
 
 @pytest.fixture(scope="session")
@@ -165,6 +171,8 @@ class Sdks:
         transport = httpx2.MockTransport(self._respond)
         client = httpx2.Client(transport=transport)
         self._openai = openai.OpenAI(api_key="k", base_url="http://mock/v1", max_retries=0, http_client=client)
+        self._bedrock = boto.bedrock("http://mock")
+        self._bedrock.meta.events.register("before-send.bedrock-runtime", self._respond_to_boto)
         self._anthropic = anthropic.Anthropic(
             api_key="k", base_url="http://mock", max_retries=0, http_client=httpx2.Client(transport=transport)
         )
@@ -181,6 +189,10 @@ class Sdks:
         status, body, content_type = self._answer
         return httpx2.Response(status, headers={"content-type": content_type}, content=body)
 
+    def _respond_to_boto(self, request: Any, **_: Any) -> AWSResponse:
+        status, body, content_type = self._answer
+        return AWSResponse(request.url, status, HeadersDict({"content-type": content_type}), _Raw(body))
+
     def decode(self, api: str, body: bytes, stream: bool, status: int = 200) -> Meaning:
         self._answer = (status, body, "text/event-stream" if stream else "application/json")
         runs: dict[str, Callable[[bool], Meaning]] = {
@@ -188,6 +200,7 @@ class Sdks:
             "openai-responses": self._decode_responses,
             "anthropic-messages": self._decode_anthropic,
             "gemini-generate-content": self._decode_gemini,
+            "bedrock-converse": self._decode_bedrock,
         }
         try:
             return runs[api](stream)
@@ -200,6 +213,13 @@ class Sdks:
                 return Meaning(error="APIError")
             known = "InternalServerError" if error.code >= 500 else "APIStatusError"
             return Meaning(error=_ERROR_OF.get(error.code, known), error_status=error.code)
+
+        except EventStreamError as error:
+            return Meaning(error=error.response["Error"]["Code"])
+        except ClientError as error:
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            name = "AuthenticationError" if status == 401 else AWS_ERRORS[error.response["Error"]["Code"]]  # here a key is dead with 403
+            return Meaning(error=name, error_status=status)
 
     # ------------------------------------------------------------------------------------------------ gemini
 
@@ -226,6 +246,24 @@ class Sdks:
             return _response_meaning(response, response.output)
         return _response_events(self._openai.responses.create(model="m", input="?", stream=True))
 
+    # ----------------------------------------------------------------------------------------------- bedrock
+
+    def _decode_bedrock(self, stream: bool) -> Meaning:
+        if stream:
+            self._answer = (self._answer[0], self._answer[1], CONTENT_TYPE)
+        said = _converse_said(self._bedrock, stream)
+        usage = said.usage
+        cached, written = usage.get("cacheReadInputTokens", 0), usage.get("cacheWriteInputTokens", 0)
+        read = usage.get("inputTokens", 0) + cached + written
+        return Meaning(
+            text=said.text,
+            reasoning=said.reasoning,
+            calls=tuple(Call(c["toolUseId"], c["name"], c["input"]) for c in said.calls if c.get("type") != "server_tool_use"),
+            stop=said.stop,
+            usage=(read, cached, usage.get("outputTokens", 0), 0),
+            signatures=(said.signature,) if said.signature else (),
+        )
+
     # --------------------------------------------------------------------------------------------- anthropic
 
     def _decode_anthropic(self, stream: bool) -> Meaning:
@@ -248,6 +286,37 @@ class Sdks:
             signatures=tuple(b.signature for b in blocks if b.type == "thinking" and b.signature),
             blocks=tuple(f"{b.type} {b.input if b.type in ('tool_use', 'server_tool_use') else ''}" for b in blocks),
         )
+
+
+class _Raw:
+    """The body of an answer, as botocore reads it."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
+        yield self._body
+
+    def close(self) -> None: ...
+
+
+def _converse_said(client: Any, stream: bool) -> boto.Said:
+    asked: Any = {"modelId": "m", "messages": boto.user("?")}
+    return boto.streamed(client.converse_stream(**asked)) if stream else boto.whole(client.converse(**asked))
+
+
+AWS_ERRORS = {
+    "ValidationException": "BadRequestError",
+    "AccessDeniedException": "PermissionDeniedError",
+    "ExpiredTokenException": "PermissionDeniedError",
+    "ResourceNotFoundException": "NotFoundError",
+    "ThrottlingException": "RateLimitError",
+    "InternalServerException": "InternalServerError",
+    "ServiceUnavailableException": "InternalServerError",
+    "400": "BadRequestError",
+    "403": "PermissionDeniedError",
+}
+"""What the other vendors' SDKs call the errors of this one; a number is what boto3 says where nothing names the class."""
 
 
 def _openai_usage(usage: Any) -> tuple[int, int, int, int] | None:

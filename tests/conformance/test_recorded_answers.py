@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from control_plane.dialects import canon
+from control_plane.dialects.eventstream import CONTENT_TYPE
 from control_plane.dialects.registry import DIALECTS
 from control_plane.kit.errors import ProviderProtocolError
 from tests.conformance.ledger import Ledger
@@ -27,16 +28,28 @@ CANON = {
         "tool_use": "tool",
         "refusal": "filter",
     },
+    "bedrock-converse": {
+        "end_turn": "end",
+        "stop_sequence": "end",
+        "max_tokens": "max",
+        "tool_use": "tool",
+        "guardrail_intervened": "filter",
+        "content_filtered": "filter",
+    },
 }
 WORDS = {
     "openai-chat": {"end": "stop", "max": "length", "tool": "tool_calls", "filter": "content_filter"},
     "openai-responses": {"end": "completed", "max": "max_output_tokens", "tool": "completed", "filter": "content_filter"},
     "anthropic-messages": {"end": "end_turn", "max": "max_tokens", "tool": "tool_use", "filter": "refusal"},
     "gemini-generate-content": {"end": "STOP", "max": "MAX_TOKENS", "tool": "STOP", "filter": "SAFETY"},
+    "bedrock-converse": {"end": "end_turn", "max": "max_tokens", "tool": "tool_use", "filter": "content_filtered"},
 }
 
 IN_WORDS = ("openai-responses",)
 """Where a refusal in the model's own words is a completed answer."""
+
+STREAMED = {"bedrock-converse": CONTENT_TYPE}
+"""Content types of streams that are not SSE."""
 
 EXCEPTIONS: dict[str, str] = {
     "anthropic/anthropic-messages.verc.anthropic-tool-search-bm25.1.chunks.stream": "the fixture holds two answers",
@@ -65,7 +78,7 @@ class Ids:
 
 def read(recording: Any, pieces: list[bytes] | None = None) -> list[canon.Event]:
     reader = DIALECTS[recording.api].reader(asked(recording.api, recording.stream))
-    reader.start(200, "text/event-stream; charset=utf-8" if recording.stream else "application/json")
+    reader.start(200, STREAMED.get(recording.api, "text/event-stream; charset=utf-8") if recording.stream else "application/json")
     events: list[canon.Event] = []
     for piece in pieces if pieces is not None else [recording.body]:
         events += reader.feed(piece)
@@ -87,11 +100,15 @@ def expected(meaning: Any, api: str, client: str) -> Any:
         if api == "openai-chat":
             return replace(meaning, stop={"eos": "stop", None: "stop"}.get(meaning.stop, meaning.stop))  # Together's word, and none
         return meaning
+    if (client, meaning.stop) == ("bedrock-converse", "stop_sequence"):
+        return replace(meaning, usage=meaning.usage and (*meaning.usage[:3], 0))  # the same word
     stop = CANON[api].get(meaning.stop or "", "end")
     if stop == "end" and (api, client) != ("anthropic-messages", "openai-chat"):
         # A vendor whose own word does not tell: the answer does. A refusal in its own words is a completed response.
         stop = "tool" if meaning.calls else "filter" if meaning.refusal and client not in IN_WORDS else stop
-    if client in ("anthropic-messages", "gemini-generate-content"):
+    if client == "bedrock-converse" and meaning.usage is not None:
+        meaning = replace(meaning, usage=(*meaning.usage[:3], 0))  # it does not count reasoning
+    if client in ("anthropic-messages", "gemini-generate-content", "bedrock-converse"):
         meaning = replace(meaning, text=meaning.text + meaning.refusal, refusal="")
     if client == "gemini-generate-content" and meaning.usage is not None:
         read, cached, output, reasoning = meaning.usage

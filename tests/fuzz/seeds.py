@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from control_plane.dialects import canon
-from control_plane.dialects.api import TargetFacts
+from control_plane.dialects.api import Call, TargetFacts
 from control_plane.dialects.registry import DIALECTS, PROVIDERS
 from tests.conformance.conftest import RECORDINGS, Recording, load
 from tests.fuzz.targets import Ids
-from tests.unit.dialects.test_hostile import REQUESTS, STREAMS
+from tests.unit.dialects.test_hostile import REQUESTS, STREAMS, framed
 
 RECORDED_BYTES: Final = 24_000  # longer recordings slow every mutation down and say nothing new
 _APIS: Final = {"gemini-generate": "gemini-generate-content"}  # what recordings call otherwise
@@ -56,7 +56,7 @@ def _requests(dialect: str) -> Iterator[bytes]:
             yield body
             continue
         try:
-            yield PROVIDERS[dialect].write_request(DIALECTS[name].read_request(body), TargetFacts("m", "/")).body
+            yield PROVIDERS[dialect].write_request(DIALECTS[name].read_request(body, Call("m")), TargetFacts("m", "/")).body
         except canon.Unfit:
             continue
     for recording in _recorded(dialect):
@@ -66,7 +66,7 @@ def _requests(dialect: str) -> Iterator[bytes]:
 
 def _answers(dialect: str) -> Iterator[tuple[bytes, bool]]:
     if dialect in STREAMS:
-        yield b"".join(b"data: %b\n\n" % json.dumps(event).encode() for event in STREAMS[dialect]), True
+        yield framed(dialect, STREAMS[dialect]), True
     if dialect in DIALECTS:
         for streams in (False, True):
             asked = canon.Request(dialect=dialect, model="m", messages=(), stream=streams, include_usage=True)

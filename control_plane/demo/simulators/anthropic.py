@@ -80,7 +80,7 @@ class Anthropic:
         body = self._body(request)
         latest = request.headers["anthropic-version"] == LATEST
         if path == "/v1/messages":
-            return self._message(Message(body, f"{self._name}/{body['model']}", latest=latest, strict=self._strict), number)
+            return self.message(body, f"{self._name}/{body['model']}", number, latest=latest)
         counted = Message(body, self._name, latest=latest, strict=self._strict, counting=True)
         return Reply(200, _headers(number), encode({"input_tokens": sum(counted.sizes)}), model=counted.model)
 
@@ -151,7 +151,9 @@ class Anthropic:
 
     # messages
 
-    def _message(self, message: Message, number: int) -> Reply:
+    def message(self, body: Mapping[str, Any], speaker: str, number: int, *, latest: bool = False) -> Reply:
+        """The answer to the body of a messages request. Raises VendorError."""
+        message = Message(body, speaker, latest=latest, strict=self._strict)
         result = answer(message.ask)
         usage = self._usage(message, result)
         head: dict[str, Any] = {

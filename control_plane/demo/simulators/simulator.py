@@ -11,6 +11,7 @@ from typing import Final, Literal, Self
 
 from control_plane.demo.simulators.anthropic import Anthropic
 from control_plane.demo.simulators.azure import AzureOpenAI
+from control_plane.demo.simulators.bedrock import Bedrock
 from control_plane.demo.simulators.delivery import Gone, Pace, deliver, immediate, whole_bytes
 from control_plane.demo.simulators.fault import Fault
 from control_plane.demo.simulators.gemini import Gemini
@@ -37,7 +38,7 @@ class Simulator:
 
     def __init__(
         self,
-        vendor: Literal["openai", "azure", "anthropic", "gemini"] = "openai",
+        vendor: Literal["openai", "azure", "anthropic", "gemini", "bedrock"] = "openai",
         *,
         name: str | None = None,
         host: str = "127.0.0.1",
@@ -60,7 +61,7 @@ class Simulator:
         self._keep = keep_body_bytes
         self._tls = tls
         self._scheme = "https" if tls else "http"
-        self._wire: OpenAI | Anthropic | Gemini
+        self._wire: OpenAI | Anthropic | Gemini | Bedrock
         refuses = self.name == vendor if strict is None else strict
         if vendor == "openai":
             self._wire = OpenAI(self.name, Keys(keys), models, minimum_cached_tokens, refuses, reasoning_field)
@@ -68,6 +69,8 @@ class Simulator:
             self._wire = AzureOpenAI(self.name, Keys(keys), models, minimum_cached_tokens, refuses, reasoning_field)
         elif vendor == "gemini":
             self._wire = Gemini(self.name, Keys(keys), models, minimum_cached_tokens, refuses)
+        elif vendor == "bedrock":
+            self._wire = Bedrock(self.name, Keys(keys), models, minimum_cached_tokens, refuses)
         else:
             self._wire = Anthropic(self.name, Keys(keys), models, minimum_cached_tokens, refuses)
         self._fault: Fault | None = None
@@ -100,7 +103,7 @@ class Simulator:
 
     @property
     def url(self) -> str:
-        """Scheme, host and port; the vendor's paths begin with /v1 (Gemini: /v1beta)."""
+        """Scheme, host and port; the vendor's paths begin with /v1 (Gemini: /v1beta, Bedrock: /model)."""
         return f"{self._scheme}://{self.host}:{self.port}"
 
     @property

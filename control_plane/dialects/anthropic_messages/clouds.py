@@ -4,7 +4,8 @@ Only providers speak these dialects: a body must be changed, so clients of `anth
 where it is written from their own (`Request.raw`). What a cloud signs, the others take: Anthropic's documentation calls
 signatures compatible across its API, Bedrock and Vertex AI, so all of them have one origin.
 
-Source: https://platform.claude.com/docs/en/build-with-claude/claude-on-vertex-ai.
+Sources: https://platform.claude.com/docs/en/build-with-claude/claude-on-vertex-ai,
+https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import Any, Final
 
 import msgspec
 
-from control_plane.dialects import failures
+from control_plane.dialects import aws_errors, failures
 from control_plane.dialects.anthropic_messages import errors
 from control_plane.dialects.anthropic_messages.answer_read import AnswerReader
+from control_plane.dialects.anthropic_messages.framed_answer import FramedAnswerReader
 from control_plane.dialects.anthropic_messages.request_write import write_request
 from control_plane.dialects.anthropic_messages.vocabulary import NAME
 from control_plane.dialects.api import ProviderRequest, ReasoningReplay, ResponseReader, TargetFacts
@@ -25,6 +27,8 @@ from control_plane.dialects.model_path import filled, streaming
 
 VERTEX_METHODS: Final = (":rawPredict", ":streamRawPredict")
 VERTEX_VERSION: Final = "vertex-2023-10-16"
+BEDROCK_METHODS: Final = ("/invoke", "/invoke-with-response-stream")
+BEDROCK_VERSION: Final = "bedrock-2023-05-31"
 
 _ANTHROPICS_OWN: Final = ("mcp_servers", "container")
 """Fields that only Anthropic's own API takes."""
@@ -46,8 +50,8 @@ class AnthropicVertex:
             del body["model"]
             body["anthropic_version"] = VERTEX_VERSION
 
-        path = filled(target.path, target.model)
-        return write_request(request, target, adapt, streaming(path, VERTEX_METHODS) if request.stream else path)
+        written = write_request(request, target, adapt)
+        return msgspec.structs.replace(written, path=_path(request, target, VERTEX_METHODS))
 
     def reader(self, request: Request) -> ResponseReader:
         return AnswerReader(request)
@@ -59,6 +63,40 @@ class AnthropicVertex:
         if word == "FAILED_PRECONDITION" and found.kind == "client_fault":  # such as a model that this region does not have
             return msgspec.structs.replace(found, kind="transient")
         return found
+
+
+class AnthropicBedrock:
+    """Claude on Amazon Bedrock by invoke. See control_plane.dialects.api.ProviderDialect; options as those of `anthropic-messages`."""
+
+    name = "anthropic-bedrock"
+
+    def replay(self, target: TargetFacts) -> ReasoningReplay:
+        return ReasoningReplay(sealed_by=frozenset((NAME,)))
+
+    def write_request(self, request: Request, target: TargetFacts) -> ProviderRequest:
+        _refuse_references(request, "Bedrock")
+
+        def adapt(body: dict[str, Any]) -> None:
+            _refuse_fields(body, "Bedrock")
+            del body["model"]
+            body.pop("stream", None)  # the path says it
+            body["anthropic_version"] = BEDROCK_VERSION
+            if request.betas:  # no header reaches the model
+                body["anthropic_beta"] = list(request.betas)
+
+        written = write_request(request, target, adapt)
+        return msgspec.structs.replace(written, path=_path(request, target, BEDROCK_METHODS), headers=(("accept", "application/json"),))
+
+    def reader(self, request: Request) -> ResponseReader:
+        return FramedAnswerReader(request)
+
+    def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+        return aws_errors.read_error(status, headers, body)
+
+
+def _path(request: Request, target: TargetFacts, methods: tuple[str, str]) -> str:
+    path = filled(target.path, target.model)
+    return streaming(path, methods) if request.stream else path
 
 
 def _refuse_fields(body: Mapping[str, Any], cloud: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -14,6 +13,7 @@ import msgspec
 from control_plane.dialects import quirks
 from control_plane.dialects.anthropic_messages.vocabulary import NAME
 from control_plane.dialects.api import TargetFacts
+from control_plane.dialects.call_ids import CallIds
 from control_plane.dialects.canon import (
     CacheMark,
     Document,
@@ -32,7 +32,7 @@ from control_plane.dialects.canon import (
     unseal_signature,
 )
 
-_BAD_ID: Final = re.compile(r"[^a-zA-Z0-9_-]")
+_NOT_IN_IDS: Final = re.compile(r"[^a-zA-Z0-9_-]")
 _TTLS: Final = frozenset(("5m", "1h"))
 _decode: Final = msgspec.json.Decoder().decode
 
@@ -42,40 +42,13 @@ def cache_control(mark: CacheMark) -> dict[str, str]:
     return {"type": "ephemeral", "ttl": mark.ttl} if mark.ttl in _TTLS else {"type": "ephemeral"}
 
 
-class _CallIds:
-    """Ids of tool calls in the alphabet that Anthropic takes, unique in the conversation.
-
-    Some vendors use other characters ("functions.get:0"), and some use the same id in every turn.
-    """
-
-    def __init__(self) -> None:
-        self._current: dict[str, str] = {}
-        self._used: set[str] = set()
-
-    def of_call(self, wanted: str) -> str:
-        made = _BAD_ID.sub("_", wanted)
-        if made != wanted or not made:
-            made = f"{made[:40]}_{hashlib.sha256(wanted.encode(errors='replace')).hexdigest()[:8]}"
-        name, count = made, 1
-        while name in self._used:
-            count += 1
-            name = f"{made}-{count}"
-        self._used.add(name)
-        self._current[wanted] = name
-        return name
-
-    def of_result(self, wanted: str) -> str:
-        """The id of the latest call that had this id; a result without a call keeps its own, for the provider to refuse."""
-        return self._current.get(wanted, wanted)
-
-
 class MessageWriter:
     """One use: `write` gives (system, messages); what cannot be carried is added to `dropped`."""
 
     def __init__(self, request: Request, target: TargetFacts, dropped: list[str]) -> None:
         self._request = request
         self._dropped = dropped
-        self._ids = _CallIds()
+        self._ids = CallIds(_NOT_IN_IDS)
         self._inline_system = request.dialect == NAME or quirks.flag(target.options, "system_messages", False)
 
     def write(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -6,7 +6,6 @@ changes, and reasoning that another vendor signed is left out. `dialects.options
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -14,31 +13,24 @@ import msgspec
 
 from control_plane.dialects import quirks
 from control_plane.dialects.anthropic_messages.messages_write import MessageWriter, cache_control, own_messages
-from control_plane.dialects.anthropic_messages.schema import fit_schema
 from control_plane.dialects.anthropic_messages.vocabulary import NAME, VERSION_HEADER
 from control_plane.dialects.api import ProviderRequest, TargetFacts
 from control_plane.dialects.canon import Request, Thinking, Tool, ToolChoice, ToolResult, Unfit
+from control_plane.dialects.claude import BUDGETS, EFFORTS, MIN_BUDGET_TOKENS, thinks_adaptively
+from control_plane.dialects.closed_schema import fit_schema
 
 _encode: Final = msgspec.json.Encoder().encode
 
 DEFAULT_MAX_TOKENS: Final = 8192
-MIN_BUDGET_TOKENS: Final = 1024
-"""Anthropic refuses smaller thinking budgets."""
-
-_BUDGETS: Final = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768, "max": 32768}
 _NO_COUNTERPART: Final = ("seed", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs")
-_EFFORTS: Final = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
-_VERSION: Final = re.compile(r"claude-(?:[a-z]+-)?(\d+)(?:[-.](\d{1,2}))?(?!\d)")
 
 WORDS: Final = {"stop_sequences": "stop", "thinking": "reasoning", "metadata": "user"}
 """Fields that are called otherwise when they are named as dropped."""
 
 
-def write_request(
-    request: Request, target: TargetFacts, adapt: Callable[[dict[str, Any]], None] | None = None, path: str | None = None
-) -> ProviderRequest:
+def write_request(request: Request, target: TargetFacts, adapt: Callable[[dict[str, Any]], None] | None = None) -> ProviderRequest:
     """The provider's request. Raises Unfit when a feature cannot be expressed in this dialect. `adapt` changes the body for a cloud that
-    wants it otherwise, under a `path` of its own."""
+    wants it otherwise."""
     dropped: list[str] = []
     same = request.dialect == NAME and request.raw is not None
     body = _from_raw(request, target, dropped) if same else _from_canon(request, target, dropped)
@@ -46,7 +38,7 @@ def write_request(
         adapt(body)
     config = "response_format" if "format" in (body.get("output_config") or {}) else "reasoning_effort"
     dropped.extend(quirks.apply(body, target.options, {**WORDS, "output_config": config}))
-    return ProviderRequest(body=_encode(body), path=path, headers=(VERSION_HEADER,), dropped=quirks.unique(dropped))
+    return ProviderRequest(body=_encode(body), headers=(VERSION_HEADER,), dropped=quirks.unique(dropped))
 
 
 def _from_raw(request: Request, target: TargetFacts, dropped: list[str]) -> dict[str, Any]:
@@ -129,12 +121,6 @@ def _response_format(body: dict[str, Any], request: Request, target: TargetFacts
     body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
 
 
-def thinks_adaptively(model: str) -> bool:
-    """Whether a Claude model is told to think by effort instead of by a token budget: from 4.6 on; 5 refuses budgets."""
-    found = _VERSION.search(model)
-    return found is not None and (int(found[1]), int(found[2] or 0)) >= (4, 6)
-
-
 def _thinking(body: dict[str, Any], request: Request, target: TargetFacts, dropped: list[str]) -> bool:
     """Writes how to think, and `max_tokens`, which counts thinking too. True when the model will think."""
     default = quirks.positive_int(target.options, "default_max_tokens", DEFAULT_MAX_TOKENS)
@@ -160,9 +146,9 @@ def _thinking(body: dict[str, Any], request: Request, target: TargetFacts, dropp
     if form == "adaptive":
         body["thinking"] = {"type": "adaptive", **display}
         if (effort := wanted.named_effort) is not None:
-            body.setdefault("output_config", {})["effort"] = _EFFORTS[effort]
+            body.setdefault("output_config", {})["effort"] = EFFORTS[effort]
         return True
-    budget = wanted.budget if wanted.budget is not None else _BUDGETS[wanted.effort or "medium"]
+    budget = wanted.budget if wanted.budget is not None else BUDGETS[wanted.effort or "medium"]
     budget = max(MIN_BUDGET_TOKENS, budget)
     if limit is None:
         body["max_tokens"] = default + budget

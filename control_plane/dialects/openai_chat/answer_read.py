@@ -179,7 +179,7 @@ class AnswerReader(BodyReader):
             if len(self._choices) >= CHOICE_LIMIT or number < 0:
                 raise ProviderProtocolError("the answer has too many choices")
             state = self._choices[number] = _ChoiceState()
-        whole = self._mode != "sse"  # Writer and Perplexity fill both fields in both modes
+        whole = self._stream is None  # Writer and Perplexity fill both fields in both modes
         delta = (choice.message or choice.delta) if whole else (choice.delta or choice.message)
         if delta is not None:
             self._delta(delta, number, state, events)

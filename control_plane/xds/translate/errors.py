@@ -14,6 +14,8 @@ PREFIXES: Final = {
     "/v1beta": "gemini-generate-content",
     "/v1/projects/": "gemini-generate-content",
     "/headgate/gemini-generate-content/": "gemini-generate-content",
+    "/model/": "bedrock-converse",
+    "/headgate/bedrock-converse/": "bedrock-converse",
 }
 """Beginnings of paths that tell a client's dialect where nothing else does; any other is OpenAI's."""
 
@@ -44,6 +46,16 @@ GOOGLE_WORDS: Final = {
     504: "DEADLINE_EXCEEDED",
 }
 """google.rpc's word for a status; INVALID_ARGUMENT for any other."""
+AWS_TYPES: Final = {
+    403: "AccessDeniedException",
+    404: "ResourceNotFoundException",
+    429: "ThrottlingException",
+    500: "InternalServerException",
+    502: "InternalServerException",
+    503: "ServiceUnavailableException",
+    504: "ModelTimeoutException",
+}
+"""Bedrock's class of an error for a status; all others are ValidationException."""
 
 
 def error_object(dialect: str, status: int, code: str, message: str) -> dict[str, object]:
@@ -52,6 +64,8 @@ def error_object(dialect: str, status: int, code: str, message: str) -> dict[str
         return {"type": "error", "error": {"type": ANTHROPIC_TYPES[status], "message": message}}
     if dialect == "gemini-generate-content":
         return {"error": {"code": status, "message": message, "status": GOOGLE_WORDS.get(status, "INVALID_ARGUMENT")}}
+    if dialect == "bedrock-converse":
+        return {"__type": AWS_TYPES.get(status, "ValidationException"), "message": message}
     kind = "invalid_request_error" if status < 500 else "server_error"
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 

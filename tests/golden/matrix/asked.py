@@ -79,6 +79,11 @@ def _choice(request: c.Request) -> object:
     return request.tool_choice and (request.tool_choice.mode, request.tool_choice.name)
 
 
+def _forbidden(request: c.Request) -> object:
+    """No tool may be called: said, or none offered where a dialect cannot say it."""
+    return not request.tools or (request.tool_choice is not None and request.tool_choice.mode == "none")
+
+
 def _format(request: c.Request) -> object:
     return request.response_format and (request.response_format.kind, request.response_format.schema)
 
@@ -115,7 +120,7 @@ ASKED: Final = (
     Asked("images in tool results", loop(PICTURE), _images),
     Asked("any tool forced", _tools(mode="required"), _choice),
     Asked("named tool forced", _tools(mode="named", name="get_weather"), _choice),
-    Asked("no tool allowed", _tools(mode="none"), _choice),
+    Asked("no tool allowed", _tools(mode="none"), _forbidden),
     Asked("one call at most", _tools(mode="auto", parallel=False), lambda r: r.tool_choice and r.tool_choice.parallel),
     Asked("strict tools", ask(tools=(msgspec.structs.replace(TOOL, strict=True),)), lambda r: [bool(t.strict) for t in r.tools]),
     Asked("JSON schema", ask(response_format=c.ResponseFormat("json_schema", SCHEMA, "answer")), _format),

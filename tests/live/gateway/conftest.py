@@ -9,7 +9,7 @@ import pytest
 
 from control_plane.app.supervisor import GatewayProcess, Options
 from control_plane.demo.simulators import Pace, Simulator
-from tests.live.gateway.rig import GEMINI, GEMINI_KEYS, KEYS, MODELS, SPECS, Loop, Rig, RigFactory
+from tests.live.gateway.rig import BEDROCK, BEDROCK_KEYS, GEMINI, GEMINI_KEYS, KEYS, MODELS, SPECS, Loop, Rig, RigFactory
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +31,9 @@ def make_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RigFactory]:
         if "provider: gemini" in routes:
             vendors["gemini"] = Simulator("gemini", keys=[*GEMINI_KEYS.values()], pace=pace)
             wanted, given = SPECS + GEMINI, KEYS | GEMINI_KEYS
+        if "provider: bedrock" in routes:
+            vendors["bedrock"] = Simulator("bedrock", keys=[*BEDROCK_KEYS.values()], pace=pace)
+            wanted, given = wanted + BEDROCK, given | BEDROCK_KEYS
         for vendor in vendors.values():
             loop.run(vendor.__aenter__())
         specs = folder / "specs" / "gateway.yaml"

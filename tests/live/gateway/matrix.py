@@ -15,6 +15,7 @@ import google.genai
 import openai
 from google.genai import types as genai
 
+from tests import boto
 from tests.live.gateway.rig import ANSWERS
 
 CITY: Final = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": False}
@@ -90,11 +91,21 @@ def generate_content(url: str, model: str, question: str, stream: bool) -> Said:
     return Said("".join(part.text or "" for part in parts), calls, (usage.prompt_token_count, usage.candidates_token_count))
 
 
+def converse(url: str, model: str, question: str, stream: bool) -> Said:
+    tools: Any = {"tools": [{"toolSpec": {"name": NAME, "description": ABOUT, "inputSchema": {"json": CITY}}}]}
+    with boto.clients() as make:
+        asked: Any = {"modelId": model, "messages": boto.user(question), "toolConfig": tools}
+        done = boto.streamed(make(url).converse_stream(**asked)) if stream else boto.whole(make(url).converse(**asked))
+    calls = tuple((call["name"], call["input"]) for call in done.calls)
+    return Said(done.text, calls, (done.usage["inputTokens"], done.usage["outputTokens"]))
+
+
 CLIENTS: Final[Mapping[str, Asks]] = {
     "openai-chat": chat,
     "openai-responses": responses,
     "anthropic-messages": messages,
     "gemini-generate-content": generate_content,
+    "bedrock-converse": converse,
 }
 
 VENDORS: Final[Mapping[str, str]] = {
@@ -102,6 +113,7 @@ VENDORS: Final[Mapping[str, str]] = {
     "openai-responses": "answers",
     "anthropic-messages": "anthropic",
     "gemini-generate-content": "gemini",
+    "bedrock-converse": "bedrock",
 }
 """Provider dialect to the rig's provider that speaks it and no other."""
 

@@ -55,6 +55,15 @@ spec: {{preset: gemini, baseUrl: "{gemini}/v1beta", allowInsecure: true, credent
 """
 """Only where a route names it."""
 
+BEDROCK = """
+---
+apiVersion: headgate.dev/v1alpha1
+kind: Provider
+metadata: {{name: bedrock}}
+spec: {{preset: bedrock, baseUrl: "{bedrock}", allowInsecure: true, credentials: [{{secretRef: {{env: SIM_BEDROCK_KEY}}}}]}}
+"""
+"""Only where a route names it."""
+
 ROUTE = """
 ---
 apiVersion: headgate.dev/v1alpha1
@@ -70,11 +79,13 @@ spec:
 
 KEYS = {"SIM_OPENAI_KEY": "sk-canary-openai-4711", "SIM_ANTHROPIC_KEY": "sk-ant-canary-4712", "SIM_LOCAL_KEY": "canary-local-4713"}
 GEMINI_KEYS = {"SIM_GEMINI_KEY": "AIza-canary-gemini-4714"}
+BEDROCK_KEYS = {"SIM_BEDROCK_KEY": "bedrock-api-key-canary-4715"}
 MODELS = {
     "openai": "gpt-5",
     "anthropic": "claude-sonnet-5",
     "local": "llama-3.3-70b",
     "gemini": "gemini-2.5-flash",
+    "bedrock": "anthropic.claude-sonnet-4-5-20250929-v1:0",
     "answers": "gpt-5",
 }
 

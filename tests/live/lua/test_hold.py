@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import httpx
 import pytest
 
+from control_plane.dialects.eventstream import CONTENT_TYPE, encode, encode_event, encode_exception
 from tests.live.lua.edge_envoy import END, Gateway, Model, Step, Vendor, chunk, head, hold, provider, stream, target, whole
 
 CHAT = "/v1/chat/completions"
@@ -111,6 +112,49 @@ def test_good_streams_pass_untouched(gateway: Gateway, vendor_a: Vendor, vendor_
     answer = ask(gateway, vendor_a, vendor_b, stream(pieces, 0.001))
     assert (answer.status_code, answer.content) == (200, b"".join(pieces))
     assert (len(vendor_a.seen), len(vendor_b.seen)) == (1, 0)
+
+
+F_START = encode_event("messageStart", b'{"role":"assistant"}')
+F_DELTA = encode_event("contentBlockDelta", b'{"contentBlockIndex":0,"delta":{"text":"x"}}')
+F_STOP = encode_event("messageStop", b'{"stopReason":"end_turn"}')
+F_ERROR = encode_exception("throttlingException", b'{"message":"slow"}')
+BAD_FRAMES = {
+    "an exception at once": [F_ERROR],
+    "an exception after the start": [F_START, F_ERROR],
+    "an error outside of the model": [encode({":message-type": "error", ":error-code": "x", ":error-message": "y"}, b"")],
+    "ends before content": [F_START],
+    "ends inside a frame": [F_START + F_DELTA[:40]],
+    "ends at once": [],
+    "garbage": [b"\x00\x9f\x92\x96 upstream connect error }{ \xff\xfe\n\n"],
+    "text": [b"data: {}\n\ndata: {}\n\n"],
+    "a wrong checksum": [F_START[:8] + b"\0\0\0\0" + F_START[12:] + F_DELTA],
+    "one byte at a time": [bytes([c]) for c in F_START + F_ERROR],
+}
+GOOD_FRAMES = {
+    "text": [F_START, F_DELTA, F_ERROR],
+    "a call": [F_START, encode_event("contentBlockStart", b"{}"), F_ERROR],
+    "an empty answer": [F_START, F_STOP],
+    "five bytes at a time": [(F_START + F_DELTA)[i : i + 5] for i in range(0, len(F_START + F_DELTA), 5)],
+    "everything in one": [F_START + F_DELTA + F_STOP],
+    "64 frames": [encode_event("other", b"{}") * 32] * 2 + [F_ERROR],
+    "a frame too long to hold": [encode_event("other", b"x" * 300_000)[i : i + 60_000] for i in range(0, 300_000, 60_000)],
+}
+
+
+def frames(pieces: Sequence[bytes]) -> list[Step]:
+    return [head(CONTENT_TYPE), *[step for piece in pieces for step in (chunk(piece), 0.002)], END]
+
+
+@pytest.mark.parametrize("pieces", BAD_FRAMES.values(), ids=BAD_FRAMES.keys())
+def test_bad_event_streams_of_aws_fail_over(gateway: Gateway, vendor_a: Vendor, vendor_b: Vendor, pieces: list[bytes]) -> None:
+    answer = ask(gateway, vendor_a, vendor_b, frames(pieces))
+    assert (answer.status_code, answer.content) == (200, GOOD)
+
+
+@pytest.mark.parametrize("pieces", GOOD_FRAMES.values(), ids=GOOD_FRAMES.keys())
+def test_good_event_streams_of_aws_pass_untouched(gateway: Gateway, vendor_a: Vendor, vendor_b: Vendor, pieces: list[bytes]) -> None:
+    answer = ask(gateway, vendor_a, vendor_b, frames(pieces))
+    assert (answer.status_code, answer.content) == (200, b"".join(pieces))
 
 
 BAD_WHOLE = {

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from control_plane.dialects import canon
-from control_plane.dialects.api import TargetFacts
+from control_plane.dialects.api import Call, TargetFacts
+from control_plane.dialects.eventstream import CONTENT_TYPE, encode_event
 from control_plane.dialects.registry import DIALECTS, PROVIDERS
 from control_plane.kit.errors import ClientProtocolError, ProviderProtocolError
 
@@ -24,6 +25,9 @@ stop_reason stop_sequence input_tokens output_tokens messages system tools tool_
 is_error tool_call_id extra_content google thought_signature candidates parts functionCall args finishReason promptFeedback blockReason
 usageMetadata promptTokenCount thoughtsTokenCount thought thoughtSignature responseId details citationMetadata citationSources
 logprobsResult chosenCandidates topCandidates
+toolUse toolUseId toolResult reasoningContent reasoningText redactedContent citationsContent cachePoint inferenceConfig toolConfig
+toolSpec inputSchema json format bytes additionalModelRequestFields outputConfig textFormat structure jsonSchema delta start
+contentBlockIndex contentBlockDelta contentBlockStart contentBlockStop messageStart messageStop metadata stopReason usage inputTokens
 image_url file file_data response_format json_schema schema reasoning reasoning_details output_config format
 cache_control ttl metadata user_id stream stop annotations logprobs audio function_call refusal citations title
 response output output_index content_index summary_index item call_id summary encrypted_content annotation status incomplete_details
@@ -50,9 +54,17 @@ _JSON: st.SearchStrategy[Any] = st.recursive(
 )
 
 
+def framed(name: str, events: list[Any]) -> bytes:
+    """A stream of that dialect's; events of AWS are objects with their name as the only key."""
+    if name != "bedrock-converse":
+        return "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode()
+    named = [next(iter(event.items())) if isinstance(event, dict) and event else ("contentBlockDelta", event) for event in events]
+    return b"".join(encode_event(str(kind)[:60], json.dumps(told).encode()) for kind, told in named)
+
+
 def read_answer(name: str, body: bytes, stream: bool) -> list[canon.Event]:
     reader = PROVIDERS[name].reader(canon.Request(dialect=name, model="m", messages=(), stream=stream))
-    reader.start(200, "text/event-stream" if stream else "application/json")
+    reader.start(200, ("text/event-stream" if name != "bedrock-converse" else CONTENT_TYPE) if stream else "application/json")
     try:
         events = reader.feed(body)
         return events + reader.finish()
@@ -88,9 +100,9 @@ def test_any_bytes_as_an_answer(body: bytes, name: str, stream: bool) -> None:
 @given(st.lists(_JSON, max_size=6), st.sampled_from(sorted(PROVIDERS)), st.booleans())
 def test_any_json_as_an_answer(values: list[Any], name: str, stream: bool) -> None:
     texts = [json.dumps(value) for value in values]
-    body = "".join(f"data: {text}\n\n" for text in texts) if stream else "".join(texts[:1])
-    write_answer(read_answer(name, body.encode(), stream))
-    PROVIDERS[name].read_error(400, {}, body.encode())
+    body = framed(name, values) if stream else "".join(texts[:1]).encode()
+    write_answer(read_answer(name, body, stream))
+    PROVIDERS[name].read_error(400, {}, body)
 
 
 @settings(STEADY, max_examples=400)
@@ -102,7 +114,7 @@ def test_any_json_as_a_request(fields: dict[str, Any], messages: list[Any], name
 
 def write_request(name: str, body: bytes) -> None:
     try:
-        request = DIALECTS[name].read_request(body)
+        request = DIALECTS[name].read_request(body, Call("m", True))
     except ClientProtocolError as error:
         if error.status != 400:
             raise
@@ -119,6 +131,46 @@ def write_request(name: str, body: bytes) -> None:
 
 
 REQUESTS: dict[str, Any] = {
+    "bedrock-converse": {
+        "system": [{"text": "s"}, {"cachePoint": {"type": "default"}}],
+        "inferenceConfig": {"maxTokens": 5000, "temperature": 0.5, "topP": 0.5, "stopSequences": ["x"]},
+        "additionalModelRequestFields": {
+            "thinking": {"type": "enabled", "budget_tokens": 2000},
+            "output_config": {"effort": "low"},
+            "reasoningConfig": {"type": "enabled", "maxReasoningEffort": "low"},
+            "top_k": 5,
+        },
+        "requestMetadata": {"a": "b"},
+        "outputConfig": {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": {"schema": "{}", "name": "n"}}}},
+        "toolConfig": {
+            "tools": [
+                {"toolSpec": {"name": "f", "inputSchema": {"json": {"type": "object"}}, "strict": True}},
+                {"cachePoint": {"ttl": "1h"}},
+            ],
+            "toolChoice": {"tool": {"name": "f"}},
+        },
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {"text": "t"},
+                    {"image": {"format": "png", "source": {"bytes": "QUJD"}}},
+                    {"document": {"format": "txt", "name": "n", "source": {"text": "x"}, "citations": {"enabled": True}}},
+                    {"cachePoint": {"type": "default"}},
+                ],
+            },
+            {
+                "role": "assistant",
+                "content": [
+                    {"reasoningContent": {"reasoningText": {"text": "t", "signature": "headgate.x.s"}}},
+                    {"reasoningContent": {"redactedContent": "aGVhZGdhdGUueCNpLmQ="}},
+                    {"citationsContent": {"content": [{"text": "t"}], "citations": [{}]}},
+                    {"toolUse": {"toolUseId": "c", "name": "f", "input": {}}},
+                ],
+            },
+            {"role": "user", "content": [{"toolResult": {"toolUseId": "c", "content": [{"json": {}}, {"text": "r"}], "status": "error"}}]},
+        ],
+    },
     "openai-responses": {
         "model": "m",
         "stream": True,
@@ -233,6 +285,23 @@ REQUESTS: dict[str, Any] = {
 }
 
 STREAMS: dict[str, list[Any]] = {
+    "bedrock-converse": [
+        {"messageStart": {"role": "assistant"}},
+        {"contentBlockDelta": {"contentBlockIndex": 0, "delta": {"reasoningContent": {"text": "t"}}}},
+        {"contentBlockDelta": {"contentBlockIndex": 0, "delta": {"reasoningContent": {"signature": "s"}}}},
+        {"contentBlockStop": {"contentBlockIndex": 0}},
+        {"contentBlockDelta": {"contentBlockIndex": 1, "delta": {"text": "x"}}},
+        {"contentBlockDelta": {"contentBlockIndex": 1, "delta": {"citation": {"title": "t", "location": {"web": {"url": "u"}}}}}},
+        {"contentBlockStop": {"contentBlockIndex": 1}},
+        {"contentBlockStart": {"contentBlockIndex": 2, "start": {"toolUse": {"toolUseId": "c", "name": "f"}}}},
+        {"contentBlockDelta": {"contentBlockIndex": 2, "delta": {"toolUse": {"input": "{}"}}}},
+        {"contentBlockStop": {"contentBlockIndex": 2}},
+        {"contentBlockStart": {"contentBlockIndex": 3, "start": {"toolResult": {"toolUseId": "s"}}}},
+        {"contentBlockDelta": {"contentBlockIndex": 3, "delta": {"toolResult": [{"text": "x"}]}}},
+        {"contentBlockStop": {"contentBlockIndex": 3}},
+        {"messageStop": {"stopReason": "tool_use"}},
+        {"metadata": {"usage": {"inputTokens": 1, "outputTokens": 2, "totalTokens": 3, "cacheReadInputTokens": 1}}},
+    ],
     "openai-responses": [
         {"type": "response.created", "response": {"id": "r", "model": "m", "created_at": 1, "status": "in_progress", "output": []}},
         {"type": "response.output_item.added", "output_index": 0, "item": {"id": "rs", "type": "reasoning", "summary": []}},
@@ -413,14 +482,13 @@ def test_every_field_of_a_whole_response_replaced_by_junk() -> None:
 def test_every_field_of_a_stream_replaced_by_junk() -> None:
     for name, events in STREAMS.items():
         for mutant in mutants(events):
-            body = "".join(f"data: {json.dumps(event)}\n\n" for event in mutant)
-            write_answer(read_answer(name, body.encode(), True))
+            write_answer(read_answer(name, framed(name, mutant), True))
 
 
 def test_bytes_of_a_stream_flipped_cut_and_repeated() -> None:
     rng = random.Random(11)
     for name, events in STREAMS.items():
-        body = "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode()
+        body = framed(name, events)
         for _ in range(1500):
             changed = bytearray(body)
             for _ in range(rng.randint(1, 4)):

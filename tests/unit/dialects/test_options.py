@@ -65,7 +65,9 @@ ASKED: dict[str, tuple[Asked, ...]] = {
     "openai-responses": (OPENAI, THINKING),
     "anthropic-messages": (OPENAI, IN_A_FORMAT),
     "anthropic-vertex": (OPENAI, IN_A_FORMAT),
+    "anthropic-bedrock": (OPENAI, IN_A_FORMAT),
     "gemini-generate-content": (OPENAI, ANTHROPIC, IN_A_FORMAT, ("openai-chat", LOOKED)),
+    "bedrock-converse": (OPENAI, IN_A_FORMAT),
 }
 """By the provider's dialect: clients' dialects and requests in them that together touch every option."""
 
@@ -94,6 +96,10 @@ EFFECTS: dict[tuple[str, str], object] = {
     ("openai-responses", "rename_params"): {"temperature": "heat"},
     ("openai-responses", "encrypted_reasoning"): False,
     ("openai-responses", "reasoning_summary"): False,
+    ("bedrock-converse", "drop_params"): ["temperature"],
+    ("bedrock-converse", "rename_params"): {"temperature": "heat"},
+    ("bedrock-converse", "thinking"): "budget",
+    ("bedrock-converse", "structured_outputs"): False,
     ("gemini-generate-content", "drop_params"): ["temperature"],
     ("gemini-generate-content", "rename_params"): {"temperature": "heat"},
     ("gemini-generate-content", "thinking"): "none",
@@ -104,7 +110,12 @@ EFFECTS: dict[tuple[str, str], object] = {
     ("gemini-generate-content", "file_urls"): False,
     ("gemini-generate-content", "safety_settings"): [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_ONLY_HIGH"}],
 }
-EFFECTS |= {("anthropic-vertex", name): value for (dialect, name), value in EFFECTS.items() if dialect == "anthropic-messages"}
+EFFECTS |= {
+    (cloud, name): value
+    for (dialect, name), value in EFFECTS.items()
+    for cloud in ("anthropic-vertex", "anthropic-bedrock")
+    if dialect == "anthropic-messages"
+}
 """A value of every declared option that is not its default."""
 
 

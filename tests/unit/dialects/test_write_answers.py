@@ -299,8 +299,11 @@ def test_written_and_read_again_it_means_the_same(events: list[C.Event], name: s
     back: list[C.Event] = []
     for a, b in zip([0, *at], [*at, len(body)], strict=True):
         back += reader.feed(body[a:b])
+    read = meaning(back + reader.finish())
     wanted = meaning([_uncounted(event) if name == "gemini-generate-content" else event for event in events])
-    assert meaning(back + reader.finish()) == wanted
+    if name == "bedrock-converse":  # has neither an id nor a count of reasoning
+        wanted = (*wanted[:4], msgspec.structs.replace(wanted[4], reasoning=0), None, wanted[6])
+    assert read == wanted
 
 
 def _uncounted(event: C.Event) -> C.Event:
@@ -315,7 +318,7 @@ def test_every_signature_of_a_call_reaches_the_client_in_front_of_it_or_on_it(ev
     thinking = C.Reasoning(enabled=True)
     request = C.Request(dialect=name, model="m", messages=(), stream=stream, include_usage=True, reasoning=thinking)
     writer = DIALECTS[name].writer(request, Ids())
-    body = (b"".join(writer.emit(event) for event in events) + writer.finish()).decode()
+    body = (b"".join(writer.emit(event) for event in events) + writer.finish()).decode(errors="replace")  # checksums are no text
     for signature, function in signed.items():
         repeats = name == "openai-responses" and stream  # its last event has the whole answer again
         assert body.count(f'{signature}"') == 1 + repeats

@@ -63,6 +63,7 @@ def test_a_provider_says_which_dialects_it_has(tmp_path: Path) -> None:
         chat: (chat, "passthrough"),
         responses: (responses, "passthrough"),
         messages: (chat, "translation"),
+        "bedrock-converse": (chat, "translation"),
     }
     assert chats("{preset: openai, dialects: [openai-responses, openai-chat]}")[messages] == (responses, "translation")
     assert chats("{preset: openai, dialects: [openai-responses]}")[chat] == (responses, "translation")
@@ -83,6 +84,8 @@ def test_the_lane_follows_the_dialects(tmp_path: Path) -> None:
         ("anthropic-messages", "anthropic"): Lane.PASSTHROUGH,
         ("gemini-generate-content", "openai"): Lane.TRANSLATION,
         ("gemini-generate-content", "anthropic"): Lane.TRANSLATION,
+        ("bedrock-converse", "openai"): Lane.TRANSLATION,
+        ("bedrock-converse", "anthropic"): Lane.TRANSLATION,
     }
 
 

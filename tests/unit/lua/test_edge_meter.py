@@ -352,12 +352,23 @@ def test_what_a_vendor_says_about_our_key_is_not_passed_on(edge: LuaFilter, dial
     out = edge.response([b"Incorrect API key: sk-", b"secret"], facts(route="m", dialect=dialect), headers)
     assert out.body is not None
     assert b"secret" not in out.body
-    error = json.loads(out.body)["error"]
+    error = json.loads(out.body)
     if dialect == "gemini-generate-content":
-        assert (error["code"], error["status"]) == (401, "UNAUTHENTICATED")
+        assert (error["error"]["code"], error["error"]["status"]) == (401, "UNAUTHENTICATED")
+    elif dialect == "bedrock-converse":
+        assert error["__type"] == "AccessDeniedException"
     else:
-        assert error["type"] == "authentication_error"
+        assert error["error"]["type"] == "authentication_error"
     assert out.headers == {":status": "401", "content-type": "application/json"}
+
+
+def test_what_aws_says_about_a_signature_is_not_passed_on(edge: LuaFilter) -> None:
+    """With 403, which the others do not say about keys."""
+    said = b'{"message":"The Canonical String for this request should have been secret"}'
+    headers = {":status": "403", "content-type": "application/json", "x-amzn-errortype": "InvalidSignatureException"}
+    out = edge.response([said], facts(route="m", dialect="bedrock-converse"), headers)
+    assert json.loads(out.body or b"")["__type"] == "AccessDeniedException"
+    assert edge.response([said], facts(route="m", dialect="openai-chat"), {**headers}).body == said
 
 
 def unknown(edge: LuaFilter, model: str, names: list[str], dialect: str = "openai-chat") -> str:

@@ -139,6 +139,8 @@ def test_explain_and_schema_know_presets(app: typer.Typer) -> None:
         "budget",
         "none",
         "level",
+        "reasoning_config",
+        "reasoning_effort",
     ]
     assert "Preset" in json.loads(CliRunner().invoke(app, ["schema"]).stdout)["$defs"]
 

@@ -33,6 +33,18 @@ CREDENTIAL_HEADERS: Final = (
 )
 """Everything that may carry a secret, under any vendor's name: removed before every attempt."""
 
+SIGNATURE_HEADERS: Final = (
+    "x-amz-date",
+    "x-amz-security-token",
+    "x-amz-content-sha256",
+    "amz-sdk-invocation-id",
+    "amz-sdk-request",
+)
+"""What AWS's SDKs sign a call to the gateway with, and count their own tries with: it is of no use to any provider."""
+
+_SIGNING: Final = frozenset({"bedrock-converse"})
+"""Dialects whose clients sign their calls."""
+
 TRACES: Final = (
     "x-forwarded-for",
     "x-forwarded-proto",
@@ -60,13 +72,14 @@ SECRET_WAIT_MS: Final = 2_000
 
 
 @lru_cache(maxsize=16_384)
-def credentials(provider: Provider, target: str, call: Call | None = None) -> HttpFilter:
+def credentials(provider: Provider, target: str, client_dialect: str, call: Call | None = None) -> HttpFilter:
     """The filter for one target of a provider; on the way back it names the target to the client.
 
     `call`: where clients name the model in the path, what becomes of the header that tells the translator. Written anew from what
     the edge filter noted, since the attempt before may have changed every header.
     """
-    mutations = [HeaderMutation(remove=name) for name in (*CREDENTIAL_HEADERS, *TRACES)]
+    signatures = SIGNATURE_HEADERS if client_dialect in _SIGNING else ()
+    mutations = [HeaderMutation(remove=name) for name in (*CREDENTIAL_HEADERS, *signatures, *TRACES)]
     if call == "told":
         mutations.append(_set(CALL_HEADER, "%DYNAMIC_METADATA(headgate.model:call)%", _OVERWRITE))
     elif call == "removed":

@@ -1,4 +1,4 @@
-"""Fitting a JSON Schema into the subset that structured outputs take.
+"""Fitting a JSON Schema into the subset that structured outputs of Anthropic and of Bedrock take.
 
 Source: https://platform.claude.com/docs/en/build-with-claude/structured-outputs (JSON Schema limitations). Objects must be closed;
 limits on numbers, lengths and patterns are not enforced by the service, so they move into the description, where the model reads them.

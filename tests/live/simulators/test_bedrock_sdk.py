@@ -1,0 +1,179 @@
+"""boto3 against the simulated Bedrock, and Anthropic's client for it: what they parse, what they raise."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import anthropic
+import pytest
+from botocore.exceptions import ClientError, EventStreamError
+from urllib3.exceptions import ReadTimeoutError
+
+from control_plane.demo.simulators import Fault, Pace, Simulator
+from tests.boto import MODEL, clients, streamed, tool, user, whole
+
+CITY = {"type": "string"}
+
+
+@pytest.fixture
+async def vendor() -> AsyncIterator[Simulator]:
+    async with Simulator("bedrock", keys=["AKIDEXAMPLE", "bedrock-key"], pace=Pace(delay_ms=1), minimum_cached_tokens=16) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def bedrock() -> Iterator[Callable[..., Any]]:
+    with clients() as make:
+        yield make
+
+
+async def run(call: Callable[..., Any], *args: Any, **fields: Any) -> Any:
+    return await asyncio.to_thread(call, *args, **fields)
+
+
+Ask = Callable[..., Awaitable[Any]]
+
+
+@pytest.fixture
+def both(vendor: Simulator, bedrock: Callable[..., Any]) -> Ask:
+    client = bedrock(vendor.url)
+
+    async def ask(**fields: Any) -> Any:
+        return await _both(client, **fields)
+
+    return ask
+
+
+async def _both(client: Any, **fields: Any) -> Any:
+    """The answer whole and streamed, which say the same."""
+    one = whole(await run(client.converse, modelId=MODEL, **fields))
+    other = await run(lambda: streamed(client.converse_stream(modelId=MODEL, **fields)))
+    assert (one.text, one.reasoning, one.signature, one.stop, one.usage) == (
+        other.text, other.reasoning, other.signature, other.stop, other.usage
+    )  # fmt: skip
+    assert [(call["name"], call["input"]) for call in one.calls] == [(call["name"], call["input"]) for call in other.calls]
+    return other
+
+
+async def test_text_and_usage(both: Ask) -> None:
+    said = await both(messages=user("hello"), system=[{"text": "be brief"}], inferenceConfig={"maxTokens": 40})
+    assert (said.text, said.stop) == (f"bedrock/{MODEL} heard: hello", "end_turn")
+    assert said.usage["totalTokens"] == said.usage["inputTokens"] + said.usage["outputTokens"]
+
+
+async def test_tools_and_their_results(both: Ask) -> None:
+    config = {"tools": [tool("weather", city=CITY), tool("clock", zone=CITY)], "toolChoice": {"auto": {}}}
+    said = await both(messages=user("use weather and clock and weather"), toolConfig=config)
+    assert [call["name"] for call in said.calls] == ["weather", "clock", "weather"]
+    assert said.stop == "tool_use"
+    forced = await both(messages=user("hello"), toolConfig={**config, "toolChoice": {"tool": {"name": "clock"}}})
+    assert [call["name"] for call in forced.calls] == ["clock"]
+    results = [
+        {"toolResult": {"toolUseId": call["toolUseId"], "content": [{"json": {"is": call["name"]}}, {"text": ""}]}} for call in said.calls
+    ]
+    turns = [
+        *user("use weather and clock and weather"),
+        {"role": "assistant", "content": [{"toolUse": call} for call in said.calls]},
+        {"role": "user", "content": results},
+    ]
+    assert '{"is":"clock"}' in (await both(messages=turns, toolConfig=config)).text
+    with pytest.raises(ClientError, match="Expected toolResult blocks at"):
+        await both(messages=[*turns[:2], {"role": "user", "content": results[1:]}], toolConfig=config)
+    with pytest.raises(ClientError, match="toolConfig field must be defined"):
+        await both(messages=turns)
+
+
+async def test_reasoning_is_signed_and_checked(both: Ask) -> None:
+    extra = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
+    said = await both(messages=user("hello"), additionalModelRequestFields=extra)
+    assert said.reasoning
+    assert said.signature
+    block = {"reasoningContent": {"reasoningText": {"text": said.reasoning, "signature": said.signature}}}
+    turns = [*user("hello"), {"role": "assistant", "content": [block, {"text": said.text}]}, *user("again")]
+    assert (await both(messages=turns)).stop == "end_turn"
+    block["reasoningContent"]["reasoningText"]["text"] += "!"
+    with pytest.raises(ClientError, match="Invalid `signature`"):
+        await both(messages=turns)
+
+
+async def test_images_documents_a_schema_and_the_cache(vendor: Simulator, bedrock: Callable[..., Any], both: Ask) -> None:
+    image = {"image": {"format": "png", "source": {"bytes": b"png"}}}
+    document = {"document": {"format": "pdf", "name": "a report", "source": {"bytes": b"%PDF"}}}
+    assert "saw 1 image" in (await both(messages=user("look", image, document))).text
+    schema = '{"type":"object","properties":{"n":{"type":"integer"}},"additionalProperties":false}'
+    shape = {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": {"schema": schema, "name": "n"}}}}
+    assert (await both(messages=user("count"), outputConfig=shape)).text == '{"n":7}'
+    messages = user("long " * 50, {"cachePoint": {"type": "default"}})
+    client = bedrock(vendor.url)
+    first = await run(client.converse, modelId=MODEL, messages=messages)
+    second = await run(client.converse, modelId=MODEL, messages=messages)
+    assert first["usage"]["cacheWriteInputTokens"] == second["usage"]["cacheReadInputTokens"] > 0
+    assert second["usage"]["totalTokens"] == first["usage"]["totalTokens"]
+
+
+@pytest.mark.parametrize(
+    ("status", "name", "inside"),
+    [
+        (400, "ValidationException", "validationException"),
+        (403, "AccessDeniedException", "internalServerException"),
+        (424, "ModelErrorException", "modelStreamErrorException"),
+        (429, "ThrottlingException", "throttlingException"),
+        (500, "InternalServerException", "internalServerException"),
+        (503, "ServiceUnavailableException", "serviceUnavailableException"),
+    ],
+)
+async def test_errors_before_a_stream_and_inside_one(
+    vendor: Simulator, bedrock: Callable[..., Any], status: int, name: str, inside: str
+) -> None:
+    client = bedrock(vendor.url)
+    vendor.fault = Fault(mode="status", status=status)
+    with pytest.raises(ClientError) as caught:
+        await run(client.converse, modelId=MODEL, messages=user("hello"))
+    assert caught.value.response["Error"]["Code"] == name
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
+    vendor.fault = Fault(mode="error_event", status=status, after=2)
+    with pytest.raises(EventStreamError) as broken:
+        await run(lambda: streamed(client.converse_stream(modelId=MODEL, messages=user("hello"))))
+    assert broken.value.response["Error"]["Code"] == inside
+
+
+async def test_what_it_refuses(vendor: Simulator, bedrock: Callable[..., Any]) -> None:
+    with pytest.raises(ClientError, match="UnrecognizedClientException"):
+        await run(bedrock(vendor.url, "AKIDOTHER").converse, modelId=MODEL, messages=user("hello"))
+    client = bedrock(vendor.url)
+    with pytest.raises(ClientError, match="model identifier is invalid"):
+        await run(client.converse, modelId="nobody.knows-v1:0", messages=user("hello"))
+    with pytest.raises(ClientError, match="must alternate"):
+        await run(client.converse, modelId=MODEL, messages=user("a") + user("b"))
+    with pytest.raises(ClientError, match="is blank"):
+        await run(client.converse, modelId=MODEL, messages=user(" "))
+
+
+async def test_a_stall_and_a_cut(vendor: Simulator, bedrock: Callable[..., Any]) -> None:
+    vendor.fault = Fault(mode="stall", after=1, count=1)
+    slow = bedrock(vendor.url, timeout=0.5)
+    with pytest.raises(ReadTimeoutError):
+        await run(lambda: streamed(slow.converse_stream(modelId=MODEL, messages=user("hello"))))
+    vendor.fault = Fault(mode="cut", after=2, how="clean")
+    said = await run(lambda: streamed(bedrock(vendor.url).converse_stream(modelId=MODEL, messages=user("hello"))))
+    assert said.stop is None  # boto3 does not notice, so somebody else must
+
+
+async def test_anthropics_client_for_bedrock(vendor: Simulator) -> None:
+    fields: Any = {"model": MODEL, "max_tokens": 60, "messages": [{"role": "user", "content": "hello"}]}
+    keys = {"aws_access_key": "AKIDEXAMPLE", "aws_secret_key": "made-up", "aws_region": "eu-central-1"}
+    async with anthropic.AsyncAnthropicBedrock(**keys, base_url=vendor.url, max_retries=0) as client:  # type: ignore[arg-type]
+        message = await client.messages.create(**fields)
+        assert (message.content[0].text, message.stop_reason) == (f"bedrock/{MODEL} heard: hello", "end_turn")
+        async with client.messages.stream(**fields) as stream:
+            assert (await stream.get_final_message()).content[0].text == message.content[0].text  # type: ignore[union-attr]
+        with pytest.raises(anthropic.BadRequestError, match="max_tokens"):
+            await client.messages.create(**{**fields, "max_tokens": -1})
+        vendor.fault = Fault(mode="error_event", status=503, after=1)
+        with pytest.raises(anthropic.APIError):
+            async with client.messages.stream(**fields) as stream:
+                await stream.get_final_message()
+    paths = {recorded.path.rpartition("/")[2] for recorded in vendor.requests}
+    assert paths == {"invoke", "invoke-with-response-stream"}
