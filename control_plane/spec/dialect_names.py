@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content", "bedrock-converse"]
-ProviderDialectName = DialectName | Literal["anthropic-vertex", "anthropic-bedrock"]
+ProviderDialectName = Literal[DialectName, "anthropic-vertex", "anthropic-bedrock"]
 OperationName = Literal["chat", "embeddings", "batch_embeddings", "count_tokens", "models"]
 DIALECT_NAMES: Final[tuple[DialectName, ...]] = (
     "openai-chat",
