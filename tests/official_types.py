@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import anthropic.types.message_create_params as anthropic_params
 import botocore.session
@@ -14,7 +14,7 @@ import openai.types.chat.completion_create_params as openai_params
 import openai.types.responses.response_create_params as responses_params
 from botocore.validate import ParamValidator
 from google.genai import types as genai
-from pydantic import TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 _CHAT: Final[TypeAdapter[Any]] = TypeAdapter(
     openai_params.CompletionCreateParamsNonStreaming | openai_params.CompletionCreateParamsStreaming
@@ -25,7 +25,30 @@ _RESPONSES: Final[TypeAdapter[Any]] = TypeAdapter(
 _MESSAGES: Final[TypeAdapter[Any]] = TypeAdapter(
     anthropic_params.MessageCreateParamsNonStreaming | anthropic_params.MessageCreateParamsStreaming
 )
-_COHERE: Final[TypeAdapter[Any]] = TypeAdapter(list[cohere.ChatMessageV2])
+
+
+class CohereParams(BaseModel):
+    """The body that Cohere's SDK sends, of the types that its `chat` takes."""
+
+    model_config = ConfigDict(extra="forbid")
+    model: str
+    messages: list[cohere.UserChatMessageV2 | cohere.AssistantChatMessageV2 | cohere.SystemChatMessageV2 | cohere.ToolChatMessageV2]
+    tools: list[cohere.ToolV2] | None = None
+    strict_tools: bool | None = None
+    documents: list[str | cohere.Document] | None = None
+    response_format: cohere.TextResponseFormatV2 | cohere.JsonObjectResponseFormatV2 | None = None
+    max_tokens: int | None = None
+    stop_sequences: list[str] | None = None
+    temperature: float | None = None
+    seed: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    k: int | None = None
+    p: float | None = None
+    logprobs: bool | None = None
+    tool_choice: Literal["REQUIRED", "NONE"] | None = None
+    thinking: cohere.Thinking | None = None
+    stream: bool | None = None
 
 
 def validate(dialect: str, body: bytes) -> None:
@@ -64,17 +87,24 @@ def _converse(body: dict[str, Any]) -> None:
         raise ValueError(report.generate_report())
 
 
-def _cohere(body: dict[str, Any]) -> None:
-    if not body.get("model"):
-        raise ValueError("model is required")
-    _COHERE.validate_python(body["messages"])
+def _on_cloud(version: str) -> Callable[[Any], None]:
+    def check(body: dict[str, Any]) -> None:
+        if body.pop("anthropic_version", None) != version:
+            raise ValueError(f"anthropic_version is not {version}")
+        if "model" in body or ("stream" in body and version.startswith("bedrock")):
+            raise ValueError("the path says model and stream")
+        _drain(_MESSAGES.validate_python({"model": "m", **body}))
+
+    return check
 
 
 OFFICIAL: Final[Mapping[str, Callable[[Any], None]]] = {
     "openai-chat": _typed(_CHAT),
     "openai-responses": _typed(_RESPONSES),
     "anthropic-messages": _typed(_MESSAGES),
+    "anthropic-vertex": _on_cloud("vertex-2023-10-16"),
+    "anthropic-bedrock": _on_cloud("bedrock-2023-05-31"),
     "gemini-generate-content": _gemini,
     "bedrock-converse": _converse,
-    "cohere-chat": _cohere,
+    "cohere-chat": _typed(TypeAdapter(CohereParams)),
 }

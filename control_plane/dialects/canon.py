@@ -16,6 +16,7 @@ from typing import ClassVar, Final, Literal
 
 import msgspec
 
+from control_plane.dialects.vectors import Vector
 from control_plane.kit.errors import ClientProtocolError, GatewayError
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
@@ -442,6 +443,13 @@ class ForeignEvent(msgspec.Struct, frozen=True):
     choice: int = 0
 
 
+class Embedded(msgspec.Struct, frozen=True):
+    """The vectors of an embeddings answer, one for each input, in their order."""
+
+    is_content: ClassVar[bool] = True
+    vectors: tuple[Vector, ...]
+
+
 class UsageUpdate(msgspec.Struct, frozen=True, gc=False):
     """Counts known so far, cumulative; merge with `Usage.updated`."""
 
@@ -487,6 +495,7 @@ Event = (
     | Citation
     | Logprobs
     | ForeignEvent
+    | Embedded
     | UsageUpdate
     | Stop
     | End

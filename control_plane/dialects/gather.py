@@ -20,7 +20,6 @@ from control_plane.dialects.canon import (
     Stop,
     TextDelta,
     ToolArgumentsDelta,
-    ToolCallEnd,
     ToolCallStart,
     Usage,
     UsageUpdate,
@@ -136,7 +135,7 @@ class Answer:
                 self.start = event
             case End():
                 self.complete = True
-            case ToolCallEnd():
+            case _:
                 pass
 
 

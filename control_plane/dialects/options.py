@@ -96,6 +96,11 @@ _BEDROCK_CONVERSE: Final = (
     Option("structured_outputs", "flag", "false when the models know neither outputConfig.textFormat nor strict tools"),
 )
 
+_COHERE_CHAT: Final = (
+    Option("thinking", "choice", "How a model is told to think; default: budget where its name says that it reasons", ("budget", "none")),
+    Option("json_with_tools", "flag", "true when tools and a response format go together; default false"),
+)
+
 
 def _table(options: Sequence[Option]) -> Mapping[str, Option]:
     return MappingProxyType({option.name: option for option in (*COMMON, *options)})
@@ -108,6 +113,7 @@ OPTIONS: Final[Mapping[str, Mapping[str, Option]]] = MappingProxyType(
         "anthropic-messages": _table(_ANTHROPIC_MESSAGES),
         "anthropic-vertex": _table(_ANTHROPIC_MESSAGES),
         "anthropic-bedrock": _table(_ANTHROPIC_MESSAGES),
+        "cohere-chat": _table(_COHERE_CHAT),
         "gemini-generate-content": _table(_GEMINI_GENERATE_CONTENT),
         "bedrock-converse": _table(_BEDROCK_CONVERSE),
     }

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from control_plane.dialects import anthropic_messages, bedrock_converse, gemini_generate_content, openai_chat, openai_responses
+from control_plane.dialects import (
+    anthropic_messages,
+    bedrock_converse,
+    cohere_chat,
+    gemini_generate_content,
+    openai_chat,
+    openai_responses,
+)
 from control_plane.dialects.api import Dialect, ProviderDialect
 
 DIALECTS: Final[Mapping[str, Dialect]] = {
@@ -16,6 +23,7 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
         anthropic_messages.AnthropicMessages(),
         gemini_generate_content.GeminiGenerateContent(),
         bedrock_converse.BedrockConverse(),
+        cohere_chat.CohereChat(),
     )
 }
 """Spoken by clients and by providers."""

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from control_plane.dialects.api import ClientDialect, ProviderDialect, TargetFacts
+from control_plane.dialects.embeddings.registry import CLIENTS, EMBEDDERS
 from control_plane.dialects.policies import FOREIGN_REASONING, ForeignReasoning
 from control_plane.kit.errors import SpecError
 
@@ -19,6 +20,7 @@ TARGET: Final = "x-headgate-target"
 MODEL: Final = "x-headgate-model"
 PATH: Final = "x-headgate-path"
 OPTIONS: Final = "x-headgate-options"
+OPERATION: Final = "x-headgate-operation"  # chat where it is not said
 NAMED_BY: Final = "x-headgate-named-by"  # "path": the request's header x-headgate-call says what the client's path said
 THINKING: Final = "x-headgate-thinking"  # "none": answers are given without it, see thinking.py
 UNSUPPORTED: Final = "x-headgate-unsupported-params"  # "reject": a knob that would be dropped makes the target unfit
@@ -64,6 +66,7 @@ class FactsReader:
                 metadata.get(UNSUPPORTED) == "reject",
                 metadata.get(FOREIGN, "strip"),
                 metadata.get(NAMED_BY) == "path",
+                metadata.get(OPERATION, "chat"),
             )
         except KeyError as error:
             raise SpecError(f"the target's configuration lacks the initial metadata {error}") from None
@@ -80,6 +83,7 @@ class FactsReader:
         reject: bool,
         foreign: str,
         by_path: bool,
+        operation: str,
     ) -> Facts:
         for dialect in (client, provider):
             if dialect not in self._providers:
@@ -93,5 +97,9 @@ class FactsReader:
         policy = next((known for known in FOREIGN_REASONING if known == foreign), None)
         if policy is None:
             raise SpecError(f"target {name}: {FOREIGN} is {foreign!r}, not one of {', '.join(FOREIGN_REASONING)}")
-        facts = TargetFacts(model, path, decoded)
-        return Facts(self._clients[client], self._providers[provider], name, facts, mute, reject, policy, by_path)
+        target_facts = TargetFacts(model, path, decoded)
+        if operation == "chat":
+            return Facts(self._clients[client], self._providers[provider], name, target_facts, mute, reject, policy, by_path)
+        if operation != "embeddings" or client not in CLIENTS or provider not in EMBEDDERS:
+            raise SpecError(f"target {name}: this translator cannot translate {operation!r} from {client} to {provider}")
+        return Facts(CLIENTS[client], EMBEDDERS[provider], name, target_facts, mute, reject, policy, by_path)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content", "bedrock-converse"]
+DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content", "bedrock-converse", "cohere-chat"]
 ProviderDialectName = Literal[DialectName, "anthropic-vertex", "anthropic-bedrock"]
-OperationName = Literal["chat", "embeddings", "batch_embeddings", "count_tokens", "models"]
+OperationName = Literal["chat", "embeddings", "batch_embeddings", "rerank", "count_tokens", "models"]
 DIALECT_NAMES: Final[tuple[DialectName, ...]] = (
     "openai-chat",
     "openai-responses",
     "anthropic-messages",
     "gemini-generate-content",
     "bedrock-converse",
+    "cohere-chat",
 )
 """Dialects that clients speak."""
 

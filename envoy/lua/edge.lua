@@ -261,6 +261,7 @@ local function error_body(dialect, status, message, code, param)
     local kind = code == "model_not_found" and "not_found_error" or "invalid_request_error"
     return '{"type":"error","error":{"type":"' .. kind .. '","message":"' .. message .. '"}}'
   end
+  if dialect == "cohere-chat" then return '{"message":"' .. message .. '"}' end
   return '{"error":{"message":"' .. message .. '","type":"invalid_request_error","param":'
     .. (param and '"' .. param .. '"' or "null") .. ',"code":"' .. code .. '"}}'
 end
@@ -321,6 +322,7 @@ local WANT_CHAT = {
   ["openai-chat"] = { model = true, stream = true, stream_options = true },
   ["openai-responses"] = { model = true, stream = true },
   ["anthropic-messages"] = { model = true, stream = true },
+  ["cohere-chat"] = { model = true, stream = true },
 }
 local WANT_MODEL = { model = true }
 local WANT_INCLUDE = { include_usage = true }
@@ -688,6 +690,7 @@ local function publish(h, known)
   h:streamInfo():dynamicMetadata():set(SPACE, "meter", text)
 end
 
+local WANT_COHERE_USAGE = { tokens = true, billed_units = true }
 local WANT_USAGE = {
   input_tokens = true, output_tokens = true, cache_read_input_tokens = true, cache_creation_input_tokens = true,
 }
@@ -731,6 +734,30 @@ local function add_tokens(total, s, i)
   total.input, total.output, total.cached, total.cache_write = fresh, output, read, written
 end
 
+-- Cohere counts what was used in `tokens`, images beside it, and what is billed in `billed_units`: so images are inside the input where
+-- more is billed than that.
+local function add_cohere_usage(total, s, i, z)
+  local read, output, reasoning, images
+  local from, till = {}, {}
+  survey(s, i, WANT_COHERE_USAGE, from, till, false)
+  local at = from.tokens
+  if at and byte(s, at) == 123 then
+    local last = till.tokens
+    read, output = count(s, '"input_tokens"', at, last), count(s, '"output_tokens"', at, last)
+    reasoning, images = count(s, '"reasoning_tokens"', at, last), count(s, '"image_tokens"', at, last)
+  end
+  at = from.billed_units
+  if at and byte(s, at) == 123 then
+    local paid = count(s, '"input_tokens"', at, till.billed_units)
+    if read and paid and paid > read then read = read + (images or 0) end
+    read = read or paid
+    output = output or count(s, '"output_tokens"', at, till.billed_units)
+  end
+  total.input, total.output = read or total.input, output or total.output
+  total.reasoning = reasoning or total.reasoning
+  total.cached = count(s, '"cached_tokens"', i, z) or total.cached
+end
+
 -- Merges the usage object that opens at s[i] into known.usage: {input, cached, cache_write, output, reasoning}, in tokens;
 -- input counts all of them, cached ones too. Returns whether it is an object.
 local function add_usage(known, dialect, s, i)
@@ -755,6 +782,9 @@ local function add_usage(known, dialect, s, i)
     if visible or thoughts then total.output = (visible or 0) + (thoughts or 0) end
     total.cached = count(s, '"cachedContentTokenCount"', i, z) or total.cached
     total.reasoning = thoughts or total.reasoning
+    return true
+  elseif dialect == "cohere-chat" then
+    add_cohere_usage(total, s, i, z)
     return true
   elseif dialect ~= "anthropic-messages" then
     total.input = count(s, '"prompt_tokens"', i, z) or total.input
@@ -824,7 +854,7 @@ local function last_value(s, key)
   end
 end
 
-local WANT_ANSWER = { usage = true, stop_reason = true }
+local WANT_ANSWER = { usage = true, stop_reason = true, finish_reason = true, meta = true }
 
 -- Where the last value of the top-level key `name` begins. Cheap where that key is the last of its name, as vendors send
 -- it; else the text is read from its beginning, if that is at hand.
@@ -872,8 +902,12 @@ local function ending_in(s)
   return string_in(s, '"status"', 1, #s)
 end
 
+local whole_known, whole_usage = {}, {} -- used again by each whole answer: nothing waits between clearing and publishing
+
 local WANT_ERROR = { type = true, code = true, status = true }
 local WANT_WHOLE_ERROR = { error = true, message = true }
+local WANT_COHERE_ERROR = { message = true }
+local COHERE_FAILED = { ERROR = true, TIMEOUT = true } -- finish reasons
 
 local function error_type(s, at)
   local from, till = {}, {}
@@ -968,7 +1002,28 @@ local function whole_answer(h, length)
   return parts and concat(parts) or s, cut
 end
 
-local whole_known, whole_usage = {}, {} -- used again by each whole answer: nothing waits between clearing and publishing
+-- What a whole Cohere answer says of its end; one that has a text for its message is an error. Embeddings and reranked documents
+-- say in `meta` what is billed.
+local function cohere_end(s, cut, known)
+  local meta = not known.usage and top_value(s, "meta", '"meta"', cut)
+  local last = meta and byte(s, meta) == 123 and past_nested(s, meta)
+  local read = last and count(s, '"input_tokens"', meta, last)
+  if read then
+    clear(whole_usage)
+    known.usage, whole_usage.input = whole_usage, read
+  end
+  local finish = string_value(s, top_value(s, "finish_reason", '"finish_reason"', cut))
+  known.finish = finish
+  if COHERE_FAILED[finish] then
+    known.stream_error = finish
+  elseif not finish and #s < ERROR_BYTES_MAX then
+    local from = {}
+    local i, c = solid(s, 1)
+    if c == 123 and survey(s, i, WANT_COHERE_ERROR, from, {}, false) and from.message and byte(s, from.message) == 34 then
+      known.stream_error = "error"
+    end
+  end
+end
 
 local function meter_whole(h, dialect, length)
   local s, cut = whole_answer(h, length)
@@ -1008,6 +1063,8 @@ local function meter_whole(h, dialect, length)
     known.finish = string_value(s, top_value(s, "stopReason", '"stopReason"', cut))
   elseif dialect == "openai-responses" then
     known.finish = not cut and ending_in(s) or nil
+  elseif dialect == "cohere-chat" then
+    cohere_end(s, cut, known)
   else
     known.finish = finish_in(s)
   end
@@ -1209,6 +1266,33 @@ local function read_gemini(s, known)
     local z = find(s, "\n", p, true)
     if p == 1 or byte(s, p - 1) == 10 then news = read_gemini_response(s, (solid(s, p + 5)), known) or news end
     p = z and find(s, "data:", z, true)
+  end
+  return news
+end
+
+local WANT_COHERE = { type = true, delta = true }
+local WANT_COHERE_END = { finish_reason = true, usage = true }
+
+-- As read_openai, for the last event of a Cohere stream, which also tells an error.
+local function read_cohere(s, known)
+  local news = false
+  local p = find(s, '"message-end"', 1, true)
+  while p do
+    local a, z = data_line(s, p)
+    local from, till = {}, {}
+    if a and byte(s, a) == 123 and survey(s, a, WANT_COHERE, from, till, false) and string_at(s, from, till, "type") == "message-end" then
+      local delta = from.delta
+      local inner_from, inner_till = {}, {}
+      if delta and byte(s, delta) == 123 and survey(s, delta, WANT_COHERE_END, inner_from, inner_till, false) then
+        local usage = inner_from.usage
+        if usage and byte(s, usage) == 123 then add_usage(known, "cohere-chat", s, usage) end
+        known.finish = string_at(s, inner_from, inner_till, "finish_reason") or known.finish
+      end
+      if COHERE_FAILED[known.finish] then known.stream_error = known.finish else known.complete = true end
+      news = true
+      p = z
+    end
+    p = find(s, '"message-end"', p + 1, true)
   end
   return news
 end
@@ -1519,9 +1603,10 @@ local CREDENTIALS_REFUSED = {
     .. '"message":"the provider refused the gateway\'s credentials"}}',
   google = '{"error":{"code":401,"message":"the provider refused the gateway\'s credentials","status":"UNAUTHENTICATED"}}',
   bedrock = '{"__type":"AccessDeniedException","message":"the provider refused the gateway\'s credentials"}',
+  cohere = '{"message":"the provider refused the gateway\'s credentials"}',
 }
 local KEY_STATUS = { ["401"] = true, ["403"] = "bedrock-converse" } -- AWS says 403, with what it made of the signature
-local REFUSED_IN = { ["anthropic-messages"] = "anthropic", ["bedrock-converse"] = "bedrock", ["gemini-generate-content"] = "google" }
+local REFUSED_IN = { ["anthropic-messages"] = "anthropic", ["bedrock-converse"] = "bedrock", ["gemini-generate-content"] = "google", ["cohere-chat"] = "cohere" }
 
 function envoy_on_response(h)
   local facts = facts_of(h)
@@ -1556,6 +1641,7 @@ function envoy_on_response(h)
     if dialect == "anthropic-messages" then return meter_stream(h, read_anthropic, CARRY_BYTES_MAX) end
     if dialect == "openai-responses" then return meter_stream(h, read_responses, RESPONSE_BYTES_MAX) end
     if dialect == "gemini-generate-content" then return meter_stream(h, read_gemini, RESPONSE_BYTES_MAX, true) end
+    if dialect == "cohere-chat" then return meter_stream(h, read_cohere, CARRY_BYTES_MAX) end
     if asked(h) ~= "trim" then return meter_stream(h, read_openai, CARRY_BYTES_MAX) end
     headers:remove("content-length") -- what follows may get shorter
     return meter_and_trim(h)

@@ -184,6 +184,12 @@ static int is_error(const u8 *p, const u8 *end) {
   return (error && !nothing(error, end)) || (type && IS(type, end, "\"error\"")) || (object && IS(object, end, "\"error\""));
 }
 
+/* Finish reasons of Cohere that say the vendor failed. */
+static int has_failed(const u8 *p, const u8 *end) {
+  const u8 *finish = VALUE(p, end, "finish_reason");
+  return finish && (IS(finish, end, "\"ERROR\"") || IS(finish, end, "\"TIMEOUT\""));
+}
+
 /* A delta or a choice holds content if any of its members but the role is more than empty. */
 static int has_content(const u8 *p, const u8 *end) {
   const u8 *key, *key_end, *value;
@@ -262,6 +268,26 @@ static enum verdict gemini_chunk(const u8 *candidates, const u8 *end) {
   return MORE;
 }
 
+/* An event of Cohere's. */
+static enum verdict cohere_event(const u8 *p, const u8 *type, const u8 *end) {
+  if (IS(type, end, "\"message-start\"") || IS(type, end, "\"content-end\"") || IS(type, end, "\"debug\"")) return MORE;
+  if (IS(type, end, "\"message-end\"")) {
+    const u8 *delta = VALUE(p, end, "delta");
+    return delta && has_failed(delta, end) ? BAD : GOOD;
+  }
+  if (IS(type, end, "\"content-start\"")) {
+    const u8 *delta = VALUE(p, end, "delta"), *message = delta ? VALUE(delta, end, "message") : 0;
+    const u8 *content = message ? VALUE(message, end, "content") : 0, *kind = content ? VALUE(content, end, "type") : 0;
+    return !kind || IS(kind, end, "\"text\"") || IS(kind, end, "\"thinking\"") ? MORE : GOOD;
+  }
+  return GOOD;
+}
+
+static int of_cohere(const u8 *type, const u8 *end) {
+  return IS(type, end, "\"message-") || IS(type, end, "\"content-") || IS(type, end, "\"tool-") || IS(type, end, "\"citation-")
+    || IS(type, end, "\"debug\"");
+}
+
 /* One data line of a stream. */
 static enum verdict data(const u8 *p, const u8 *end) {
   p = solid(p, end);
@@ -275,6 +301,7 @@ static enum verdict data(const u8 *p, const u8 *end) {
   if (candidates) return gemini_chunk(candidates, end);
   const u8 *type = VALUE(p, end, "type");
   if (type && IS(type, end, "\"response.")) return response_event(p, type, end);
+  if (type && of_cohere(type, end)) return cohere_event(p, type, end);
   return type ? anthropic_event(p, type, end) : MORE;
 }
 
@@ -303,7 +330,9 @@ static enum verdict whole(const u8 *p, const u8 *end) {
   const u8 *after = past(p, end);
   if (!after || solid(after, end) != end) return BAD;
   if (*p == '[') p = solid(p + 1, end); /* Gemini's stream without events */
-  return p < end && *p == '{' && is_error(p, end) ? BAD : GOOD;
+  if (p >= end || *p != '{') return GOOD;
+  const u8 *message = VALUE(p, end, "message"); /* Cohere: an object in an answer, the text of an error */
+  return is_error(p, end) || has_failed(p, end) || (message && *message == '"') ? BAD : GOOD;
 }
 
 static u32 number(const u8 *p) { return (u32)p[0] << 24 | (u32)p[1] << 16 | (u32)p[2] << 8 | p[3]; }

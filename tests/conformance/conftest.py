@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import anthropic
+import cohere
+import cohere.core
 import httpx
 import httpx2
 import openai
@@ -21,6 +23,7 @@ from google.genai import errors as genai_errors
 from google.genai import types
 
 from control_plane.dialects import canon
+from control_plane.dialects.cohere_chat.vocabulary import FILTERED
 from control_plane.dialects.eventstream import CONTENT_TYPE, encode_event
 from tests import boto
 from tests.conformance.ledger import Ledger, lines
@@ -74,6 +77,14 @@ class Meaning:
     coherent: bool = True
 
 
+COHERE_ERRORS = {
+    "UnauthorizedError": "AuthenticationError",
+    "ForbiddenError": "PermissionDeniedError",
+    "TooManyRequestsError": "RateLimitError",
+}
+"""Its names for what the other SDKs call alike."""
+
+
 @dataclass
 class _Folding:
     text: str = ""
@@ -119,7 +130,7 @@ def _framed(lines: bytes, api: str) -> bytes:
     events = [line for line in lines.splitlines() if line.strip()]
     if api == "bedrock-converse":
         return b"".join(encode_event(name, json.dumps(told).encode()) for e in events for name, told in json.loads(e).items())
-    if api in ("anthropic-messages", "openai-responses"):
+    if api in ("anthropic-messages", "openai-responses", "cohere-chat"):
         return b"".join(b"event: %b\ndata: %b\n\n" % (str(json.loads(e).get("type")).encode(), e) for e in events)
     return b"".join(b"data: %b\n\n" % e for e in events) + (b"" if api == "gemini-generate" else b"data: [DONE]\n\n")
 
@@ -127,7 +138,7 @@ def _framed(lines: bytes, api: str) -> bytes:
 @pytest.fixture(scope="session")
 def recordings() -> list[Recording]:
     """Of the dialects that are spoken on both sides."""
-    return _there("openai-chat", "openai-responses", "anthropic-messages", "bedrock-converse")
+    return _there("openai-chat", "openai-responses", "anthropic-messages", "bedrock-converse", "cohere-chat")
 
 
 @pytest.fixture(scope="session")
@@ -180,10 +191,17 @@ class Sdks:
         responding = httpx.MockTransport(self._respond_to_google)
         options = types.HttpOptions(httpx_client=httpx.Client(transport=responding))
         self._gemini = genai.Client(api_key="k", http_options=options)
+        self._cohere = cohere.ClientV2(
+            "k", base_url="http://mock", httpx_client=httpx.Client(transport=httpx.MockTransport(self._respond_cohere))
+        )
 
     def _respond_to_google(self, _: httpx.Request) -> httpx.Response:
         status, body, content_type = self._answer
         return httpx.Response(status, headers={"content-type": content_type}, content=ELIDED.sub(b"QUJD", body))
+
+    def _respond_cohere(self, _: httpx.Request) -> httpx.Response:
+        status, body, content_type = self._answer
+        return httpx.Response(status, headers={"content-type": content_type}, content=body)
 
     def _respond(self, _: httpx2.Request) -> httpx2.Response:
         status, body, content_type = self._answer
@@ -201,6 +219,7 @@ class Sdks:
             "anthropic-messages": self._decode_anthropic,
             "gemini-generate-content": self._decode_gemini,
             "bedrock-converse": self._decode_bedrock,
+            "cohere-chat": self._decode_cohere,
         }
         try:
             return runs[api](stream)
@@ -220,6 +239,8 @@ class Sdks:
             status = error.response["ResponseMetadata"]["HTTPStatusCode"]
             name = "AuthenticationError" if status == 401 else AWS_ERRORS[error.response["Error"]["Code"]]  # here a key is dead with 403
             return Meaning(error=name, error_status=status)
+        except cohere.core.ApiError as error:
+            return Meaning(error=COHERE_ERRORS.get(type(error).__name__, type(error).__name__), error_status=error.status_code)
 
     # ------------------------------------------------------------------------------------------------ gemini
 
@@ -286,6 +307,62 @@ class Sdks:
             signatures=tuple(b.signature for b in blocks if b.type == "thinking" and b.signature),
             blocks=tuple(f"{b.type} {b.input if b.type in ('tool_use', 'server_tool_use') else ''}" for b in blocks),
         )
+
+    # ------------------------------------------------------------------------------------------------ cohere
+
+    def _decode_cohere(self, stream: bool) -> Meaning:
+        asked: Any = {"model": "m", "messages": [{"role": "user", "content": "?"}], "request_options": {"max_retries": 0}}
+        return _cohere_events(self._cohere.chat_stream(**asked)) if stream else _cohere_whole(self._cohere.chat(**asked))
+
+
+def _cohere_whole(answer: Any) -> Meaning:
+    message = answer.message
+    if message is None or isinstance(message, str):
+        return Meaning(error="no message")  # of version 1 of the API, or an error
+    blocks = message.content or []
+    return Meaning(
+        text="".join(b.text for b in blocks if b.type == "text"),
+        reasoning="".join(b.thinking for b in blocks if b.type == "thinking") + (message.tool_plan or ""),
+        calls=tuple(Call(c.id, c.function.name, _arguments(c.function.arguments)) for c in message.tool_calls or []),
+        stop=answer.finish_reason,
+        usage=_cohere_usage(answer.usage),
+        error=None if answer.finish_reason != "ERROR" or answer.error == FILTERED else "APIError",
+    )
+
+
+def _cohere_events(events: Iterable[Any]) -> Meaning:
+    folded, usage = _Folding(), None
+    error: str | None = "no last event"
+    for event in events:
+        if event.type in ("content-start", "content-delta"):
+            content = event.delta.message.content
+            folded.text += content.text or ""
+            folded.reasoning += content.thinking or ""
+        elif event.type == "tool-plan-delta":
+            folded.reasoning += event.delta.message.tool_plan
+        elif event.type == "tool-call-start":
+            call = event.delta.message.tool_calls
+            folded.calls[event.index] = [call.id, call.function.name, call.function.arguments or ""]
+        elif event.type == "tool-call-delta":
+            folded.calls[event.index][2] += event.delta.message.tool_calls.function.arguments
+        elif event.type == "message-end":
+            folded.stop, usage = event.delta.finish_reason, _cohere_usage(event.delta.usage)
+            error = "APIError" if folded.stop in ("ERROR", "TIMEOUT") and event.delta.error != FILTERED else None
+    calls = tuple(Call(i, n, _arguments(a)) for i, n, a in folded.calls.values())
+    return Meaning(folded.text, folded.reasoning, "", calls, folded.stop, usage, error=error)
+
+
+def _cohere_usage(usage: Any) -> tuple[int, int, int, int] | None:
+    if usage is None:
+        return None
+    tokens, billed = usage.tokens, usage.billed_units
+    if tokens is None or (tokens.input_tokens is None and tokens.output_tokens is None):
+        return None
+    read = tokens.input_tokens or 0
+    images = getattr(tokens, "image_tokens", 0) or 0
+    beside = images if billed is not None and (billed.input_tokens or 0) > read else 0
+    reasoning = getattr(tokens, "reasoning_tokens", 0) or 0
+    return (int(read + beside), int(usage.cached_tokens or 0), int(tokens.output_tokens or 0), int(reasoning))
 
 
 class _Raw:

@@ -36,6 +36,7 @@ CANON = {
         "guardrail_intervened": "filter",
         "content_filtered": "filter",
     },
+    "cohere-chat": {"COMPLETE": "end", "STOP_SEQUENCE": "end", "MAX_TOKENS": "max", "TOOL_CALL": "tool", "ERROR": "filter"},
 }
 WORDS = {
     "openai-chat": {"end": "stop", "max": "length", "tool": "tool_calls", "filter": "content_filter"},
@@ -43,7 +44,11 @@ WORDS = {
     "anthropic-messages": {"end": "end_turn", "max": "max_tokens", "tool": "tool_use", "filter": "refusal"},
     "gemini-generate-content": {"end": "STOP", "max": "MAX_TOKENS", "tool": "STOP", "filter": "SAFETY"},
     "bedrock-converse": {"end": "end_turn", "max": "max_tokens", "tool": "tool_use", "filter": "content_filtered"},
+    "cohere-chat": {"end": "COMPLETE", "max": "MAX_TOKENS", "tool": "TOOL_CALL", "filter": "ERROR"},
 }
+STOPPED = {"anthropic-messages": "stop_sequence", "bedrock-converse": "stop_sequence", "cohere-chat": "STOP_SEQUENCE"}
+"""What the dialects that have a word for it call the end at a stop sequence."""
+
 
 IN_WORDS = ("openai-responses",)
 """Where a refusal in the model's own words is a completed answer."""
@@ -100,15 +105,16 @@ def expected(meaning: Any, api: str, client: str) -> Any:
         if api == "openai-chat":
             return replace(meaning, stop={"eos": "stop", None: "stop"}.get(meaning.stop, meaning.stop))  # Together's word, and none
         return meaning
-    if (client, meaning.stop) == ("bedrock-converse", "stop_sequence"):
-        return replace(meaning, usage=meaning.usage and (*meaning.usage[:3], 0))  # the same word
+    if meaning.stop is not None and meaning.stop == STOPPED.get(api) and client in STOPPED:
+        usage = meaning.usage and (*meaning.usage[:3], 0) if client == "bedrock-converse" else meaning.usage
+        return replace(meaning, stop=STOPPED[client], usage=usage)
     stop = CANON[api].get(meaning.stop or "", "end")
     if stop == "end" and (api, client) != ("anthropic-messages", "openai-chat"):
         # A vendor whose own word does not tell: the answer does. A refusal in its own words is a completed response.
         stop = "tool" if meaning.calls else "filter" if meaning.refusal and client not in IN_WORDS else stop
     if client == "bedrock-converse" and meaning.usage is not None:
         meaning = replace(meaning, usage=(*meaning.usage[:3], 0))  # it does not count reasoning
-    if client in ("anthropic-messages", "gemini-generate-content", "bedrock-converse"):
+    if client in ("anthropic-messages", "gemini-generate-content", "bedrock-converse", "cohere-chat"):
         meaning = replace(meaning, text=meaning.text + meaning.refusal, refusal="")
     if client == "gemini-generate-content" and meaning.usage is not None:
         read, cached, output, reasoning = meaning.usage

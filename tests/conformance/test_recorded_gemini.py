@@ -36,19 +36,23 @@ EXCEPTIONS = {
 }
 """Recordings that are no answer or that the vendor's SDK cannot decode."""
 
-G = "gemini-generate-content"
+G, B, C = "gemini-generate-content", "bedrock-converse", "cohere-chat"
+CHAT, RESPONSES, MESSAGES = "openai-chat", "openai-responses", "anthropic-messages"
+FILTERED = {CHAT: "content_filter", RESPONSES: "content_filter", MESSAGES: "refusal", B: "content_filtered", C: "ERROR"}
 STOPS = {
-    "STOP": {"openai-chat": "stop", "openai-responses": "completed", "anthropic-messages": "end_turn", G: "STOP"},
-    "MAX_TOKENS": {"openai-chat": "length", "openai-responses": "max_output_tokens", "anthropic-messages": "max_tokens", G: "MAX_TOKENS"},
-    "SAFETY": {"openai-chat": "content_filter", "openai-responses": "content_filter", "anthropic-messages": "refusal", G: "SAFETY"},
-    "MODEL_ARMOR": {
-        "openai-chat": "content_filter",
-        "openai-responses": "content_filter",
-        "anthropic-messages": "refusal",
-        G: "MODEL_ARMOR",
+    "STOP": {CHAT: "stop", RESPONSES: "completed", MESSAGES: "end_turn", G: "STOP", B: "end_turn", C: "COMPLETE"},
+    "MAX_TOKENS": {
+        CHAT: "length",
+        RESPONSES: "max_output_tokens",
+        MESSAGES: "max_tokens",
+        G: "MAX_TOKENS",
+        B: "max_tokens",
+        C: "MAX_TOKENS",
     },
+    "SAFETY": {**FILTERED, G: "SAFETY"},
+    "MODEL_ARMOR": {**FILTERED, G: "MODEL_ARMOR"},
 }
-CALLED = {"openai-chat": "tool_calls", "openai-responses": "completed", "anthropic-messages": "tool_use", "gemini-generate-content": "STOP"}
+CALLED = {CHAT: "tool_calls", RESPONSES: "completed", MESSAGES: "tool_use", G: "STOP", B: "tool_use", C: "TOOL_CALL"}
 
 
 class Ids:

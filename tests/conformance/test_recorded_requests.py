@@ -21,18 +21,22 @@ from control_plane.dialects.registry import DIALECTS
 from control_plane.kit.errors import ClientProtocolError
 from tests import official_types
 from tests.conformance.conftest import check_gemini
+from tests.official_types import CohereParams
 
 pytestmark = pytest.mark.long
+
 
 OFFICIAL: dict[str, TypeAdapter[Any]] = {
     "openai-chat": TypeAdapter(openai_params.CompletionCreateParamsNonStreaming | openai_params.CompletionCreateParamsStreaming),
     "openai-responses": TypeAdapter(responses_params.ResponseCreateParamsNonStreaming | responses_params.ResponseCreateParamsStreaming),
     "anthropic-messages": TypeAdapter(anthropic_params.MessageCreateParamsNonStreaming | anthropic_params.MessageCreateParamsStreaming),
+    "cohere-chat": TypeAdapter(CohereParams),
 }
 
 REFUSED: dict[str, str] = {
     "writer/openai-chat.trac.test-writer-async-chat-tool-calls-legacy.s0": "the body has a trailing comma, so it is not JSON",
     "openai/openai-responses.ddtp.response-with-prompt.s0": "a prompt stored at the vendor names the model, which a gateway routes by",
+    "cohere/cohere-chat.ddtp.completion-command-r.s0": "of version 1 of the API",
     "writer/openai-chat.trac.test-writer-async-streaming-chat-tool-calls-legacy.s0": "a replayed tool call without an id",
 }
 """Recorded requests that we refuse, each with the reason; their vendors were lenient where nobody else is."""
@@ -46,7 +50,11 @@ def body_of(recording: Any) -> bytes:
     return body
 
 
-MODELS = {"anthropic-messages": "claude-sonnet-4-5", "bedrock-converse": "anthropic.claude-sonnet-4-5-20250929-v1:0"}
+MODELS = {
+    "anthropic-messages": "claude-sonnet-4-5",
+    "bedrock-converse": "anthropic.claude-sonnet-4-5-20250929-v1:0",
+    "cohere-chat": "command-a-03-2025",
+}
 
 
 def facts(dialect: str) -> TargetFacts:

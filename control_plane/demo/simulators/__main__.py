@@ -20,7 +20,7 @@ LOCAL_MODELS = ("llama-3.3-70b", "qwen3-8b")
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m control_plane.demo.simulators", description=__doc__)
-    for name in ("openai", "anthropic", "gemini", "local"):
+    for name in ("openai", "anthropic", "gemini", "cohere", "local"):
         parser.add_argument(f"--{name}-port", type=int, default=0, metavar="PORT", help="0 takes a free port")
         parser.add_argument(f"--{name}-keys", default="", metavar="KEY,KEY", help="accepted API keys (made-up ones); any key if not given")
     parser.add_argument("--control-port", type=int, default=0, metavar="PORT", help="0 takes a free port")
@@ -41,8 +41,10 @@ async def serve(options: argparse.Namespace) -> None:
         openai = Simulator("openai", port=options.openai_port, keys=keys("openai"), pace=pace)
         anthropic = Simulator("anthropic", port=options.anthropic_port, keys=keys("anthropic"), pace=pace)
         gemini = Simulator("gemini", port=options.gemini_port, keys=keys("gemini"), pace=pace)
+        cohere = Simulator("cohere", port=options.cohere_port, keys=keys("cohere"), pace=pace)
         local = Simulator("openai", name="local", port=options.local_port, keys=keys("local"), models=LOCAL_MODELS, pace=pace)
-        simulators = {simulator.name: await stack.enter_async_context(simulator) for simulator in (openai, anthropic, gemini, local)}
+        vendors = (openai, anthropic, gemini, cohere, local)
+        simulators = {simulator.name: await stack.enter_async_context(simulator) for simulator in vendors}
         control = await stack.enter_async_context(ControlServer(simulators, port=options.control_port))
         addresses = {name: {"url": simulator.url, "port": simulator.port} for name, simulator in simulators.items()}
         addresses["control"] = {"url": control.url, "port": control.port}

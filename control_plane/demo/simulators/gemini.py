@@ -16,9 +16,22 @@ from control_plane.demo.simulators.gemini_request import Generate, signature
 from control_plane.demo.simulators.http1 import HttpRequest
 from control_plane.demo.simulators.reply import Event, Keys, Reply, VendorError, decode, encode
 from control_plane.demo.simulators.tokens import PromptCache
+from control_plane.demo.simulators.vectors import vector
 
-MODELS: Final = ("gemini-3-pro-preview", "gemini-3.5-flash", "gemini-2.5-pro", "gemini-2.5-flash", "gemini-2.0-flash")
-METHODS: Final = ("generateContent", "streamGenerateContent", "countTokens")
+MODELS: Final = (
+    "gemini-3-pro-preview",
+    "gemini-3.5-flash",
+    "gemini-2.5-pro",
+    "gemini-2.5-flash",
+    "gemini-2.0-flash",
+    "gemini-embedding-001",
+)
+METHODS: Final = ("generateContent", "streamGenerateContent", "countTokens", "embedContent", "batchEmbedContents")
+TASKS: Final = (
+    "RETRIEVAL_QUERY", "RETRIEVAL_DOCUMENT", "SEMANTIC_SIMILARITY", "CLASSIFICATION", "CLUSTERING", "QUESTION_ANSWERING",
+    "FACT_VERIFICATION", "CODE_RETRIEVAL_QUERY",
+)  # fmt: skip
+BATCH_MAX: Final = 100
 STOP: Final = {"stop": "STOP", "length": "MAX_TOKENS", "tool_calls": "STOP", "stop_sequence": "STOP"}
 JSON: Final = "application/json; charset=UTF-8"
 SSE: Final = "text/event-stream"
@@ -70,6 +83,13 @@ class Gemini:
         if "*" not in self.models and model not in self.models:
             raise errors.no_model(model)
         body = _body(request)
+        if method == "embedContent":
+            return Reply(200, HEADERS, _pretty({"embedding": _embedded(body, model)}), JSON, model=model)
+        if method == "batchEmbedContents":
+            requests = body.get("requests")
+            if not isinstance(requests, list) or not 0 < len(requests) <= BATCH_MAX:
+                raise errors.invalid(f"* BatchEmbedContentsRequest.requests: at most {BATCH_MAX} requests can be in one batch")
+            return Reply(200, HEADERS, _pretty({"embeddings": [_embedded(item, model) for item in requests]}), JSON, model=model)
         if method == "countTokens":
             inner = body.get("generateContentRequest", body)
             if not isinstance(inner, dict):
@@ -116,6 +136,24 @@ class Gemini:
         chunks.append(({"candidates": last, "usageMetadata": usage, **tail}, False))
         events = _framed(chunks, sse)
         return Reply(200, HEADERS, content_type=SSE if sse else JSON, events=events, model=generate.model, pace=generate.directive)
+
+
+def _embedded(body: Any, model: str) -> dict[str, Any]:
+    """The vector of one embedContent request. Raises VendorError."""
+    if not isinstance(body, dict) or body.keys() - {"model", "content", "taskType", "title", "outputDimensionality"}:
+        raise errors.invalid("Invalid JSON payload received. Unknown name in an EmbedContentRequest: Cannot find field.")
+    if body.get("model") not in (None, f"models/{model}"):
+        raise errors.invalid("* EmbedContentRequest.model: must be the model of the path")
+    if body.get("taskType") not in (None, *TASKS):
+        raise errors.invalid("Invalid value at 'task_type'")
+    content = body.get("content")
+    parts = content.get("parts") if isinstance(content, dict) else None
+    if not isinstance(parts, list) or not all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in parts):
+        raise errors.invalid("* EmbedContentRequest.content: contents is not specified")
+    size = body.get("outputDimensionality") or 3072
+    if not isinstance(size, int) or not 1 <= size <= 3072:
+        raise errors.invalid("* EmbedContentRequest.output_dimensionality must be in the range [1, 3072]")
+    return {"values": vector("\n".join(part["text"] for part in parts), size)}
 
 
 def _method(request: HttpRequest) -> str | None:

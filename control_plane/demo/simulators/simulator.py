@@ -12,6 +12,7 @@ from typing import Final, Literal, Self
 from control_plane.demo.simulators.anthropic import Anthropic
 from control_plane.demo.simulators.azure import AzureOpenAI
 from control_plane.demo.simulators.bedrock import Bedrock
+from control_plane.demo.simulators.cohere import Cohere
 from control_plane.demo.simulators.delivery import Gone, Pace, deliver, immediate, whole_bytes
 from control_plane.demo.simulators.fault import Fault
 from control_plane.demo.simulators.gemini import Gemini
@@ -32,13 +33,13 @@ class Simulator:
     vendor: whose wire. name: what it calls itself in answers; any other name than the vendor's makes it a compatible server
     (accepts unknown parameters, no vendor habits). keys: accepted API keys, None accepts any. models: listed and accepted models,
     None = the vendor's, ("*",) accepts any. strict: refuse what the vendor refuses (unknown parameters, max_tokens and temperature on
-    OpenAI's reasoning models, sampling parameters on Anthropic's newest, formats with tools on Gemini's older); by default only under
-    the vendor's own name. pace: how fast answers come. tls: serve TLS with this context.
+    OpenAI's reasoning models, sampling parameters on Anthropic's newest, formats with tools on Gemini's older, thinking on Cohere's that
+    do not); by default only under the vendor's own name. pace: how fast answers come. tls: serve TLS with this context.
     """
 
     def __init__(
         self,
-        vendor: Literal["openai", "azure", "anthropic", "gemini", "bedrock"] = "openai",
+        vendor: Literal["openai", "azure", "anthropic", "gemini", "bedrock", "cohere"] = "openai",
         *,
         name: str | None = None,
         host: str = "127.0.0.1",
@@ -61,7 +62,7 @@ class Simulator:
         self._keep = keep_body_bytes
         self._tls = tls
         self._scheme = "https" if tls else "http"
-        self._wire: OpenAI | Anthropic | Gemini | Bedrock
+        self._wire: OpenAI | Anthropic | Gemini | Bedrock | Cohere
         refuses = self.name == vendor if strict is None else strict
         if vendor == "openai":
             self._wire = OpenAI(self.name, Keys(keys), models, minimum_cached_tokens, refuses, reasoning_field)
@@ -71,6 +72,8 @@ class Simulator:
             self._wire = Gemini(self.name, Keys(keys), models, minimum_cached_tokens, refuses)
         elif vendor == "bedrock":
             self._wire = Bedrock(self.name, Keys(keys), models, minimum_cached_tokens, refuses)
+        elif vendor == "cohere":
+            self._wire = Cohere(self.name, Keys(keys), models, minimum_cached_tokens, refuses)
         else:
             self._wire = Anthropic(self.name, Keys(keys), models, minimum_cached_tokens, refuses)
         self._fault: Fault | None = None
@@ -103,7 +106,7 @@ class Simulator:
 
     @property
     def url(self) -> str:
-        """Scheme, host and port; the vendor's paths begin with /v1 (Gemini: /v1beta, Bedrock: /model)."""
+        """Scheme, host and port; the vendor's paths begin with /v1 (Gemini: /v1beta, Bedrock: /model, Cohere: /v2)."""
         return f"{self._scheme}://{self.host}:{self.port}"
 
     @property

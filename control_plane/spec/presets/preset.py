@@ -44,7 +44,7 @@ class PresetDialect(Shape):
 
     path: VendorPath = Field(description="Path of a chat request, behind the base URL, for example /chat/completions")
     operations: dict[OperationName, VendorPath] = Field(
-        default_factory=dict, description="Paths of the other operations that exist: embeddings, models, count_tokens"
+        default_factory=dict, description="Paths of the other operations that exist: embeddings, rerank, models, count_tokens"
     )
     default: bool = Field(default=True, description="Whether a provider has the dialect unless its spec says otherwise")
 

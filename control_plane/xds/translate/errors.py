@@ -16,6 +16,7 @@ PREFIXES: Final = {
     "/headgate/gemini-generate-content/": "gemini-generate-content",
     "/model/": "bedrock-converse",
     "/headgate/bedrock-converse/": "bedrock-converse",
+    "/v2/": "cohere-chat",
 }
 """Beginnings of paths that tell a client's dialect where nothing else does; any other is OpenAI's."""
 
@@ -66,6 +67,8 @@ def error_object(dialect: str, status: int, code: str, message: str) -> dict[str
         return {"error": {"code": status, "message": message, "status": GOOGLE_WORDS.get(status, "INVALID_ARGUMENT")}}
     if dialect == "bedrock-converse":
         return {"__type": AWS_TYPES.get(status, "ValidationException"), "message": message}
+    if dialect == "cohere-chat":
+        return {"message": message}
     kind = "invalid_request_error" if status < 500 else "server_error"
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 

@@ -93,7 +93,7 @@ def local_replies() -> LocalReplyConfig:
 
 
 def _dialects() -> list[tuple[str, list[AccessLogFilter]]]:
-    noted = [(d, [_noted(d)]) for d in ("anthropic-messages", "gemini-generate-content", "openai-chat", "bedrock-converse")]
+    noted = [(d, [_noted(d)]) for d in ("anthropic-messages", "gemini-generate-content", "openai-chat", "bedrock-converse", "cohere-chat")]
     by_path = [(dialect, [_path(prefix)]) for prefix, dialect in PREFIXES.items()]
     return [*noted, *by_path, ("openai-chat", [])]
 

@@ -23,6 +23,8 @@ MODELS: Final = {
     "openai-chat": "gpt-5",
     "openai-responses": "gpt-5",
     "anthropic-messages": "claude-sonnet-5",
+    "anthropic-vertex": "claude-sonnet-5",
+    "anthropic-bedrock": "anthropic.claude-sonnet-5-v1:0",
     "gemini-generate-content": "gemini-3-flash",
     "bedrock-converse": "anthropic.claude-sonnet-4-5-20250929-v1:0",
     "cohere-chat": "command-a-03-2025",
@@ -76,7 +78,11 @@ def _documents(request: c.Request) -> object:
 
 
 def _choice(request: c.Request) -> object:
-    return request.tool_choice and (request.tool_choice.mode, request.tool_choice.name)
+    """A call that is forced when a single tool is offered is a forced call of that tool, which is how some dialects say it."""
+    choice = request.tool_choice
+    if choice is not None and choice.mode == "required" and len(request.tools) == 1:
+        return "named", request.tools[0].name
+    return choice and (choice.mode, choice.name)
 
 
 def _forbidden(request: c.Request) -> object:

@@ -9,7 +9,20 @@ import pytest
 
 from control_plane.app.supervisor import GatewayProcess, Options
 from control_plane.demo.simulators import Pace, Simulator
-from tests.live.gateway.rig import BEDROCK, BEDROCK_KEYS, GEMINI, GEMINI_KEYS, KEYS, MODELS, SPECS, Loop, Rig, RigFactory
+from tests.live.gateway.rig import (
+    BEDROCK,
+    BEDROCK_KEYS,
+    COHERE,
+    COHERE_KEYS,
+    GEMINI,
+    GEMINI_KEYS,
+    KEYS,
+    MODELS,
+    SPECS,
+    Loop,
+    Rig,
+    RigFactory,
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +47,9 @@ def make_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RigFactory]:
         if "provider: bedrock" in routes:
             vendors["bedrock"] = Simulator("bedrock", keys=[*BEDROCK_KEYS.values()], pace=pace)
             wanted, given = wanted + BEDROCK, given | BEDROCK_KEYS
+        if "provider: cohere" in routes:
+            vendors["cohere"] = Simulator("cohere", keys=[*COHERE_KEYS.values()], pace=pace)
+            wanted, given = wanted + COHERE, given | COHERE_KEYS
         for vendor in vendors.values():
             loop.run(vendor.__aenter__())
         specs = folder / "specs" / "gateway.yaml"

@@ -43,6 +43,11 @@ def generate(model: str, stream: bool = False, text: str = "hello") -> tuple[str
     return f"/v1beta/models/{model}:{method}", json.dumps({"contents": [{"role": "user", "parts": [{"text": text}]}]}).encode()
 
 
+def cohere(model: str, stream: bool = False, text: str = "hello") -> tuple[str, bytes]:
+    """A Cohere request: path and body."""
+    return "/v2/chat", json.dumps({"model": model, "messages": [{"role": "user", "content": text}], "stream": stream}).encode()
+
+
 def served(answer: Answer) -> str | None:
     """None if a user sees nothing wrong with it, else what is wrong."""
     if answer.status != 200 or not answer.clean:
@@ -50,7 +55,7 @@ def served(answer: Answer) -> str | None:
     if answer.headers.get("content-type", "").startswith("text/event-stream"):
         if not any(end in answer.body for end in (b"[DONE]", b"message_stop", b'"finishReason"')):
             return f"no end: {answer.body[-200:]!r}"
-        if b'"error"' in answer.body:
+        if b'"error"' in answer.body or b'"finish_reason":"ERROR"' in answer.body:
             return f"an error inside: {answer.body[-200:]!r}"
         return None
     return None if b"heard: " in answer.body else f"odd body: {answer.body[:200]!r}"

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import anthropic
+import cohere
 import google.genai
+import httpx
 import openai
 from google.genai import types as genai
 
@@ -100,12 +102,37 @@ def converse(url: str, model: str, question: str, stream: bool) -> Said:
     return Said(done.text, calls, (done.usage["inputTokens"], done.usage["outputTokens"]))
 
 
+def cohere_chat(url: str, model: str, question: str, stream: bool) -> Said:
+    tools: Any = [{"type": "function", "function": {"name": NAME, "description": ABOUT, "parameters": CITY}}]
+    asked: Any = {"model": model, "messages": [{"role": "user", "content": question}], "tools": tools}
+    text, fragments = "", dict[int, list[str]]()
+    with httpx.Client(timeout=20) as transport:
+        client = cohere.ClientV2("client-key", base_url=url, httpx_client=transport, max_retries=0)
+        if not stream:
+            done: Any = client.chat(**asked)
+            text = "".join(block.text for block in done.message.content or () if block.type == "text")
+            fragments = {i: [c.function.name, c.function.arguments] for i, c in enumerate(done.message.tool_calls or ())}
+            usage = done.usage
+        else:
+            events: list[Any] = list(client.chat_stream(**asked))
+            text = "".join(e.delta.message.content.text or "" for e in events if e.type == "content-delta")
+            for event in events:
+                if event.type == "tool-call-start":
+                    fragments[event.index] = [event.delta.message.tool_calls.function.name, ""]
+                elif event.type == "tool-call-delta":
+                    fragments[event.index][1] += event.delta.message.tool_calls.function.arguments
+            usage = events[-1].delta.usage
+    calls = tuple((name, json.loads(arguments)) for name, arguments in fragments.values())
+    return Said(text, calls, (int(usage.tokens.input_tokens), int(usage.tokens.output_tokens)))
+
+
 CLIENTS: Final[Mapping[str, Asks]] = {
     "openai-chat": chat,
     "openai-responses": responses,
     "anthropic-messages": messages,
     "gemini-generate-content": generate_content,
     "bedrock-converse": converse,
+    "cohere-chat": cohere_chat,
 }
 
 VENDORS: Final[Mapping[str, str]] = {
@@ -114,6 +141,7 @@ VENDORS: Final[Mapping[str, str]] = {
     "anthropic-messages": "anthropic",
     "gemini-generate-content": "gemini",
     "bedrock-converse": "bedrock",
+    "cohere-chat": "cohere",
 }
 """Provider dialect to the rig's provider that speaks it and no other."""
 

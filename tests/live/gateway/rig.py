@@ -64,6 +64,15 @@ spec: {{preset: bedrock, baseUrl: "{bedrock}", allowInsecure: true, credentials:
 """
 """Only where a route names it."""
 
+COHERE = """
+---
+apiVersion: headgate.dev/v1alpha1
+kind: Provider
+metadata: {{name: cohere}}
+spec: {{preset: cohere, baseUrl: "{cohere}/v2", allowInsecure: true, credentials: [{{secretRef: {{env: SIM_COHERE_KEY}}}}]}}
+"""
+"""Only where a route names it."""
+
 ROUTE = """
 ---
 apiVersion: headgate.dev/v1alpha1
@@ -80,6 +89,7 @@ spec:
 KEYS = {"SIM_OPENAI_KEY": "sk-canary-openai-4711", "SIM_ANTHROPIC_KEY": "sk-ant-canary-4712", "SIM_LOCAL_KEY": "canary-local-4713"}
 GEMINI_KEYS = {"SIM_GEMINI_KEY": "AIza-canary-gemini-4714"}
 BEDROCK_KEYS = {"SIM_BEDROCK_KEY": "bedrock-api-key-canary-4715"}
+COHERE_KEYS = {"SIM_COHERE_KEY": "canary-cohere-4715"}
 MODELS = {
     "openai": "gpt-5",
     "anthropic": "claude-sonnet-5",
@@ -87,6 +97,7 @@ MODELS = {
     "gemini": "gemini-2.5-flash",
     "bedrock": "anthropic.claude-sonnet-4-5-20250929-v1:0",
     "answers": "gpt-5",
+    "cohere": "command-a-03-2025",
 }
 
 

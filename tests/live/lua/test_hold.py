@@ -42,6 +42,17 @@ R_FAILED = b'event: response.failed\ndata: {"type":"response.failed","response":
 R_EMPTY = b'event: response.completed\ndata: {"type":"response.completed","response":{"status":"completed","output":[]}}\n\n'
 
 
+C_START = (
+    b'event: message-start\ndata: {"id":"i","type":"message-start","delta":{"message":{"role":"assistant","content":[]}}}\n\n'
+    b'event: content-start\ndata: {"type":"content-start","index":0,"delta":{"message":{"content":{"type":"text","text":""}}}}\n\n'
+)
+C_DELTA = b'event: content-delta\ndata: {"type":"content-delta","index":0,"delta":{"message":{"content":{"text":"x"}}}}\n\n'
+C_PLAN = b'event: tool-plan-delta\ndata: {"type":"tool-plan-delta","delta":{"message":{"tool_plan":"I"}}}\n\n'
+C_FAILED = b'event: message-end\ndata: {"type":"message-end","delta":{"error":"overloaded","finish_reason":"ERROR"}}\n\n'
+C_TIMEOUT = b'event: message-end\ndata: {"type":"message-end","delta":{"finish_reason":"TIMEOUT"}}\n\n'
+C_EMPTY = b'event: message-end\ndata: {"type":"message-end","delta":{"finish_reason":"COMPLETE"}}\n\n'
+
+
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory, vendor_a: Vendor, vendor_b: Vendor) -> Iterator[Gateway]:
     models = [Model("m", ["a", "b"], retry={"per_try_timeout": f"{FIRST_TOKEN_S}s"}), Model("patient", ["a", "b"])]
@@ -78,6 +89,9 @@ BAD_STREAMS = {
     "response failed after hidden reasoning": [R_HIDDEN, R_START, R_FAILED],
     "response error": [R_START, b'event: error\ndata: {"type":"error","code":"server_error","message":"x","sequence_number":4}\n\n'],
     "response ends before content": [R_START],
+    "cohere failed": [C_START, C_FAILED],
+    "cohere timed out": [C_START, C_TIMEOUT],
+    "cohere ends before content": [C_START, b"data: [DONE]\n\n"],
 }
 
 
@@ -103,6 +117,9 @@ GOOD_STREAMS = {
     "response text": [R_START, R_DELTA, R_FAILED],
     "response call": [R_START, R_CALL, R_FAILED],
     "an empty response": [R_START, R_EMPTY],
+    "cohere text": [C_START, C_DELTA, C_FAILED],
+    "cohere plan": [C_PLAN, C_FAILED],
+    "an empty answer of cohere": [C_START, C_EMPTY, b"data: [DONE]\n\n"],
     "everything in one": [START + PING + TEXT_BLOCK + DELTA + A_ERROR],
 }
 
@@ -158,6 +175,8 @@ def test_good_event_streams_of_aws_pass_untouched(gateway: Gateway, vendor_a: Ve
 
 
 BAD_WHOLE = {
+    "cohere error": (b'{"id":"i","message":"overloaded"}', "application/json"),
+    "cohere failed": (b'{"id":"i","message":{"role":"assistant"},"finish_reason":"ERROR"}', "application/json"),
     "error object": (b'{"object":"x","error":{"message":"x"}}', "application/json"),
     "error string": (b'{"error":"no"}', "application/json"),
     "anthropic error": (b'{"type":"error","error":{"type":"api_error"}}', "application/json; charset=utf-8"),
@@ -184,6 +203,7 @@ def test_good_whole_answers_pass_untouched(gateway: Gateway, vendor_a: Vendor, v
         b' {"choices":[{"message":{"content":"\\"error\\""}}],"error":null,"x":{"error":{"a":1}}} \n',
         b'{"content":[{"type":"text","text":"\\\\"}],"type":"message"}',
         b"[1,2]",
+        b'{"id":"i","message":{"content":[{"type":"text","text":"x"}]},"finish_reason":"COMPLETE"}',
         json.dumps({"data": ["x" * 1000] * 50}).encode(),
     ]
     for body in bodies:

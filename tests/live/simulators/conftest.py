@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 import anthropic
+import cohere
 import httpx
 import openai
 import pytest
@@ -63,3 +64,21 @@ async def anthropic_async(anthropic_vendor: Simulator) -> AsyncIterator[anthropi
 def anthropic_sync(anthropic_vendor: Simulator) -> Iterator[anthropic.Anthropic]:
     with anthropic.Anthropic(api_key="sk-a", base_url=anthropic_vendor.url, max_retries=0, timeout=5) as client:
         yield client
+
+
+@pytest.fixture
+async def cohere_vendor() -> AsyncIterator[Simulator]:
+    async with Simulator("cohere", keys=["sk-a"], pace=Pace(delay_ms=1)) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+async def cohere_async(cohere_vendor: Simulator) -> AsyncIterator[cohere.AsyncClientV2]:
+    async with httpx.AsyncClient() as transport:
+        yield cohere.AsyncClientV2("sk-a", base_url=cohere_vendor.url, timeout=5, httpx_client=transport, max_retries=0)
+
+
+@pytest.fixture
+def cohere_sync(cohere_vendor: Simulator) -> Iterator[cohere.ClientV2]:
+    with httpx.Client() as transport:
+        yield cohere.ClientV2("sk-a", base_url=cohere_vendor.url, timeout=5, httpx_client=transport, max_retries=0)

@@ -107,7 +107,7 @@ async def test_a_forced_tool_an_image_and_structured_output(gemini_client: genai
 async def test_counting_models_and_limits(gemini_client: genai.Client) -> None:
     counted = await gemini_client.aio.models.count_tokens(model=FLASH, contents="hello there")
     assert (counted.total_tokens or 0) > 0
-    assert [model.name async for model in await gemini_client.aio.models.list()][-1] == "models/gemini-2.0-flash"
+    assert [model.name async for model in await gemini_client.aio.models.list()][-1] == "models/gemini-embedding-001"
     cut = await gemini_client.aio.models.generate_content(model="gemini-2.0-flash", contents="?", config=config(max_output_tokens=1))
     assert cut.candidates is not None
     assert cut.candidates[0].finish_reason == types.FinishReason.MAX_TOKENS
@@ -138,3 +138,13 @@ async def test_an_error_inside_a_stream(gemini_client: genai.Client, gemini_vend
     assert (await anext(stream)).text
     with pytest.raises(errors.APIError):
         await anext(stream)
+
+
+async def test_embeddings(gemini_client: genai.Client) -> None:
+    wanted = types.EmbedContentConfig(task_type="RETRIEVAL_QUERY", output_dimensionality=8)
+    made = await gemini_client.aio.models.embed_content(model="gemini-embedding-001", contents=["a", "b"], config=wanted)
+    assert [len(item.values or []) for item in made.embeddings or []] == [8, 8]
+    with pytest.raises(errors.ClientError, match="output_dimensionality"):
+        await gemini_client.aio.models.embed_content(
+            model="gemini-embedding-001", contents="a", config=types.EmbedContentConfig(output_dimensionality=9999)
+        )

@@ -17,6 +17,7 @@ CREDENTIALS = {
     "openai": {"authorization": "Bearer sk-a"},
     "anthropic": {"x-api-key": "sk-a", "anthropic-version": "2023-06-01"},
     "gemini": {"x-goog-api-key": "sk-a"},
+    "cohere": {"authorization": "Bearer sk-a"},
 }
 
 
@@ -54,4 +55,10 @@ async def anthropic() -> AsyncIterator[Simulator]:
 @pytest.fixture
 async def gemini() -> AsyncIterator[Simulator]:
     async with Simulator("gemini", keys=["sk-a", "sk-b"], pace=Pace(delay_ms=1)) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+async def cohere() -> AsyncIterator[Simulator]:
+    async with Simulator("cohere", keys=["sk-a", "sk-b"], pace=Pace(delay_ms=1)) as simulator:
         yield simulator

@@ -85,6 +85,20 @@ async def test_openai_responses(openai: Simulator, call: Call) -> None:
             assert {path for path in set(fields(event)) - streamed if not RARE & set(path.split("."))} == set()
 
 
+async def test_cohere(cohere: Simulator, call: Call) -> None:
+    whole, streamed = recorded("cohere", "cohere-chat")
+    streamed |= {path.replace(".message.", ".delta.message.") for path in whole}  # few streams were recorded
+    streamed |= {path.replace(".usage", ".delta.usage") for path in whole}
+    streamed |= {".delta.message.content.thinking"}  # in the vendor's SDK
+    tools = [{"type": "function", "function": {"name": "look_up", "parameters": {"type": "object", "properties": {"a": {}}}}}]
+    for model in ("command-a-03-2025", "command-a-plus-05-2026"):
+        for text in ("hello", "look_up twice: look_up"):
+            body = {"model": model, "messages": [{"role": "user", "content": text}], "tools": tools, "documents": ["d"]}
+            assert set(fields((await call(cohere, "/v2/chat", body)).json())) - whole == set()
+            for event in (await call(cohere, "/v2/chat", body | {"stream": True})).events()[:-1]:
+                assert set(fields(event)) - streamed == set()
+
+
 async def test_anthropic(anthropic: Simulator, call: Call) -> None:
     whole, streamed = recorded("anthropic", "anthropic-messages")
     tools = [{"name": "look_up", "input_schema": {"type": "object", "properties": {"a": {}}}}]

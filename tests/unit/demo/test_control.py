@@ -75,7 +75,7 @@ async def test_the_process_prints_its_addresses_serves_and_ends_on_sigterm() -> 
     assert process.stdout is not None
     async with asyncio.timeout(20):
         addresses = json.loads(await process.stdout.readline())
-        assert set(addresses) == {"openai", "anthropic", "gemini", "local", "control"}
+        assert set(addresses) == {"openai", "anthropic", "gemini", "cohere", "local", "control"}
         assert (await send(f"{addresses['openai']['url']}/v1/models", method="GET", headers={"authorization": "Bearer sk-x"})).status == 200
         assert (await send(f"{addresses['openai']['url']}/v1/models", method="GET", headers={"authorization": "Bearer sk-y"})).status == 401
         state = (await send(f"{addresses['control']['url']}/state", method="GET")).json()

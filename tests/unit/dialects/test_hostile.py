@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from control_plane.dialects import canon
 from control_plane.dialects.api import Call, TargetFacts
-from control_plane.dialects.eventstream import CONTENT_TYPE, encode_event
+from control_plane.dialects.eventstream import encode_event
 from control_plane.dialects.registry import DIALECTS, PROVIDERS
 from control_plane.kit.errors import ClientProtocolError, ProviderProtocolError
+from tests.siblings import SIBLINGS, STREAMED
 
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -31,6 +32,7 @@ contentBlockIndex contentBlockDelta contentBlockStart contentBlockStop messageSt
 image_url file file_data response_format json_schema schema reasoning reasoning_details output_config format
 cache_control ttl metadata user_id stream stop annotations logprobs audio function_call refusal citations title
 response output output_index content_index summary_index item call_id summary encrypted_content annotation status incomplete_details
+tool_plan token_budget documents document strict_tools stop_sequences json_schema billed_units tokens sources delta k p
 instructions effort include store parallel_tool_calls strict output_text_details input_tokens_details
 """
 VALUE_WORDS = """
@@ -42,6 +44,8 @@ response.created response.output_item.added response.output_item.done response.o
 response.refusal.delta response.reasoning_summary_text.delta response.function_call_arguments.delta response.completed
 response.incomplete response.failed response.output_text.annotation.added function_call function_call_output reasoning output_text
 input_text input_image input_file summary_text completed incomplete max_output_tokens
+message-start content-start content-delta content-end tool-plan-delta tool-call-start tool-call-delta tool-call-end citation-start
+citation-end message-end COMPLETE ERROR TIMEOUT TOOL_CALL TEXT_CONTENT REQUIRED NONE
 STOP MAX_TOKENS SAFETY MALFORMED_FUNCTION_CALL
 """
 _KEYS = st.sampled_from(KEY_WORDS.split())
@@ -57,14 +61,15 @@ _JSON: st.SearchStrategy[Any] = st.recursive(
 def framed(name: str, events: list[Any]) -> bytes:
     """A stream of that dialect's; events of AWS are objects with their name as the only key."""
     if name != "bedrock-converse":
-        return "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode()
+        stream = "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode()
+        return SIBLINGS[name].framed(stream) if name in SIBLINGS else stream
     named = [next(iter(event.items())) if isinstance(event, dict) and event else ("contentBlockDelta", event) for event in events]
     return b"".join(encode_event(str(kind)[:60], json.dumps(told).encode()) for kind, told in named)
 
 
 def read_answer(name: str, body: bytes, stream: bool) -> list[canon.Event]:
     reader = PROVIDERS[name].reader(canon.Request(dialect=name, model="m", messages=(), stream=stream))
-    reader.start(200, ("text/event-stream" if name != "bedrock-converse" else CONTENT_TYPE) if stream else "application/json")
+    reader.start(200, STREAMED.get(name, "text/event-stream") if stream else "application/json")
     try:
         events = reader.feed(body)
         return events + reader.finish()
@@ -169,6 +174,42 @@ REQUESTS: dict[str, Any] = {
                 ],
             },
             {"role": "user", "content": [{"toolResult": {"toolUseId": "c", "content": [{"json": {}}, {"text": "r"}], "status": "error"}}]},
+        ],
+    },
+    "cohere-chat": {
+        "model": "m",
+        "stream": True,
+        "max_tokens": 50,
+        "p": 0.5,
+        "k": 3,
+        "logprobs": True,
+        "stop_sequences": ["x"],
+        "strict_tools": True,
+        "tool_choice": "REQUIRED",
+        "thinking": {"type": "enabled", "token_budget": 9},
+        "response_format": {"type": "json_object", "json_schema": {"type": "object"}},
+        "documents": ["d", {"id": "i", "data": {"title": "t", "text": "x", "n": 1}}],
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "required": ["a"]}}}],
+        "messages": [
+            {"role": "system", "content": [{"type": "text", "text": "s"}]},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "t"},
+                    {"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD", "detail": "low"}},
+                ],
+            },
+            {
+                "role": "assistant",
+                "content": [{"type": "thinking", "thinking": "t"}, {"type": "text", "text": "x"}],
+                "tool_plan": "p",
+                "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+            },
+            {
+                "role": "tool",
+                "tool_call_id": "c",
+                "content": [{"type": "text", "text": "r"}, {"type": "document", "document": {"id": "d", "data": {"a": "b"}}}],
+            },
         ],
     },
     "openai-responses": {
@@ -302,6 +343,58 @@ STREAMS: dict[str, list[Any]] = {
         {"messageStop": {"stopReason": "tool_use"}},
         {"metadata": {"usage": {"inputTokens": 1, "outputTokens": 2, "totalTokens": 3, "cacheReadInputTokens": 1}}},
     ],
+    "cohere-chat": [
+        {"id": "c", "type": "message-start", "delta": {"message": {"role": "assistant", "content": [], "tool_calls": []}}},
+        {"type": "content-start", "index": 0, "delta": {"message": {"content": {"type": "thinking", "thinking": "t"}}}},
+        {"type": "content-end", "index": 0},
+        {"type": "content-start", "index": 1, "delta": {"message": {"content": {"type": "text", "text": ""}}}},
+        {
+            "type": "content-delta",
+            "index": 1,
+            "delta": {"message": {"content": {"text": "x"}}},
+            "logprobs": {"text": "x", "token_ids": [1], "logprobs": [-0.5]},
+        },
+        {"type": "content-end", "index": 1},
+        {"type": "content-start", "index": 2, "delta": {"message": {"content": {"type": "sketch", "lines": 1}}}},
+        {"type": "content-delta", "index": 2, "delta": {"message": {"content": {"lines": 2}}}},
+        {"type": "content-end", "index": 2},
+        {"type": "tool-plan-delta", "delta": {"message": {"tool_plan": "I will"}}},
+        {
+            "type": "tool-call-start",
+            "index": 0,
+            "delta": {"message": {"tool_calls": {"id": "i", "type": "function", "function": {"name": "f", "arguments": ""}}}},
+        },
+        {"type": "tool-call-delta", "index": 0, "delta": {"message": {"tool_calls": {"function": {"arguments": "{}"}}}}},
+        {"type": "tool-call-end", "index": 0},
+        {
+            "type": "citation-start",
+            "index": 0,
+            "delta": {
+                "message": {
+                    "citations": {
+                        "start": 0,
+                        "end": 1,
+                        "text": "x",
+                        "sources": [{"type": "document", "id": "d", "document": {"id": "d", "title": "t", "url": "u"}}],
+                        "type": "TEXT_CONTENT",
+                    }
+                }
+            },
+        },
+        {"type": "citation-end", "index": 0},
+        {
+            "type": "message-end",
+            "delta": {
+                "finish_reason": "COMPLETE",
+                "error": "e",
+                "usage": {
+                    "billed_units": {"input_tokens": 5, "output_tokens": 1},
+                    "tokens": {"input_tokens": 1, "output_tokens": 2, "reasoning_tokens": 1, "image_tokens": 4},
+                    "cached_tokens": 1,
+                },
+            },
+        },
+    ],
     "openai-responses": [
         {"type": "response.created", "response": {"id": "r", "model": "m", "created_at": 1, "status": "in_progress", "output": []}},
         {"type": "response.output_item.added", "output_index": 0, "item": {"id": "rs", "type": "reasoning", "summary": []}},
@@ -422,6 +515,20 @@ STREAMS: dict[str, list[Any]] = {
     ],
 }
 
+WHOLE_COHERE: dict[str, Any] = {
+    "id": "c",
+    "message": {
+        "role": "assistant",
+        "content": [{"type": "thinking", "thinking": "t"}, {"type": "text", "text": "x"}, {"type": "sketch", "lines": 1}],
+        "tool_plan": "p",
+        "tool_calls": [{"id": "i", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+        "citations": [{"start": 0, "end": 1, "text": "x", "sources": [{"type": "tool", "id": "d", "tool_output": {"url": "u"}}]}],
+    },
+    "finish_reason": "COMPLETE",
+    "usage": {"billed_units": {"input_tokens": 1}, "tokens": {"input_tokens": 1, "output_tokens": 2}, "cached_tokens": 1},
+    "logprobs": [{"text": "x", "token_ids": [1], "logprobs": [-0.5]}],
+}
+
 JUNK: list[Any] = [
     None,
     True,
@@ -477,6 +584,8 @@ def test_every_field_of_a_request_replaced_by_junk() -> None:
 def test_every_field_of_a_whole_response_replaced_by_junk() -> None:
     for mutant in mutants(STREAMS["openai-responses"][-1]["response"]):
         write_answer(read_answer("openai-responses", json.dumps(mutant).encode(), False))
+    for mutant in mutants(WHOLE_COHERE):
+        write_answer(read_answer("cohere-chat", json.dumps(mutant).encode(), False))
 
 
 def test_every_field_of_a_stream_replaced_by_junk() -> None:

@@ -66,6 +66,7 @@ ASKED: dict[str, tuple[Asked, ...]] = {
     "anthropic-messages": (OPENAI, IN_A_FORMAT),
     "anthropic-vertex": (OPENAI, IN_A_FORMAT),
     "anthropic-bedrock": (OPENAI, IN_A_FORMAT),
+    "cohere-chat": (OPENAI, THINKING, IN_A_FORMAT),
     "gemini-generate-content": (OPENAI, ANTHROPIC, IN_A_FORMAT, ("openai-chat", LOOKED)),
     "bedrock-converse": (OPENAI, IN_A_FORMAT),
 }
@@ -75,6 +76,7 @@ OWN: dict[str, dict[str, Any]] = {
     "openai-chat": FROM_OPENAI,
     "openai-responses": {"model": "asked", "input": "hello"},
     "anthropic-messages": FROM_ANTHROPIC,
+    "cohere-chat": {"model": "asked", "messages": [{"role": "user", "content": "hello"}]},
 }
 
 EFFECTS: dict[tuple[str, str], object] = {
@@ -100,6 +102,10 @@ EFFECTS: dict[tuple[str, str], object] = {
     ("bedrock-converse", "rename_params"): {"temperature": "heat"},
     ("bedrock-converse", "thinking"): "budget",
     ("bedrock-converse", "structured_outputs"): False,
+    ("cohere-chat", "drop_params"): ["temperature"],
+    ("cohere-chat", "rename_params"): {"temperature": "heat"},
+    ("cohere-chat", "thinking"): "budget",
+    ("cohere-chat", "json_with_tools"): True,
     ("gemini-generate-content", "drop_params"): ["temperature"],
     ("gemini-generate-content", "rename_params"): {"temperature": "heat"},
     ("gemini-generate-content", "thinking"): "none",

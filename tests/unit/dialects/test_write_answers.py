@@ -300,19 +300,19 @@ def test_written_and_read_again_it_means_the_same(events: list[C.Event], name: s
     for a, b in zip([0, *at], [*at, len(body)], strict=True):
         back += reader.feed(body[a:b])
     read = meaning(back + reader.finish())
-    wanted = meaning([_uncounted(event) if name == "gemini-generate-content" else event for event in events])
+    wanted = meaning([_uncounted(event) if name in ("gemini-generate-content", "cohere-chat") else event for event in events])
     if name == "bedrock-converse":  # has neither an id nor a count of reasoning
         wanted = (*wanted[:4], msgspec.structs.replace(wanted[4], reasoning=0), None, wanted[6])
     assert read == wanted
 
 
 def _uncounted(event: C.Event) -> C.Event:
-    """What was written to a cache has no count of its own in this dialect."""
+    """What was written to a cache has no count of its own in these dialects."""
     return C.UsageUpdate(msgspec.structs.replace(event.usage, cache_write=None)) if isinstance(event, C.UsageUpdate) else event
 
 
 @STEADY
-@given(answers(), st.sampled_from(sorted(DIALECTS)), st.booleans())
+@given(answers(), st.sampled_from(sorted(DIALECTS.keys() - {"cohere-chat"})), st.booleans())  # which has no place for them
 def test_every_signature_of_a_call_reaches_the_client_in_front_of_it_or_on_it(events: list[C.Event], name: str, stream: bool) -> None:
     signed = {e.signature: e.name for e in events if isinstance(e, C.ToolCallStart) and e.signature}
     thinking = C.Reasoning(enabled=True)

@@ -64,6 +64,7 @@ def test_a_provider_says_which_dialects_it_has(tmp_path: Path) -> None:
         responses: (responses, "passthrough"),
         messages: (chat, "translation"),
         "bedrock-converse": (chat, "translation"),
+        "cohere-chat": (chat, "translation"),
     }
     assert chats("{preset: openai, dialects: [openai-responses, openai-chat]}")[messages] == (responses, "translation")
     assert chats("{preset: openai, dialects: [openai-responses]}")[chat] == (responses, "translation")
@@ -86,6 +87,8 @@ def test_the_lane_follows_the_dialects(tmp_path: Path) -> None:
         ("gemini-generate-content", "anthropic"): Lane.TRANSLATION,
         ("bedrock-converse", "openai"): Lane.TRANSLATION,
         ("bedrock-converse", "anthropic"): Lane.TRANSLATION,
+        ("cohere-chat", "openai"): Lane.TRANSLATION,
+        ("cohere-chat", "anthropic"): Lane.TRANSLATION,
     }
 
 

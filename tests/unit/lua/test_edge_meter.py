@@ -235,6 +235,82 @@ def test_whole_responses(edge: LuaFilter, told: bool) -> None:
     assert known_of_body(failed) == {"complete": True, "finish": "failed", "stream_error": "server_error"}
 
 
+COHERE_USAGE = {
+    "billed_units": {"input_tokens": 8, "output_tokens": 4},
+    "tokens": {"input_tokens": 503, "output_tokens": 11, "reasoning_tokens": 3},
+    "cached_tokens": 448,
+}
+COHERE_COUNTS = {"input": 503, "cached": 448, "output": 11, "reasoning": 3}
+
+
+@SETTINGS
+@given(
+    ending=st.sampled_from(["COMPLETE", "TOOL_CALL", "ERROR", "TIMEOUT", "none"]),
+    text=TEXTS | st.just('"message-end"'),
+    cuts=CUTS,
+    crlf=st.booleans(),
+    spaces=st.booleans(),
+    type_last=st.booleans(),
+)
+def test_cohere_streams(edge: LuaFilter, ending: str, text: str, cuts: list[int], crlf: bool, spaces: bool, type_last: bool) -> None:
+    cited = {
+        "text": text,
+        "sources": [{"type": "tool", "tool_output": {"type": "message-end", "finish_reason": "X", "usage": {"tokens": 1}}}],
+    }
+    events: list[dict[str, Any]] = [
+        {"type": "message-start", "id": "i", "delta": {"message": {"role": "assistant", "content": []}}},
+        {"type": "content-delta", "index": 0, "delta": {"message": {"content": {"text": text}}}},
+        {"type": "citation-start", "index": 0, "delta": {"message": {"citations": cited}}},
+    ]
+    known: dict[str, Any] = {"complete": False}
+    if ending != "none":
+        delta = {"finish_reason": ending, "usage": COHERE_USAGE, **({"error": text} if ending == "ERROR" else {})}
+        events.append({"type": "message-end", "delta": delta})
+        failed = ending in ("ERROR", "TIMEOUT")
+        known = {"complete": not failed, "usage": COHERE_COUNTS, "finish": ending, **({"stream_error": ending} if failed else {})}
+    if type_last:
+        events = [{**{k: v for k, v in e.items() if k != "type"}, "type": e["type"]} for e in events]
+    data = b"".join(b"event: " + str(e["type"]).encode() + b"\n" + event(e, spaces) for e in events) + b"data: [DONE]\n\n"
+    if crlf:
+        data = data.replace(b"\n", b"\r\n")
+    got, metered = meter(edge, split(data, cuts), STREAM, "cohere-chat")
+    assert got == data
+    assert metered == known
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_whole_cohere_answers(edge: LuaFilter, told: bool) -> None:
+    def known_of_body(document: dict[str, Any]) -> dict[str, Any]:
+        body = json.dumps(document).encode()
+        headers = {**WHOLE, "content-length": str(len(body))} if told else WHOLE
+        got, known = meter(edge, split(body, [100, 300]), headers, "cohere-chat")
+        assert got == body
+        return known
+
+    sources = [{"type": "tool", "tool_output": {"finish_reason": "X", "usage": {"tokens": {"input_tokens": 1}}}}]
+    message = {"role": "assistant", "content": [{"type": "text", "text": '"usage":{"tokens":1}'}], "citations": [{"sources": sources}]}
+    answer = {"id": "i", "message": message, "finish_reason": "MAX_TOKENS", "usage": COHERE_USAGE}
+    whole = {"complete": True, "usage": COHERE_COUNTS, "finish": "MAX_TOKENS"}
+    assert known_of_body(answer) == whole
+    assert known_of_body({key: answer[key] for key in ("finish_reason", "usage", "id", "message")}) == whole
+    assert known_of_body(answer | {"usage": {"billed_units": {"input_tokens": 8}}})["usage"] == {"input": 8}
+    images = {"billed_units": {"input_tokens": 267}, "tokens": {"input_tokens": 34, "output_tokens": 56, "image_tokens": 259}}
+    assert known_of_body(answer | {"usage": images})["usage"] == {"input": 293, "output": 56}
+    failed = {"complete": True, "finish": "ERROR", "stream_error": "ERROR"}
+    assert known_of_body({"id": "i", "message": message, "finish_reason": "ERROR"}) == failed
+    meta = {"api_version": {"version": "2"}, "billed_units": {"input_tokens": 7, "image_tokens": 0}}
+    vectors = {
+        "id": "i",
+        "texts": ['"meta":{"input_tokens":9}'],
+        "embeddings": {"float": [[0.5] * 40_000]},
+        "meta": meta,
+        "response_type": "x",
+    }
+    assert known_of_body(vectors) == {"complete": True, "usage": {"input": 7}}
+    assert known_of_body({"id": "i", "results": [], "meta": {"billed_units": {"search_units": 1}}}) == {"complete": True}
+    assert known_of_body({"id": "i", "message": "overloaded"}) == {"complete": True, "stream_error": "error"}
+
+
 def test_counts_in_lists_of_iterations_are_not_taken_for_the_total(edge: LuaFilter) -> None:
     usage = {"iterations": [{"input_tokens": 1, "output_tokens": 2}], "input_tokens": 30, "output_tokens": 40}
     body = json.dumps({"content": [], "usage": usage, "stop_reason": "end_turn"}).encode()
@@ -262,6 +338,8 @@ def test_counts_in_lists_of_iterations_are_not_taken_for_the_total(edge: LuaFilt
                 b"message_",
                 b'"type":"response.completed",',
                 b'"response":{',
+                b'"type":"message-end",',
+                b'"delta":{',
                 b'"choices":[',
                 b"]",
                 b":",
@@ -272,7 +350,7 @@ def test_counts_in_lists_of_iterations_are_not_taken_for_the_total(edge: LuaFilt
     ),
     cuts=CUTS,
     added=st.booleans(),
-    dialect=st.sampled_from(["openai-chat", "openai-responses", "anthropic-messages"]),
+    dialect=st.sampled_from(["openai-chat", "openai-responses", "anthropic-messages", "cohere-chat"]),
 )
 def test_junk_passes_unharmed(edge: LuaFilter, junk: list[bytes], cuts: list[int], added: bool, dialect: str) -> None:
     data = b"".join(junk)
@@ -346,6 +424,9 @@ def test_not_metered(edge: LuaFilter, metadata: dict[str, Any], headers: dict[st
     assert "x-headgate-lane" not in out.headers
 
 
+REFUSED = "the provider refused the gateway's credentials"
+
+
 @pytest.mark.parametrize("dialect", DIALECT_NAMES)
 def test_what_a_vendor_says_about_our_key_is_not_passed_on(edge: LuaFilter, dialect: str) -> None:
     headers = {":status": "401", "content-type": "text/html", "content-encoding": "gzip"}
@@ -357,6 +438,8 @@ def test_what_a_vendor_says_about_our_key_is_not_passed_on(edge: LuaFilter, dial
         assert (error["error"]["code"], error["error"]["status"]) == (401, "UNAUTHENTICATED")
     elif dialect == "bedrock-converse":
         assert error["__type"] == "AccessDeniedException"
+    elif dialect == "cohere-chat":
+        assert error == {"message": REFUSED}
     else:
         assert error["error"]["type"] == "authentication_error"
     assert out.headers == {":status": "401", "content-type": "application/json"}

@@ -169,6 +169,8 @@ def test_presets_are_exact() -> None:
     assert [generate.path_of(word) for word in ("chat", "embeddings", "models")] == [
         "/models/{model}:generateContent", "/models/{model}:embedContent", None,
     ]  # fmt: skip
+    command = presets["cohere"].dialects["cohere-chat"]
+    assert [command.path_of(word) for word in ("chat", "embeddings", "rerank", "models")] == ["/chat", "/embed", "/rerank", None]
     assert (gemini.auth.header, gemini.auth.prefix, gemini.auth.required) == ("x-goog-api-key", "", True)
     assert (gemini.headers, gemini.options) == ({}, {})
 

@@ -87,7 +87,10 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
     assert spec.retry.attempts == 2
     assert spec.retry.on == ("transient", "rate_limited", "unreadable", "credential")
     assert (spec.timeouts.idle_ms, spec.effective_idle_ms) == (60_000, 60_000)
-    assert spec.dialects == ("openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content", "bedrock-converse")
+    assert spec.dialects == (
+        *("openai-chat", "openai-responses", "anthropic-messages"),
+        *("gemini-generate-content", "bedrock-converse", "cohere-chat"),
+    )
     assert (spec.max_request_bytes, spec.first_event_hold) == (33_554_432, False)
     assert spec.plan[1].targets[0].weight == 100
     assert spec.plan[0].targets[0].key == "a/m"

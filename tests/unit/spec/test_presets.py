@@ -24,7 +24,8 @@ MOST_LINES = 15  # without comments: onboarding a vendor is a few lines
 ORIGINAL = ("anthropic", "openai", "openai-compatible")  # written out in full, one field a line
 OWN_ADDRESS = {  # no base URL of their own, so a Provider must give it
     "azure-openai", "azure-openai-deployments",
-    "bedrock", "databricks", "llama-cpp", "lm-studio", "ollama", "openai-compatible", "sglang", "snowflake", "tensorrt-llm", "tgi", "vertex", "vllm",
+    "bedrock", "databricks", "llama-cpp", "lm-studio", "ollama", "openai-compatible", "sglang", "snowflake", "tensorrt-llm", "tgi",
+    "vertex", "vllm",
 }  # fmt: skip
 BOTH = {"deepseek", "llama-cpp", "lm-studio", "moonshot", "ollama", "openrouter", "sglang", "vllm", "zai"}  # Anthropic's dialect, too
 
@@ -157,6 +158,7 @@ def test_a_vendor_with_two_dialects_translates_for_neither_client_and_for_others
         ("openai-responses", Lane.TRANSLATION, "openai-chat"),
         ("gemini-generate-content", Lane.TRANSLATION, "openai-chat"),
         ("bedrock-converse", Lane.TRANSLATION, "openai-chat"),
+        ("cohere-chat", Lane.TRANSLATION, "openai-chat"),
     }
 
 

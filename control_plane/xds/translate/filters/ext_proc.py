@@ -57,6 +57,8 @@ def ext_proc(use: TargetUse, provider: Provider) -> HttpFilter:
         "x-headgate-path": use.path,
         "x-headgate-options": provider.options,
     }
+    if use.operation != "chat":
+        told["x-headgate-operation"] = use.operation
     if use.mute:
         told["x-headgate-thinking"] = "none"
     if use.unsupported_params != "drop":
