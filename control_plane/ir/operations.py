@@ -17,6 +17,7 @@ class Operation:
     `templates`: paths that name the model (`path_template`). With a `path` beside them the model is written into the body, and
     the request goes on as one to `path`; without one the path of each provider names the model too.
     `streamed`: how a path ends that asks for a whole answer and one that asks for a stream, where the path decides.
+    `form`: whether the body may be multipart/form-data, as uploads of files are, besides JSON.
     """
 
     dialect: str
@@ -25,6 +26,7 @@ class Operation:
     translated: bool
     templates: tuple[str, ...] = ()
     streamed: tuple[str, str] | None = None
+    form: bool = False
 
     @property
     def by_path(self) -> bool:
@@ -45,6 +47,12 @@ class Operation:
         return tuple(found)
 
 
+def _openai(name: str, path: str, *, form: bool = False, azure: bool = True) -> Operation:
+    """What OpenAI has beside chat; `azure`: Azure's clients have it under a deployment, too."""
+    templates = (f"/openai/deployments/{{model}}{path}",) if azure else ()
+    return Operation("openai-chat", name, f"/v1{path}", translated=False, templates=templates, form=form)
+
+
 def _google(method: str) -> tuple[str, ...]:
     """The Gemini API's paths of a method, and Vertex AI's."""
     vertex = "projects/{project}/locations/{location}/publishers/google/models/{model}"
@@ -60,7 +68,17 @@ def _google(method: str) -> tuple[str, ...]:
 OPERATIONS: Final = (
     Operation("openai-chat", "chat", "/v1/chat/completions", translated=True, templates=("/openai/deployments/{model}/chat/completions",)),
     Operation("openai-chat", "embeddings", "/v1/embeddings", translated=True, templates=("/openai/deployments/{model}/embeddings",)),
+    _openai("completions", "/completions"),
+    _openai("fim", "/fim/completions", azure=False),
+    _openai("image_generation", "/images/generations"),
+    _openai("image_edits", "/images/edits", form=True),
+    _openai("image_variations", "/images/variations", form=True, azure=False),
+    _openai("speech", "/audio/speech"),
+    _openai("transcriptions", "/audio/transcriptions", form=True),
+    _openai("translations", "/audio/translations", form=True),
+    _openai("moderations", "/moderations", azure=False),
     Operation("openai-responses", "chat", "/v1/responses", translated=True),
+    Operation("openai-responses", "count_tokens", "/v1/responses/input_tokens", translated=False),
     Operation("anthropic-messages", "chat", "/v1/messages", translated=True),
     Operation("openai-chat", "rerank", "/v1/rerank", translated=False),
     Operation("cohere-chat", "chat", "/v2/chat", translated=True),
@@ -89,6 +107,9 @@ OPERATIONS: Final = (
 )
 """In the order in which paths are matched, exact ones first. All are POST; `GET /v1/models` is answered from the configuration itself.
 Dialects that so far only providers speak have no operation here, and routes cannot name them (HG1018)."""
+
+STREAMED_TEXT: Final = frozenset({"chat", "completions", "fim"})
+"""Operations whose streams say text bit by bit, so that an error may come before the first of it (the first-event hold)."""
 
 
 @dataclass(frozen=True, slots=True)

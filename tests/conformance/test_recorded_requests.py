@@ -112,10 +112,12 @@ def said(request: canon.Request) -> Counter[tuple[str, ...]]:
                 case canon.ToolResult():
                     found["result",] += 1
                     add(part.parts)
+                case canon.Image(url=url) | canon.Document(url=url) if url is not None:
+                    found["file", url] += 1  # an address does not always tell what is there
                 case canon.Image():
-                    found["image", part.url or part.data or ""] += 1
+                    found["image", part.data or ""] += 1
                 case canon.Document() if part.text is None:
-                    found["document", part.url or part.data or ""] += 1
+                    found["document", part.data or ""] += 1
                 case canon.Document():
                     found["text", part.text or ""] += 1
                 case _:
@@ -133,8 +135,10 @@ def missing(before: canon.Request, after: canon.Request) -> list[tuple[str, ...]
     """What `after` no longer says. A text document may have become a text with its title in front."""
     kept = said(after)
     texts = [item[1] for item in kept if item[0] == "text"]
-    forbidden = before.tool_choice is not None and before.tool_choice.mode == "none" and not after.tools  # said by offering none
-    lost = [item for item in said(before) - kept if not (forbidden and item[0] == "tool")]
+    choice = before.tool_choice
+    # Said by offering none, or this one alone.
+    by_offer = choice is not None and {"none": [], "named": [choice.name]}.get(choice.mode) == [tool.name for tool in after.tools]
+    lost = [item for item in said(before) - kept if not (by_offer and item[0] == "tool")]
     return [item for item in lost if not (item[0] == "text" and any(item[1] in text for text in texts))]
 
 

@@ -60,7 +60,8 @@ def gpt(rig: Rig) -> Iterator[openai.OpenAI]:
 def ask(client: anthropic.Anthropic, model: str, messages: Any, streamed: bool, **fields: Any) -> anthropic.types.Message:
     fields = {"max_tokens": 3000, **fields}
     if not streamed:
-        return client.messages.create(model=model, messages=messages, **fields)
+        whole: anthropic.types.Message = client.messages.create(model=model, messages=messages, **fields)
+        return whole
     with client.messages.stream(model=model, messages=messages, **fields) as stream:
         return stream.get_final_message()
 
@@ -71,6 +72,10 @@ def last(rig: Rig, provider: str) -> Recorded:
 
 def said(provider: str) -> str:
     return f"{VENDOR[provider]}/{MODELS[provider]} heard: hello"
+
+
+def words(message: anthropic.types.Message) -> str:
+    return "".join(block.text for block in message.content if block.type == "text")
 
 
 def turn(message: anthropic.types.Message) -> dict[str, Any]:
@@ -85,8 +90,7 @@ STREAMED = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "str
 def test_a_request_of_anthropics_client_goes_on_as_it_is(rig: Rig, claude: anthropic.Anthropic, provider: str, streamed: bool) -> None:
     fields: Any = {"system": "be brief", "metadata": {"user_id": "u"}, "extra_body": {"service_tier": "auto"}}
     answer = ask(claude, f"via-{provider}", HELLO, streamed, extra_headers={"anthropic-beta": "one-2025-01-01, two-2025-01-01"}, **fields)
-    assert (answer.content[0].type, answer.stop_reason) == ("text", "end_turn")
-    assert answer.content[0].text == said(provider)
+    assert (words(answer), answer.stop_reason) == (said(provider), "end_turn")
     assert answer.usage.input_tokens > 0
     assert answer.usage.output_tokens > 0
     sent = last(rig, provider)
@@ -114,7 +118,7 @@ def test_a_tool_loop_with_thinking(rig: Rig, claude: anthropic.Anthropic, provid
     messages.append(turn(called))
     results = [{"type": "tool_result", "tool_use_id": b.id, "content": "sunny"} for b in called.content if b.type == "tool_use"]
     again = ask(claude, f"via-{provider}", [*messages, {"role": "user", "content": results}], streamed, **fields)
-    assert "sunny" in "".join(block.text for block in again.content if block.type == "text")
+    assert "sunny" in words(again)
     replayed = last(rig, provider).json()["messages"][1]["content"][0]
     assert replayed["signature"] == called.content[0].signature
     assert not replayed["signature"].startswith("headgate")
@@ -216,7 +220,7 @@ def test_no_client_sees_a_fault(rig: Rig, claude: anthropic.Anthropic, fault: st
             rig.break_vendor(vendor, **FAULTS[fault])
         for streamed in (False, True):
             answer = ask(claude, model, HELLO, streamed)
-            assert "".join(block.text for block in answer.content if block.type == "text") == said(answers)
+            assert words(answer) == said(answers)
 
 
 @STREAMED
@@ -240,7 +244,7 @@ def test_a_tool_loop_moves_between_the_clouds_with_its_thinking(rig: Rig, claude
         signatures.append(thinking.signature)
         messages.append(turn(answer))
         if number % 2:
-            assert f"sunny {number}" in "".join(block.text for block in rest if block.type == "text"), provider
+            assert f"sunny {number}" in words(answer), provider
             messages.append({"role": "user", "content": "call get_weather [[sim reasoning=6]]"})
         else:
             ids = [block.id for block in rest if block.type == "tool_use"]
@@ -253,14 +257,14 @@ def test_thinking_of_another_vendor_reaches_no_cloud(rig: Rig, claude: anthropic
     sealed = {"type": "thinking", "thinking": "mine", "signature": "headgate.gemini-generate-content.c2VhbA=="}
     turns = [*HELLO, {"role": "assistant", "content": [sealed, {"type": "text", "text": "hi"}]}, *HELLO]
     for provider in CLOUDS:
-        raw = claude.messages.with_raw_response.create(model=f"via-{provider}", max_tokens=99, messages=turns)  # type: ignore[arg-type]
+        raw = claude.messages.with_raw_response.create(model=f"via-{provider}", max_tokens=99, messages=turns)
         assert raw.headers["x-headgate-dropped"] == "messages.1.reasoning"
         assert last(rig, provider).json()["messages"][1]["content"] == [{"type": "text", "text": "hi"}]
 
 
 def test_another_dialect_behind_a_cloud(rig: Rig, claude: anthropic.Anthropic, gpt: openai.OpenAI) -> None:
     rig.break_vendor("bedrock", mode="status", status=503)
-    assert ask(claude, "unlike", HELLO, True).content[-1].text == "openai/gpt-5 heard: hello"  # type: ignore[union-attr]
+    assert words(ask(claude, "unlike", HELLO, True)) == "openai/gpt-5 heard: hello"
     raw = gpt.chat.completions.with_raw_response.create(model="unlike", messages=HELLO)
     assert raw.headers["x-headgate-target"] == "openai/gpt-5"
     assert "anthropic_version" not in rig.vendors["openai"].requests[-1].json()

@@ -83,7 +83,8 @@ def test_every_clients_request_is_signed_as_it_was_translated(rig: Rig, vendor: 
             streamed = stream.get_final_message()
         rig.break_vendor("anthropic", mode="status", status=503)
         after = claude.messages.create(**{**ask, "model": "after"})
-    texts = [block.text for answer in (whole, streamed, after) for block in answer.content if block.type == "text"]
+    answers: list[Any] = [whole, streamed, after]
+    texts = [block.text for answer in answers for block in answer.content if block.type == "text"]
     assert texts == [SAID] * 3
     with openai.OpenAI(base_url=f"{rig.url}/v1", api_key="client-key", max_retries=0) as gpt:
         assert gpt.chat.completions.create(model="signed", messages=HELLO).choices[0].message.content == SAID

@@ -103,7 +103,7 @@ def test_what_only_anthropics_own_api_has_is_unfit(provider: str) -> None:
             written(provider, from_anthropic(messages=messages))
     for name in ("mcp_servers", "container"):
         with pytest.raises(canon.Unfit) as unfit:
-            written(provider, from_anthropic(**{name: ["x"]}))
+            written(provider, from_anthropic(None, **{name: ["x"]}))
         assert unfit.value.field == name
 
 
