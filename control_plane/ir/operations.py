@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -138,8 +139,13 @@ STORED: Final = (
     ),
 )
 
-OWN_THINKING_ONLY: Final = frozenset({"anthropic-messages", "openai-responses", "gemini-generate-content", "bedrock-converse"})
-"""Dialects whose vendor refuses a replayed conversation with thinking that it did not sign itself."""
+OWN_THINKING_ONLY: Final[Mapping[str, frozenset[str]]] = {
+    "anthropic-messages": frozenset({"anthropic-messages", "anthropic-vertex", "anthropic-bedrock"}),
+    "openai-responses": frozenset({"openai-responses"}),
+    "gemini-generate-content": frozenset({"gemini-generate-content"}),
+    "bedrock-converse": frozenset({"bedrock-converse"}),
+}
+"""Dialects whose vendor refuses a replayed conversation with thinking that it did not sign, and the dialects in which it signs."""
 
 
 def operations_of(dialect: str) -> tuple[Operation, ...]:

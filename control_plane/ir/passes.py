@@ -129,8 +129,8 @@ def _entry(draft: Draft, route: DraftRoute, operation: Operation) -> Entry | Non
     native = {use.model for group in groups for _, use in group if use.lane is Lane.PASSTHROUGH}
     shared = next(iter(native)) if len(native) == 1 and not operation.by_path else None
     at_target = len(native) > 1 and not operation.by_path
-    if native and operation.dialect in OWN_THINKING_ONLY:
-        groups = [[(t, replace(use, mute=use.lane is Lane.TRANSLATION)) for t, use in group] for group in groups]
+    if native and (signed := OWN_THINKING_ONLY.get(operation.dialect)):
+        groups = [[(t, replace(use, mute=use.provider_dialect not in signed)) for t, use in group] for group in groups]
     return Entry(
         dialect=operation.dialect,
         operation=operation.name,

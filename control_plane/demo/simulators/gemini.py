@@ -82,7 +82,7 @@ class Gemini:
         model = unquote(path.removeprefix(f"{root}/").rpartition(":")[0])
         if "*" not in self.models and model not in self.models:
             raise errors.no_model(model)
-        body = _body(request)
+        body = body_of(request)
         if method == "embedContent":
             return Reply(200, HEADERS, _pretty({"embedding": _embedded(body, model)}), JSON, model=model)
         if method == "batchEmbedContents":
@@ -166,7 +166,7 @@ def _sse(request: HttpRequest) -> bool:
     return parse_qs(request.query).get("alt") == ["sse"]
 
 
-def _body(request: HttpRequest) -> dict[str, Any]:
+def body_of(request: HttpRequest) -> dict[str, Any]:
     try:
         body = decode(request.body)
     except ValueError as error:
