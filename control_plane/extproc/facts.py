@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from control_plane.dialects.api import ClientDialect, ProviderDialect, TargetFacts
-from control_plane.dialects.embeddings.registry import CLIENTS, EMBEDDERS
+from control_plane.dialects.operations import SIDES
 from control_plane.dialects.policies import FOREIGN_REASONING, ForeignReasoning
 from control_plane.kit.errors import SpecError
 
@@ -100,6 +100,7 @@ class FactsReader:
         target_facts = TargetFacts(model, path, decoded)
         if operation == "chat":
             return Facts(self._clients[client], self._providers[provider], name, target_facts, mute, reject, policy, by_path)
-        if operation != "embeddings" or client not in CLIENTS or provider not in EMBEDDERS:
+        sides = SIDES.get(operation)
+        if sides is None or client not in sides.clients or provider not in sides.providers:
             raise SpecError(f"target {name}: this translator cannot translate {operation!r} from {client} to {provider}")
-        return Facts(CLIENTS[client], EMBEDDERS[provider], name, target_facts, mute, reject, policy, by_path)
+        return Facts(sides.clients[client], sides.providers[provider], name, target_facts, mute, reject, policy, by_path)

@@ -16,6 +16,8 @@ class Operation:
     `templates`: paths that name the model (`path_template`). With a `path` beside them the model is written into the body, and
     the request goes on as one to `path`; without one the path of each provider names the model too.
     `streamed`: how a path ends that asks for a whole answer and one that asks for a stream, where the path decides.
+    `served_by`: the operation of other dialects that answers it, where that has another name.
+    `repeats_model`: the body names the model again, deep inside, where the edge filter does not reach.
     """
 
     dialect: str
@@ -24,6 +26,13 @@ class Operation:
     translated: bool
     templates: tuple[str, ...] = ()
     streamed: tuple[str, str] | None = None
+    served_by: str = ""
+    repeats_model: bool = False
+
+    @property
+    def elsewhere(self) -> str:
+        """The operation that a provider of another dialect must have."""
+        return self.served_by or self.name
 
     @property
     def by_path(self) -> bool:
@@ -75,8 +84,16 @@ OPERATIONS: Final = (
         streamed=(":generateContent", ":streamGenerateContent"),
     ),
     Operation("gemini-generate-content", "count_tokens", None, translated=False, templates=_google("countTokens")),
-    Operation("gemini-generate-content", "embeddings", None, translated=False, templates=_google("embedContent")),
-    Operation("gemini-generate-content", "batch_embeddings", None, translated=False, templates=_google("batchEmbedContents")),
+    Operation("gemini-generate-content", "embeddings", None, translated=True, templates=_google("embedContent")),
+    Operation(
+        "gemini-generate-content",
+        "batch_embeddings",
+        None,
+        translated=True,
+        templates=_google("batchEmbedContents"),
+        served_by="embeddings",
+        repeats_model=True,
+    ),
     Operation(
         "bedrock-converse",
         "chat",
