@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from control_plane.dialects.api import ClientDialect, ProviderDialect
 from control_plane.dialects.embeddings import registry as embeddings
+from control_plane.dialects.rerank import registry as rerank
 
 
 class Sides(NamedTuple):
@@ -18,4 +19,8 @@ class Sides(NamedTuple):
 
 _EMBEDDINGS: Final = Sides(embeddings.CLIENTS, embeddings.EMBEDDERS)
 
-SIDES: Final[Mapping[str, Sides]] = {"embeddings": _EMBEDDINGS, "batch_embeddings": _EMBEDDINGS}
+SIDES: Final[Mapping[str, Sides]] = {
+    "embeddings": _EMBEDDINGS,
+    "batch_embeddings": _EMBEDDINGS,
+    "rerank": Sides(rerank.CLIENTS, rerank.RERANKERS),
+}

@@ -70,10 +70,10 @@ OPERATIONS: Final = (
     Operation("openai-chat", "embeddings", "/v1/embeddings", translated=True, templates=("/openai/deployments/{model}/embeddings",)),
     Operation("openai-responses", "chat", "/v1/responses", translated=True),
     Operation("anthropic-messages", "chat", "/v1/messages", translated=True),
-    Operation("openai-chat", "rerank", "/v1/rerank", translated=False),
+    Operation("openai-chat", "rerank", "/v1/rerank", translated=True),
     Operation("cohere-chat", "chat", "/v2/chat", translated=True),
     Operation("cohere-chat", "embeddings", "/v2/embed", translated=True),
-    Operation("cohere-chat", "rerank", "/v2/rerank", translated=False),
+    Operation("cohere-chat", "rerank", "/v2/rerank", translated=True),
     Operation("anthropic-messages", "count_tokens", "/v1/messages/count_tokens", translated=False),
     Operation(
         "gemini-generate-content",

@@ -18,6 +18,7 @@ from control_plane.demo.simulators.http1 import HttpRequest
 from control_plane.demo.simulators.openai_request import Chat
 from control_plane.demo.simulators.openai_responses_request import Responses
 from control_plane.demo.simulators.openai_stored import Store
+from control_plane.demo.simulators.ranking import ranked
 from control_plane.demo.simulators.reply import Event, Keys, Reply, VendorError, decode, encode, header_lines
 from control_plane.demo.simulators.tokens import PromptCache, count
 
@@ -102,7 +103,8 @@ class OpenAI:
             if (stored := self._stored.call(request.method, path)) is None:
                 raise errors.unknown_url(request.method, path)
             return Reply(200, self._headers(number, 0), encode(stored))
-        post = path in ("/v1/chat/completions", "/v1/responses", "/v1/embeddings")
+        ranks = path == "/v1/rerank" and not self._vendor  # as compatible servers have it
+        post = ranks or path in ("/v1/chat/completions", "/v1/responses", "/v1/embeddings")
         if not post and path != "/v1/models" and not path.startswith("/v1/models/"):
             raise errors.unknown_url(request.method, path)
         if request.method != ("POST" if post else "GET"):
@@ -125,6 +127,8 @@ class OpenAI:
             raise errors.wrong_type("model", "a string", model)
         if not self._any_model and model not in self._known:
             raise errors.unknown_response_model(model) if path == "/v1/responses" else errors.unknown_model(model)
+        if ranks:
+            return self._rerank(body, number)
         if path == "/v1/responses":
             return self._responses(body, number)
         return self._chat(body, number) if path == "/v1/chat/completions" else self._embeddings(body, number)
@@ -179,6 +183,24 @@ class OpenAI:
             shown: object = list(struct.unpack(f"<{size}f", vector)) if encoding == "float" else base64.b64encode(vector).decode()
             data.append({"object": "embedding", "index": index, "embedding": shown})
         document = {"object": "list", "data": data, "model": body["model"], "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
+        return Reply(200, self._headers(number, tokens), encode(document), model=body["model"])
+
+    # reranking
+
+    def _rerank(self, body: Mapping[str, Any], number: int) -> Reply:
+        """As vLLM has it (https://docs.vllm.ai/en/stable/serving/openai_compatible_server): documents are always repeated."""
+        query, documents = body.get("query"), body.get("documents")
+        if not isinstance(query, str):
+            raise errors.missing("query")
+        if not isinstance(documents, list) or not all(isinstance(document, str) for document in documents):
+            raise errors.bad_request("'documents' must be a list of strings", "documents")
+        shown = [
+            {"index": place, "document": {"text": documents[place]}, "relevance_score": score}
+            for place, score in ranked(query, documents)[: body.get("top_n") or len(documents)]
+        ]
+        tokens = sum(count(text) for text in [*documents, query])
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        document = {"id": f"rerank-{number:016x}", "model": body["model"], "usage": usage, "results": shown}
         return Reply(200, self._headers(number, tokens), encode(document), model=body["model"])
 
     # responses
