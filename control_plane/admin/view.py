@@ -25,7 +25,7 @@ class GatewayView(Protocol):
         """{"route": name, "models": [...], "plan": [[{"target", "weight", "lane"}, ...], ...]}."""
 
     def providers(self) -> Sequence[Row]:
-        """{"provider": name, "dialect": ..., "base_url": ..., "targets": count}."""
+        """{"provider": name, "dialect": ..., "base_url": ..., "targets": count, "egress": [what differs from the usual way to it, ...]}."""
 
     def credentials(self) -> Sequence[Row]:
         """{"provider", "source", "state", "expires_at", "refreshed_at", "next_at", "error"}: times in seconds since the epoch, or None."""

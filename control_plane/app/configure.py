@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from control_plane.app import last_good_specs
+from control_plane.app.keys import Keys, Secrets
 from control_plane.app.sign_ins import SignIns
-from control_plane.credentials.resolve import NO_TOKENS, Missing, Resolution, Resolved, resolve_all
-from control_plane.credentials.secret import Secret, SigningKeys
+from control_plane.credentials.resolve import NO_TOKENS
 from control_plane.ir.build import build
 from control_plane.ir.model import Gateway
 from control_plane.ir.show import diff
@@ -23,21 +22,22 @@ from control_plane.spec.models import SpecSet
 from control_plane.telemetry.logs import fields
 from control_plane.telemetry.names import Field
 from control_plane.xds.publisher import Outcome, Publisher
-from control_plane.xds.resource import RDS, Resource
+from control_plane.xds.resource import CDS, RDS, Resource
 from control_plane.xds.snapshot import Snapshot
 from control_plane.xds.translate.gateway import translate
-from control_plane.xds.translate.names import route_table
+from control_plane.xds.translate.names import is_proxy, route_table
 from control_plane.xds.translate.secrets import absent_secrets
 from control_plane.xds.translate.settings import EdgeSettings
 
 log = logging.getLogger(__name__)
 
+PROXY_WAIT_S: Final = 3.0
+"""How long providers wait for a new proxy: a lookup of its name takes milliseconds; what takes longer will not be ready soon."""
+
 EMPTY = Gateway(providers=(), routes=())
 
 FIRST_TOKENS_S: Final = 5.0
 """How long the first configuration waits for sign-ins. A token service answers in well under a second, or is in trouble."""
-
-Secrets = dict[str, Secret | SigningKeys]
 
 
 @dataclass(slots=True)
@@ -90,7 +90,9 @@ class Configurator:
             self.specs = specs
             return
         urgent = self.specs is not None and only_weights(self.gateway, gateway) and secrets == self._secrets
-        snapshot = Snapshot.of(resources, routes=[route_table(r) for r in gateway.routes], absent=absent_secrets(gateway, secrets))
+        routes = [route_table(r) for r in gateway.routes]
+        snapshot = Snapshot.of(resources, routes=routes, absent=absent_secrets(gateway, secrets))
+        await self._prepare(snapshot)
         outcome = self.publisher.submit(snapshot, reason="specs", urgent=urgent)
         rewritten = sum(key[0] == RDS for key in self.publisher.live.diff(snapshot).changed)
         took = round((time.monotonic() - began) * 1000, 1)
@@ -102,32 +104,29 @@ class Configurator:
             last_good_specs.save(self.state, specs)
         outcome.add_done_callback(_report)
 
+    async def _prepare(self, snapshot: Snapshot) -> None:
+        """Proxies before the providers that go through them: a provider's own cluster may be ready before its proxy's name is known."""
+        live = self.publisher.live
+        proxies = [r for r in snapshot if r.type_url == CDS and is_proxy(r.name) and r.key not in live]
+        if not proxies or not len(live):
+            return
+        needed = {ref for proxy in proxies for ref in proxy.refs}
+        early = [*proxies, *(r for r in snapshot if r.key in needed and r.key not in live)]
+        absent = {ref for resource in live for ref in resource.refs if ref not in live}  # what is served may lack a token already
+        await self.publisher.submit(Snapshot.of([*live, *early], routes=live.routes, absent=absent), reason="proxies", urgent=True)
+        if not await self.publisher.converged(PROXY_WAIT_S):
+            log.warning("a new proxy's name was not known to every Envoy within %g s; going on", PROXY_WAIT_S)
+
     def _translate(self, specs: SpecSet) -> tuple[Gateway, Secrets, list[Resource]]:
-        keys = resolve_all(specs, tokens=self.sign_ins.tokens() if self.sign_ins is not None else NO_TOKENS)
-        unready = {name: key.reason for name, key in keys.items() if isinstance(key, Missing)}
-        gateway = build(specs, unready)
-        secrets = secrets_in(gateway, keys)
+        keys = Keys.of(specs, tokens=self.sign_ins.tokens() if self.sign_ins is not None else NO_TOKENS)
+        gateway = build(specs, keys.unready())
+        secrets = keys.values(gateway, kept=self._secrets)
         return gateway, secrets, translate(gateway, secrets, self.settings)
 
 
 def only_weights(before: Gateway, after: Gateway) -> bool:
     """Whether nothing but plans changed, over the same targets: then no cluster is new and no debounce is needed."""
     return before.providers == after.providers and before.models() == after.models() and before.uses() == after.uses()
-
-
-def secrets_of(specs: SpecSet, tokens: Mapping[str, Resolution] = NO_TOKENS) -> Secrets:
-    """The keys that `specs` refer to and that are there now, by secret name."""
-    return secrets_in(build(specs), resolve_all(specs, tokens=tokens))
-
-
-def secrets_in(gateway: Gateway, keys: Mapping[str, Resolution | None]) -> Secrets:
-    """The values of the secrets that the gateway names, by name."""
-    found: Secrets = {}
-    for provider in gateway.providers:
-        named, key = provider.auth or provider.signing, keys.get(provider.name)
-        if named is not None and isinstance(key, Resolved):
-            found[named.secret] = key.secret
-    return found
 
 
 def _report(outcome: asyncio.Future[Outcome]) -> None:

@@ -13,7 +13,8 @@ from typing import Any, Final
 from control_plane.admin.api import create_app
 from control_plane.admin.server import access_for, bind_tcp, read_token, serving
 from control_plane.app import last_good_specs
-from control_plane.app.configure import Configurator, secrets_of
+from control_plane.app.configure import Configurator
+from control_plane.app.keys import Keys
 from control_plane.app.settings import host_port
 from control_plane.app.sign_ins import SignIns
 from control_plane.app.view import ControlPlaneView
@@ -35,7 +36,7 @@ from control_plane.xds.preflight import Preflight
 from control_plane.xds.publisher import Publisher, PublishOptions
 from control_plane.xds.resource import CDS
 from control_plane.xds.translate.names import XDS_CLUSTER
-from control_plane.xds.translate.secrets import secret_resources
+from control_plane.xds.translate.secrets import known_secrets
 from control_plane.xds.translate.settings import EdgeSettings
 
 log = logging.getLogger(__name__)
@@ -143,9 +144,7 @@ async def _restore(settings: Settings, publisher: Publisher, sign_ins: SignIns) 
     await sign_ins.follow(kept.specs)
     await sign_ins.settled(RESTORE_WAIT_S)
     gateway = build(kept.specs)
-    values = secrets_of(kept.specs, sign_ins.tokens())
-    ready = {p.name for p in gateway.providers if (named := p.auth or p.signing) is not None and named.secret in values}
-    secrets = secret_resources(gateway, values, ready)
+    secrets = known_secrets(gateway.providers, Keys.of(kept.specs, tokens=sign_ins.tokens()).values(gateway))
     publisher.restore(stored, [resource for resource in secrets if resource.name in stored.secret_names])
 
 

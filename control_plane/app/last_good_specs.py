@@ -33,8 +33,12 @@ def restore(state: Path) -> Loaded | None:
 def _absolute(document: Document) -> dict[str, Any]:
     plain: dict[str, Any] = document.model_dump(mode="json", by_alias=True, exclude_none=True)
     spec = plain["spec"]
+
+    def resolve(path: str) -> str:
+        return str(document.resolve_path(path).absolute())
+
     for credential in spec.get("credentials", ()):
-        absolute(credential, lambda path: str(document.resolve_path(path).absolute()))
-    if ca := spec.get("tls", {}).get("caFile"):
-        spec["tls"]["caFile"] = str(document.resolve_path(ca).absolute())
+        absolute(credential, resolve)
+    for part in ("tls", "egress"):
+        absolute(spec.get(part, {}), resolve)
     return plain

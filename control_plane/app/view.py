@@ -9,6 +9,7 @@ from control_plane.admin.view import Row
 from control_plane.app.configure import Configurator
 from control_plane.app.sign_ins import SignIns
 from control_plane.credentials.resolve import Missing, resolve_provider
+from control_plane.ir.egress import in_force
 from control_plane.ir.model import Route
 from control_plane.signals.traffic import Traffic
 from control_plane.spec.models import Provider
@@ -72,6 +73,7 @@ class ControlPlaneView:
                 "dialect": ", ".join(sorted({s.dialect for s in p.speaks})),
                 "base_url": f"{'https' if p.tls else 'http'}://{p.host}:{p.port}",
                 "targets": len({u.target for u in uses if u.provider == p.name}),
+                "egress": in_force(p.egress),
             }
             for p in self._configurator.gateway.providers
         ]

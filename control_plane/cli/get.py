@@ -192,8 +192,9 @@ def _group(group: object) -> str:
 
 
 def _providers(rows: Sequence[Row], now: float) -> _Shown:
-    lines = [[_text(row, "provider"), _text(row, "dialect"), _text(row, "base_url"), _text(row, "targets")] for row in rows]
-    return ["PROVIDER", "DIALECT", "BASE URL", "TARGETS"], lines, []
+    columns = ("provider", "dialect", "base_url", "targets")
+    lines = [[*(_text(row, column) for column in columns), _joined(row.get("egress"))] for row in rows]
+    return ["PROVIDER", "DIALECT", "BASE URL", "TARGETS", "EGRESS"], lines, []
 
 
 def _credentials(rows: Sequence[Row], now: float) -> _Shown:
@@ -233,10 +234,16 @@ def _targets(rows: Sequence[Row], now: float) -> _Shown:
         classes = view.get("classes")
         worst = {name: count for name, count in classes.items() if name != "ok"} if isinstance(classes, dict) else {}
         said = " ".join(f"{name}:{count}" for name, count in sorted(worst.items(), key=lambda item: -item[1])) or "-"
-        lines.append(
-            [_text(row, "target"), _text(row, "lane"), str(attempts or 0), good, _ms(view, "ttft_ms_p50"), _ms(view, "ttft_ms_p95"), said]
-        )
-    return ["TARGET", "LANE", "ATTEMPTS 60s", "GOOD", "TTFT P50", "TTFT P95", "NOT OK"], lines, []
+        times = _ms(view, "ttft_ms_p50"), _ms(view, "ttft_ms_p95")
+        lines.append([_text(row, "target"), _text(row, "lane"), str(attempts or 0), good, *times, said, _left(row.get("ratelimit"))])
+    return ["TARGET", "LANE", "ATTEMPTS 60s", "GOOD", "TTFT P50", "TTFT P95", "NOT OK", "LIMIT LEFT"], lines, []
+
+
+def _left(ratelimit: object) -> str:
+    """What the vendor said last is left of its rate limits: "119/250 requests"."""
+    units = ratelimit.items() if isinstance(ratelimit, dict) else ()
+    told = [(unit, left.get("remaining"), left.get("limit")) for unit, left in units if isinstance(left, dict)]
+    return ", ".join(f"{remaining}{'' if limit is None else f'/{limit}'} {unit}" for unit, remaining, limit in told) or "-"
 
 
 _TABLES: Final = {

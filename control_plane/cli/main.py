@@ -6,7 +6,21 @@ import sys
 
 import typer
 
-from control_plane.cli import bootstrap, control_plane, demo, dialects, explain, get, presets, schema, translate, translator, up, validate
+from control_plane.cli import (
+    bootstrap,
+    catalogue,
+    control_plane,
+    demo,
+    dialects,
+    explain,
+    get,
+    presets,
+    schema,
+    translate,
+    translator,
+    up,
+    validate,
+)
 from control_plane.kit.errors import GatewayError
 
 app = typer.Typer(
@@ -17,7 +31,7 @@ app = typer.Typer(
     help="LLM inference gateway: Envoy is the data plane, Python the control plane.",
 )
 
-for verb in (demo, up, validate, explain, schema, presets, dialects, translate, get, control_plane, translator, bootstrap):
+for verb in (demo, up, validate, explain, schema, presets, catalogue, dialects, translate, get, control_plane, translator, bootstrap):
     verb.register(app)
 
 

@@ -87,7 +87,8 @@ No key is needed; SDKs want one, so give them any.
       model="chat", max_tokens=100, messages=[{{"role": "user", "content": "hello"}}])
 
 Models: chat (openai, then anthropic), claude (anthropic, then openai), gemini (gemini, then openai),
-fast (openai and local, then anthropic), thrifty (anthropic, then openai and local), embed.
+fast (openai and local, then anthropic), thrifty (anthropic, then openai and local), embed,
+tab (completions), draw, say, hear and watch.
 Answers say who gave them. Now break a vendor, from another terminal, and ask again:
 
   {command} demo break openai --mode status --status 503

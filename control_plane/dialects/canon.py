@@ -16,6 +16,8 @@ from typing import ClassVar, Final, Literal
 
 import msgspec
 
+from control_plane.dialects.failure_classes import RETRYABLE_ELSEWHERE
+from control_plane.dialects.failure_classes import FailureClass as FailureClass
 from control_plane.dialects.vectors import Vector
 from control_plane.kit.errors import ClientProtocolError, GatewayError
 
@@ -278,12 +280,6 @@ class Usage(msgspec.Struct, frozen=True):
 
 StopReason = Literal["end", "max_tokens", "stop_sequence", "tool_use", "refusal", "content_filter", "pause", "context_window", "other"]
 
-FailureClass = Literal[
-    "transient", "rate_limited", "quota_spent", "credential_dead", "client_fault", "context_too_long", "content_policy", "unreadable"
-]
-
-RETRYABLE_ELSEWHERE: Final[frozenset[str]] = frozenset({"transient", "rate_limited", "quota_spent", "credential_dead", "unreadable"})
-
 
 class Failure(msgspec.Struct, frozen=True):
     """An error in no dialect. `status`: the HTTP status a client gets. `code`: a stable word or the vendor's. `retry_after` seconds."""
@@ -487,10 +483,14 @@ class End(msgspec.Struct, frozen=True, gc=False):
 
 
 class InStreamError(msgspec.Struct, frozen=True):
-    """The provider reported an error inside a 200 answer. Nothing follows."""
+    """The provider reported an error inside a 200 answer. Nothing follows. `error`: as the provider wrote it, for `error_rules`."""
 
     is_content: ClassVar[bool] = False
     failure: Failure
+    error: object = None
+
+    def __repr__(self) -> str:  # vendors echo parts of keys
+        return f"InStreamError(failure={self.failure!r})"
 
 
 Event = (

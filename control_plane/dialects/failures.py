@@ -1,7 +1,7 @@
 """Reading what a provider's error means, whatever the dialect: the class decides whether another target is tried.
 
-The wording rules come from recorded errors: xAI answers a wrong key with 400, Azure and Gemini an oversized prompt with 429,
-Anthropic an empty account with 400.
+The words looked for are those of the dialects' inventors and of servers that anybody runs: Anthropic answers an empty account with 400,
+Google a wrong key with 400 and an oversized prompt with 429. What one vendor alone says stands in its preset (`error_rules`).
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ MESSAGE_LIMIT_CHARS: Final = 2000
 """Longer vendor texts are cut: an error must not carry a page of HTML or an echo of the prompt."""
 
 _CONTEXT: Final = re.compile(
-    r"context[ _]length|context window|max(?:imum)? context|prompt (?:is )?too long|too_many_prompt_tokens|too many (?:input|prompt) tokens"
-    r"|input (?:is )?too long|total length of all messages is too long|exceeds? the (?:model'?s )?(?:max|token|context)"
+    r"context[ _]length|context window|max(?:imum)? context|prompt (?:is )?too long|too many (?:input|prompt) tokens"
+    r"|input (?:is )?too long|exceeds? the (?:model'?s )?(?:max|token|context)"
     r"|request_too_large|string_above_max_length|token limit reached|input token count",
     re.IGNORECASE,
 )
 _KEY: Final = re.compile(
-    r"(?:incorrect|invalid|missing|expired|revoked|disabled|no) (?:x-)?api[- _]?key|invalid_api_key|authentication_error"
-    r"|invalid authentication|account_deactivated|api key (?:not valid|expired|not found)",
+    r"invalid_api_key|authentication_error|account_deactivated|api key (?:not valid|expired|not found)",
     re.IGNORECASE,
 )
 _QUOTA: Final = re.compile(
@@ -37,15 +36,13 @@ _QUOTA: Final = re.compile(
 _POLICY: Final = re.compile(
     r"content[_ ](?:policy|filter|management)|responsibleaipolicy|safety (?:system|policy)|content violates|usage polic", re.IGNORECASE
 )
-_MODEL_FAULT: Final = frozenset({"tool_use_failed", "json_validate_failed", "output_parse_failed"})
-"""Groq: the model wrote something that the server could not parse. Another try may well succeed."""
+KEY_REFUSED: Final = "the provider refused the gateway's credentials"
+"""Stands for the text of a credential error: vendors echo parts of the key."""
 
 
 def classify(status: int, code: str | None, message: str) -> FailureClass:
     """The class of an error by its HTTP status, its code or type, and its words."""
     words = f"{code or ''} {message[: 4 * MESSAGE_LIMIT_CHARS]}"
-    if code in _MODEL_FAULT:
-        return "transient"
     if status == 400 and code == "model_not_found":  # OpenAI's Responses
         return "transient"  # the upstream model name is the operator's, not the client's, and another target may have it
     if status in (401, 403):
@@ -68,10 +65,12 @@ def classify(status: int, code: str | None, message: str) -> FailureClass:
 
 
 def failure(status: int, code: str | None, message: str, param: str | None = None, headers: Mapping[str, str] | None = None) -> Failure:
-    """A classified failure. The text of a credential error is replaced: vendors echo parts of the key."""
+    """A classified failure, its text replaced where it may show a key. A prompt that is too long is no 429: that would be tried again."""
     kind = classify(status, code, message)
     if kind == "credential_dead":
-        message = "the provider refused the gateway's credentials"
+        message = KEY_REFUSED
+    if kind == "context_too_long" and status == 429:
+        status = 400
     text = message[:MESSAGE_LIMIT_CHARS] or f"the provider answered {status}"
     return Failure(kind, status if 400 <= status <= 599 else 502, text, code, param, retry_after(headers) if headers else None)
 

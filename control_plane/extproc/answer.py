@@ -20,9 +20,13 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final, Protocol
 
+import msgspec
+
+from control_plane.dialects import error_rules, failures, rate_limits
 from control_plane.dialects.api import ClientDialect, ProviderDialect, ResponseReader, ResponseWriter
 from control_plane.dialects.canon import End, Event, Failure, InStreamError, Stop, Usage, UsageUpdate
 from control_plane.extproc import wire
+from control_plane.extproc.facts import Vendor
 from control_plane.extproc.tally import Tally
 from control_plane.kit.errors import ProviderProtocolError
 
@@ -92,9 +96,10 @@ class Refusal:
 class ProviderError:
     """A non-2xx answer, classified by the provider's dialect and written by the client's."""
 
-    def __init__(self, client: ClientDialect, provider: ProviderDialect, head: Head, tally: Tally) -> None:
+    def __init__(self, client: ClientDialect, provider: ProviderDialect, vendor: Vendor, head: Head, tally: Tally) -> None:
         self._client = client
         self._provider = provider
+        self._vendor = vendor
         self._status, self._headers = head
         self._tally = tally
         self._body = bytearray()
@@ -124,7 +129,13 @@ class ProviderError:
 
     def _classify(self) -> Refusal:
         self._tally.provider_errors += 1
-        failure = self._provider.read_error(self._status, self._headers, bytes(self._body))
+        body = bytes(self._body)
+        failure = self._provider.read_error(self._status, self._headers, body)
+        if self._vendor.errors:
+            document, text = failures.error_document(body)
+            failure = error_rules.settled(failure, self._vendor.errors, self._status, document or text)
+        if failure.kind == "rate_limited" and failure.retry_after is None and self._vendor.limits is not None:
+            failure = msgspec.structs.replace(failure, retry_after=rate_limits.wait_s(self._headers, self._vendor.limits))
         self._refusal = Refusal(failure.status, failure_headers(failure, self._headers), self._client.write_error(failure))
         return self._refusal
 
@@ -137,6 +148,7 @@ class Translation:
         client: ClientDialect,
         reader: ResponseReader,
         writer: ResponseWriter,
+        vendor: Vendor,
         head: Head,
         streams: bool,
         dropped: tuple[str, ...],
@@ -145,6 +157,8 @@ class Translation:
         self._client = client
         self._reader = reader
         self._writer = writer
+        self._rules = vendor.errors
+        self._limits = rate_limits.left(head[1], vendor.limits) if vendor.limits is not None else None
         self._status, self._headers = head
         self._streams = streams
         self._dropped = dropped
@@ -224,7 +238,7 @@ class Translation:
         pieces, emit = self._pieces, self._writer.emit
         for event in events:
             if isinstance(event, InStreamError):
-                return event.failure
+                return error_rules.settled(event.failure, self._rules, self._status, event.error)
             if isinstance(event, UsageUpdate):
                 self._usage = self._usage.updated(event.usage)
                 self._unreported = self._unreported or 1
@@ -266,7 +280,7 @@ class Translation:
 
     def _report(self) -> bytes:
         self._unreported = 0
-        return wire.metadata(wire.Metered(self._usage, self._finish, self._complete, self._stream_error, self._dropped))
+        return wire.metadata(wire.Metered(self._usage, self._finish, self._complete, self._stream_error, self._dropped, self._limits))
 
     def _refuse(self, failure: Failure) -> Refusal:
         """Nothing has gone to the client yet: become an error answer, one that the router retries if another target may do better."""

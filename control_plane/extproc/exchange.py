@@ -19,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-from control_plane.dialects import foreign_reasoning
+from control_plane.dialects import foreign_reasoning, lacking
 from control_plane.dialects.api import Call, IdSource
 from control_plane.dialects.canon import Failure, Request, Unfit
 from control_plane.dialects.model_path import filled
@@ -167,11 +167,13 @@ class Exchange:
             if facts.mute:
                 request = thinking.hidden(request)
             self._request = request
+            request, unknown = lacking.settled(request, facts.lacks)
             request, stripped = foreign_reasoning.settled(
                 request, facts.provider.name, facts.provider.replay(facts.target), facts.foreign_reasoning
             )
             written = facts.provider.write_request(request, facts.target)
-            dropped = tuple(dict.fromkeys(map(request.named, (*written.dropped, thinking.DROPPED_NAME) if unseen else written.dropped)))
+            names = (*unknown, *written.dropped, thinking.DROPPED_NAME) if unseen else (*unknown, *written.dropped)
+            dropped = tuple(dict.fromkeys(map(self._request.named, names)))
             if facts.reject and dropped:
                 raise _Rejected(dropped)
         except ClientProtocolError:
@@ -186,7 +188,7 @@ class Exchange:
             log.exception("target %s: translating a request failed", facts.name)
             return self._decline(FAULT)
         self._tally.translated += 1
-        self._dropped = wire.shown(tuple(dict.fromkeys((*dropped, *map(request.named, stripped)))))
+        self._dropped = wire.shown(tuple(dict.fromkeys((*dropped, *map(self._request.named, stripped)))))
         headers = (
             (":path", written.path or filled(facts.target.path, facts.target.model)),
             ("content-type", wire.JSON_TYPE),
@@ -221,11 +223,11 @@ class Exchange:
         if request is None:
             raise OutOfTurn("an answer before the request was sent")
         if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-            return ProviderError(facts.client, facts.provider, (status, headers), self._tally)
+            return ProviderError(facts.client, facts.provider, facts.vendor, (status, headers), self._tally)
         reader, writer = facts.provider.reader(request), facts.client.writer(request, self._ids)
         if facts.mute:
             reader = thinking.WithoutThinking(reader)
-        return Translation(facts.client, reader, writer, (status, headers), request.stream, self._dropped, self._tally)
+        return Translation(facts.client, reader, writer, facts.vendor, (status, headers), request.stream, self._dropped, self._tally)
 
 
 def _read_call(head: HttpHeaders) -> Call:

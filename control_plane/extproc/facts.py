@@ -10,8 +10,11 @@ from typing import Final
 import msgspec
 
 from control_plane.dialects.api import ClientDialect, ProviderDialect, TargetFacts
+from control_plane.dialects.capabilities import MEANINGS
+from control_plane.dialects.error_rules import ErrorRule, read_rules
 from control_plane.dialects.operations import SIDES
 from control_plane.dialects.policies import FOREIGN_REASONING, ForeignReasoning
+from control_plane.dialects.rate_limits import RateLimits, read_names
 from control_plane.kit.errors import SpecError
 
 CLIENT_DIALECT: Final = "x-headgate-client-dialect"
@@ -25,9 +28,20 @@ NAMED_BY: Final = "x-headgate-named-by"  # "path": the request's header x-headga
 THINKING: Final = "x-headgate-thinking"  # "none": answers are given without it, see thinking.py
 UNSUPPORTED: Final = "x-headgate-unsupported-params"  # "reject": a knob that would be dropped makes the target unfit
 FOREIGN: Final = "x-headgate-foreign-reasoning"  # see dialects/foreign_reasoning.py
+ERRORS: Final = "x-headgate-errors"  # a JSON list, see dialects/error_rules.py
+LACKS: Final = "x-headgate-lacks"  # names with commas between them, see dialects/capabilities.py
+LIMITS: Final = "x-headgate-rate-limits"  # names of headers, see dialects/rate_limits.py
 
-# Distinct targets whose facts are kept decoded; each is under 1 KB.
+# Distinct targets whose facts are kept decoded; each is a few KB at most.
 _CACHED_TARGETS: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """What a preset says of a vendor's answers: rules for its errors, and the headers that speak of its rate limits."""
+
+    errors: tuple[ErrorRule, ...] = ()
+    limits: RateLimits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +56,8 @@ class Facts:
     reject: bool = False
     foreign_reasoning: ForeignReasoning = "strip"
     by_path: bool = False
+    lacks: frozenset[str] = frozenset()
+    vendor: Vendor = Vendor()
 
 
 class FactsReader:
@@ -67,6 +83,9 @@ class FactsReader:
                 metadata.get(FOREIGN, "strip"),
                 metadata.get(NAMED_BY) == "path",
                 metadata.get(OPERATION, "chat"),
+                metadata.get(ERRORS, "[]"),
+                metadata.get(LACKS, ""),
+                metadata.get(LIMITS, ""),
             )
         except KeyError as error:
             raise SpecError(f"the target's configuration lacks the initial metadata {error}") from None
@@ -84,6 +103,9 @@ class FactsReader:
         foreign: str,
         by_path: bool,
         operation: str,
+        errors: str,
+        lacks: str,
+        limits: str,
     ) -> Facts:
         for dialect in (client, provider):
             if dialect not in self._providers:
@@ -94,13 +116,25 @@ class FactsReader:
             decoded = msgspec.json.decode(options, type=dict[str, object])
         except msgspec.DecodeError as error:
             raise SpecError(f"target {name}: {OPTIONS} is not a JSON object: {error}") from None
+        try:
+            rules = read_rules(errors)
+        except msgspec.DecodeError as error:
+            raise SpecError(f"target {name}: {ERRORS} is not a list of rules: {error}") from None
+        try:
+            told = read_names(limits) if limits else None
+        except msgspec.DecodeError as error:
+            raise SpecError(f"target {name}: {LIMITS} does not name headers: {error}") from None
+        lacking = frozenset(lacks.split(",")) - {""}
+        if not lacking <= MEANINGS.keys():
+            raise SpecError(f"target {name}: {LACKS} names {sorted(lacking - MEANINGS.keys())}, which this translator does not know")
         policy = next((known for known in FOREIGN_REASONING if known == foreign), None)
         if policy is None:
             raise SpecError(f"target {name}: {FOREIGN} is {foreign!r}, not one of {', '.join(FOREIGN_REASONING)}")
-        target_facts = TargetFacts(model, path, decoded)
+        target_facts, vendor = TargetFacts(model, path, decoded), Vendor(rules, told)
         if operation == "chat":
-            return Facts(self._clients[client], self._providers[provider], name, target_facts, mute, reject, policy, by_path)
+            clients, providers = self._clients[client], self._providers[provider]
+            return Facts(clients, providers, name, target_facts, mute, reject, policy, by_path, lacking, vendor)
         sides = SIDES.get(operation)
         if sides is None or client not in sides.clients or provider not in sides.providers:
             raise SpecError(f"target {name}: this translator cannot translate {operation!r} from {client} to {provider}")
-        return Facts(sides.clients[client], sides.providers[provider], name, target_facts, mute, reject, policy, by_path)
+        return Facts(sides.clients[client], sides.providers[provider], name, target_facts, mute, reject, policy, by_path, vendor=vendor)

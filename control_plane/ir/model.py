@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from fnmatch import fnmatchcase
 from typing import Final
 
 from control_plane.dialects.policies import ForeignReasoning, UnsupportedParams
+from control_plane.ir.egress import DIRECT, Egress
 
 DEFAULT_CONNECT_MS: Final = 2_000
 """The connect timer most routes use; a provider gets a connection pool of its own only for other values."""
@@ -61,7 +63,9 @@ class Speaks:
 class Provider:
     """An account at a vendor, or a pool of our own, as the connection to it is made.
 
-    `options` is a JSON object of quirks for the translator.
+    `options` is a JSON object of quirks for the translator, `errors` a JSON list of rules for its errors ("" for none),
+    `rate_limits` a JSON object with names of headers. `lacks`: patterns of model names, each with what these models lack of their dialect.
+    `authorities` names the certificates to trust, None for the system's.
     """
 
     name: str
@@ -72,14 +76,28 @@ class Provider:
     headers: tuple[tuple[str, str], ...]
     speaks: tuple[Speaks, ...]
     options: str
-    ca_file: str | None
+    authorities: str | None
     server_name: str | None
     signing: Signing | None = None
+    errors: str = ""
+    lacks: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    rate_limits: str = ""
+    egress: Egress = DIRECT
+
+    def lacks_of(self, model: str) -> tuple[str, ...]:
+        """Everything that a model lacks, sorted."""
+        return tuple(sorted({name for pattern, names in self.lacks if fnmatchcase(model, pattern) for name in names}))
 
     @property
     def authority(self) -> str:
         """Value of the host header: the port only where it is not the scheme's own."""
         return self.host if self.port == (443 if self.tls else 80) else f"{self.host}:{self.port}"
+
+    @property
+    def certificates(self) -> tuple[str, ...]:
+        """Names of the secrets that hold certificates: the gateway's own, the authorities to trust, and the proxy's authorities."""
+        named = (self.egress.client_certificate, self.authorities, self.egress.proxy.authorities if self.egress.proxy else None)
+        return tuple(name for name in named if name is not None)
 
     def path(self, dialect: str, operation: str) -> str | None:
         """The upstream path of that operation in that dialect, or None when the provider does not offer it."""

@@ -18,6 +18,7 @@ class Operation:
     `streamed`: how a path ends that asks for a whole answer and one that asks for a stream, where the path decides.
     `served_by`: the operation of other dialects that answers it, where that has another name.
     `repeats_model`: the body names the model again, deep inside, where the edge filter does not reach.
+    `form`: whether the body may be multipart/form-data, as uploads of files are, besides JSON.
     """
 
     dialect: str
@@ -28,6 +29,7 @@ class Operation:
     streamed: tuple[str, str] | None = None
     served_by: str = ""
     repeats_model: bool = False
+    form: bool = False
 
     @property
     def elsewhere(self) -> str:
@@ -53,6 +55,12 @@ class Operation:
         return tuple(found)
 
 
+def _openai(name: str, path: str, *, form: bool = False, azure: bool = True) -> Operation:
+    """What OpenAI has beside chat; `azure`: Azure's clients have it under a deployment, too."""
+    templates = (f"/openai/deployments/{{model}}{path}",) if azure else ()
+    return Operation("openai-chat", name, f"/v1{path}", translated=False, templates=templates, form=form)
+
+
 def _google(method: str) -> tuple[str, ...]:
     """The Gemini API's paths of a method, and Vertex AI's."""
     vertex = "projects/{project}/locations/{location}/publishers/google/models/{model}"
@@ -68,7 +76,17 @@ def _google(method: str) -> tuple[str, ...]:
 OPERATIONS: Final = (
     Operation("openai-chat", "chat", "/v1/chat/completions", translated=True, templates=("/openai/deployments/{model}/chat/completions",)),
     Operation("openai-chat", "embeddings", "/v1/embeddings", translated=True, templates=("/openai/deployments/{model}/embeddings",)),
+    _openai("completions", "/completions"),
+    _openai("fim", "/fim/completions", azure=False),
+    _openai("image_generation", "/images/generations"),
+    _openai("image_edits", "/images/edits", form=True),
+    _openai("image_variations", "/images/variations", form=True, azure=False),
+    _openai("speech", "/audio/speech"),
+    _openai("transcriptions", "/audio/transcriptions", form=True),
+    _openai("translations", "/audio/translations", form=True),
+    _openai("moderations", "/moderations", azure=False),
     Operation("openai-responses", "chat", "/v1/responses", translated=True),
+    Operation("openai-responses", "count_tokens", "/v1/responses/input_tokens", translated=False),
     Operation("anthropic-messages", "chat", "/v1/messages", translated=True),
     Operation("openai-chat", "rerank", "/v1/rerank", translated=True),
     Operation("cohere-chat", "chat", "/v2/chat", translated=True),
@@ -105,6 +123,9 @@ OPERATIONS: Final = (
 )
 """In the order in which paths are matched, exact ones first. All are POST; `GET /v1/models` is answered from the configuration itself.
 Dialects that so far only providers speak have no operation here, and routes cannot name them (HG1018)."""
+
+STREAMED_TEXT: Final = frozenset({"chat", "completions", "fim"})
+"""Operations whose streams say text bit by bit, so that an error may come before the first of it (the first-event hold)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,10 @@ import msgspec
 
 from control_plane.dialects.model_path import filled, streaming
 from control_plane.ir.draft import Draft, DraftRoute, PlannedTarget
+from control_plane.ir.egress import AUTHORITIES
+from control_plane.ir.egress_of import egress_of
 from control_plane.ir.model import ANY_MODEL, Auth, Choice, Entry, Lane, Provider, Signing, Speaks, TargetUse, Timers
-from control_plane.ir.operations import OWN_THINKING_ONLY, STORED, Operation, Stored, operations_of
+from control_plane.ir.operations import OWN_THINKING_ONLY, STORED, STREAMED_TEXT, Operation, Stored, operations_of
 from control_plane.spec import models as spec
 from control_plane.spec.presets import PresetSpec
 
@@ -29,6 +31,7 @@ def _provider(document: spec.Provider, preset: PresetSpec) -> Provider:
     url = urlsplit(base)
     assert url.hostname is not None
     tls = url.scheme == "https"
+    port = url.port or (443 if tls else 80)
     root = url.path.rstrip("/")
     speaks = []
     # In the preset's order: the first is the one that requests of other dialects are translated to.
@@ -40,14 +43,18 @@ def _provider(document: spec.Provider, preset: PresetSpec) -> Provider:
     provider = Provider(
         name=name,
         host=url.hostname,
-        port=url.port or (443 if tls else 80),
+        port=port,
         tls=tls,
         auth=_auth(document, preset),
         headers=tuple(sorted({**preset.headers, **body.headers}.items())),
         speaks=tuple(speaks),
         options=msgspec.json.encode(dict(sorted(preset.options.items()))).decode(),
-        ca_file=str(document.resolve_path(body.tls.ca_file).absolute()) if body.tls.ca_file else None,
+        authorities=AUTHORITIES + name if body.tls.ca_file and tls else None,
         server_name=body.tls.server_name,
+        errors=_errors(preset),
+        lacks=tuple((pattern, lack.features) for lack in preset.lacks for pattern in lack.models),
+        rate_limits=preset.rate_limits.model_dump_json(exclude_none=True) if preset.rate_limits else "",
+        egress=egress_of(document, port),
     )
     aws = body.credentials[0].aws if body.credentials else None
     if aws is None:
@@ -63,6 +70,11 @@ def _auth(document: spec.Provider, preset: PresetSpec) -> Auth | None:
     if credential.secret_ref is not None:
         return Auth(header=preset.auth.header, prefix=preset.auth.prefix, secret=secret)
     return None if credential.aws is not None else Auth(header="authorization", prefix="Bearer ", secret=secret, signed_in=True)
+
+
+def _errors(preset: PresetSpec) -> str:
+    rules = [rule.model_dump(exclude_none=True) for rule in preset.errors]
+    return msgspec.json.encode(rules).decode() if rules else ""
 
 
 def resolve_plans(draft: Draft) -> None:
@@ -183,7 +195,7 @@ def _use(draft: Draft, route: DraftRoute, operation: Operation, target: PlannedT
         provider_dialect=dialect,
         path=path,
         connect_ms=route.spec.spec.timeouts.connect_ms,
-        hold=route.spec.spec.first_event_hold and lane is Lane.PASSTHROUGH and operation.name == "chat",
+        hold=route.spec.spec.first_event_hold and lane is Lane.PASSTHROUGH and operation.name in STREAMED_TEXT,
         unsupported_params=route.spec.spec.unsupported_params if translated else "drop",
         foreign_reasoning=route.spec.spec.foreign_reasoning if translated else "strip",
         restore=named,

@@ -38,7 +38,8 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
 class Metered(msgspec.Struct, frozen=True, gc=False):
     """What is known of an answer, from the edge's meter or from the translator.
 
-    `dropped` (translator only) names request fields that the target cannot take.
+    `dropped` (translator only) names request fields that the target cannot take, `limits` (translator only) says what is left of the
+    vendor's rate limits: "requests;tokens", each "remaining/limit".
     """
 
     usage: Usage | None = None
@@ -46,6 +47,20 @@ class Metered(msgspec.Struct, frozen=True, gc=False):
     complete: bool | None = None
     stream_error: str | None = None
     dropped: tuple[str, ...] | None = None
+    limits: str | None = None
+
+    def left(self) -> dict[str, tuple[int, int | None]]:
+        """Of each unit what remains, and the limit. Never raises: what is no number is left out."""
+        found: dict[str, tuple[int, int | None]] = {}
+        for unit, told in zip(("requests", "tokens"), (self.limits or "").split(";", 2), strict=False):
+            remaining, limit = map(_number, (*told.split("/", 1), "")[:2])
+            if remaining is not None:
+                found[unit] = remaining, limit
+        return found
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < _DIGITS else None
 
 
 class _Placed(msgspec.Struct, frozen=True, gc=False):
@@ -200,7 +215,7 @@ def metered(text: str) -> Metered:
     """What envoy/lua/edge.lua published: "complete;input,cached,cache_write,output,reasoning;finish;stream_error". Never raises:
     what is no number, or is not there, is None."""
     complete, usage, finish, error = (*text.split(";", 3), "", "", "")[:4]
-    counts = [int(n) if n.isascii() and n.isdigit() and len(n) < _DIGITS else None for n in usage.split(",", 5)[:5]]
+    counts = [_number(n) for n in usage.split(",", 5)[:5]]
     return Metered(
         usage=Usage(*counts) if usage else None,
         finish=finish or None,

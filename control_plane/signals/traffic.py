@@ -14,7 +14,7 @@ from control_plane.signals.windows import TargetWindows
 from control_plane.telemetry import names
 from control_plane.telemetry.metrics import Metrics
 
-METERED_OPERATIONS: Final = frozenset({"chat", "embeddings", "batch_embeddings"})
+METERED_OPERATIONS: Final = frozenset({"chat", "embeddings", "batch_embeddings", "completions", "fim"})
 """Operations whose complete answers say how many tokens they used."""
 
 _TOKEN_TYPES: Final = ("input", "cached", "cache_write", "output", "reasoning")
@@ -38,6 +38,8 @@ class Traffic:
         self._attempt_first_token = metrics.histogram(names.ATTEMPT_FIRST_TOKEN)
         self._tokens = metrics.counter(names.TOKENS)
         self._incomplete = metrics.counter(names.STREAMS_INCOMPLETE)
+        self._remaining = metrics.gauge(names.RATELIMIT_REMAINING)
+        self._limit = metrics.gauge(names.RATELIMIT_LIMIT)
         self._unmetered = metrics.counter(names.UNMETERED)
 
     def consume(self, lines: Iterable[Line]) -> None:
@@ -50,6 +52,8 @@ class Traffic:
                 self._request(line)
                 for ended in self._join.request(line, now):
                     self._attempt(*ended)
+                if line.target is not None and line.meter().limits:
+                    self._note_limits(line.target, line)
             else:
                 for ended in self._join.attempt(line, now):
                     self._attempt(*ended)
@@ -91,6 +95,14 @@ class Traffic:
             count = tokens(getattr(usage, kind))
             if count:
                 self._tokens.add(*place, dialect, kind, amount=count)
+
+    def _note_limits(self, target: str, line: RequestLine) -> None:
+        left = line.meter().left()
+        for unit, (remaining, limit) in left.items():
+            self._remaining.set(line.provider, target, unit, to=remaining)
+            if limit is not None:
+                self._limit.set(line.provider, target, unit, to=limit)
+        self.windows.note_limits(target, left)
 
     def _attempt(self, line: AttemptLine, found: AttemptClass) -> None:
         provider, target, lane = place = (line.provider, line.target, line.lane)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from control_plane.signals.classify import PROVIDER_FAULTS, AttemptClass
@@ -137,6 +137,7 @@ class _Target:
     lane: str | None
     windows: dict[str, _Window]
     last_at: float
+    left: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
 
 
 class TargetWindows:
@@ -167,6 +168,11 @@ class TargetWindows:
         for window in entry.windows.values():
             window.add(ended_at, now, found, first_token_s)
 
+    def note_limits(self, target: str, left: Mapping[str, tuple[int, int | None]]) -> None:
+        """What the vendor said last of its rate limits: (remaining, limit) by unit. A target without attempts has no row for it."""
+        if (entry := self._targets.get(target)) is not None:
+            entry.left = left
+
     def read(self, target: str, now: float) -> dict[str, WindowView]:
         """The windows of one target by name; empty when nothing was sent to it lately."""
         entry = self._targets.get(target)
@@ -180,6 +186,7 @@ class TargetWindows:
                 "provider": entry.provider,
                 "lane": entry.lane,
                 "last_attempt_at": entry.last_at,
+                "ratelimit": {unit: {"remaining": remaining, "limit": limit} for unit, (remaining, limit) in entry.left.items()},
                 "windows": {window: view.to_dict() for window, view in self.read(name, now).items()},
             }
             for name, entry in sorted(self._targets.items())

@@ -113,7 +113,7 @@ _CODES: Final = (
         title="Unknown kind",
         cause="The document is of a kind that Headgate does not know.",
         example="kind: Route",
-        fix="Write Provider, ModelRoute or Preset.",
+        fix="Write Provider, ModelRoute, Preset or ModelCatalog.",
     ),
     Code(
         code="HG1014",
@@ -234,7 +234,7 @@ _CODES: Final = (
     Code(
         code="HG2011",
         title="CA file not usable",
-        cause="spec.tls.caFile cannot be read or holds no PEM certificate.",
+        cause="A caFile, of spec.tls or of spec.egress.proxy, cannot be read or holds no usable PEM certificate.",
         example="tls: {caFile: ca.der}",
         fix="Give a PEM file; a relative path counts from the spec file.",
     ),
@@ -260,6 +260,27 @@ _CODES: Final = (
         fix="Choose another name, and name that one in the providers. `headgate presets` lists the names that are taken.",
     ),
     # HG3: warnings
+    Code(
+        code="HG2015",
+        title="Client certificate cannot be used",
+        cause="tls.certFile or tls.keyFile is missing, unreadable, no PEM, encrypted, or the key is not the certificate's.",
+        example="tls: {certFile: client.pem, keyFile: client.key}   # while one of them is being replaced",
+        fix="Give a certificate chain and its unencrypted key. What was read last stays in force until then.",
+    ),
+    Code(
+        code="HG2016",
+        title="Settings exclude each other",
+        cause="spec.egress asks for two things that cannot be had together, such as HTTP/3 through an HTTP CONNECT proxy.",
+        example="egress: {protocol: http3, proxy: {url: http://proxy.example.com:3128}}",
+        fix="Leave one of them out.",
+    ),
+    Code(
+        code="HG2017",
+        title="Model described twice",
+        cause="Two ModelCatalog documents have an entry for the same model of the same preset or provider.",
+        example="kind: ModelCatalog   # twice, both with preset: openai and models: [{id: gpt-5, …}]",
+        fix="Keep one of the two entries. An entry for a provider may stand beside one for its preset, and wins.",
+    ),
     Code(
         code="HG3001",
         title="Key missing",
@@ -380,6 +401,13 @@ _CODES: Final = (
         cause="The credential signs in to a cloud, and that cloud's library, an extra of the headgate package, is not installed.",
         example="credentials: [{google: {}}]   # installed without headgate[google]",
         fix="Install the extra that the finding names, where the control plane runs, and start it again.",
+    ),
+    Code(
+        code="HG3017",
+        title="Setting without effect",
+        cause="A setting of spec.egress belongs to another protocol, or there is nothing that it could change.",
+        example="egress: {protocol: http1, connection: {ping: 30s}}",
+        fix="Remove it, or choose the protocol that it belongs to.",
     ),
 )
 

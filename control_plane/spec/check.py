@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from control_plane.spec.base_url import parse_base_url, why_internal
+from control_plane.spec.check_egress import check_egress
 from control_plane.spec.findings import Finding
-from control_plane.spec.models import BACKOFF_MS, AnyDocument, ModelRoute, PresetDocument, Provider
+from control_plane.spec.models import BACKOFF_MS, AnyDocument, ModelCatalog, ModelRoute, PresetDocument, Provider
 from control_plane.spec.nearest import did_you_mean, listed
 from control_plane.spec.presets import PresetSpec, bad_options, load_presets
 from control_plane.spec.quantities import format_duration
@@ -23,6 +24,8 @@ def check_document(document: AnyDocument) -> list[Finding]:
     """Findings about one document that is valid field by field, whatever else is in the set."""
     if isinstance(document, Provider):
         return list(_check_provider(document))
+    if isinstance(document, ModelCatalog):
+        return []
     return list(_check_preset(document) if isinstance(document, PresetDocument) else _check_route(document))
 
 
@@ -35,6 +38,8 @@ def check_set(documents: Sequence[AnyDocument], *, broken: frozenset[str] = froz
     providers = {doc.name: doc for doc in documents if isinstance(doc, Provider)}
     routes = [doc for doc in documents if isinstance(doc, ModelRoute)]
     findings = [*_duplicate_names(documents), *_shared_models(routes), *_check_presets_of(documents, broken=broken, opaque=opaque)]
+    if not opaque:
+        findings += _check_catalogs(documents, broken)
     used = {target.provider for route in routes for group in route.spec.plan for target in group.targets}
     unknown = used - providers.keys() - broken
     if unknown and not opaque:
@@ -106,6 +111,32 @@ def _check_presets_of(documents: Sequence[AnyDocument], *, broken: frozenset[str
                 yield document.finding("HG3014", ("metadata", "name"), message, fix)
 
 
+def _check_catalogs(documents: Sequence[AnyDocument], broken: frozenset[str]) -> Iterator[Finding]:
+    """Catalogues of nobody, and models that two catalogues describe for the same preset or provider."""
+    presets = {*load_presets(), *(doc.name for doc in documents if isinstance(doc, PresetDocument)), *broken}
+    providers = {*(doc.name for doc in documents if isinstance(doc, Provider)), *broken}
+    first: dict[tuple[str, str], ModelCatalog] = {}
+    for catalog in documents:
+        if not isinstance(catalog, ModelCatalog):
+            continue
+        spec = catalog.spec
+        if spec.preset is not None and spec.preset not in presets:
+            fix = did_you_mean(spec.preset, presets) or "write one of those that headgate presets lists"
+            yield catalog.finding("HG2005", ("spec", "preset"), f'no preset is named "{spec.preset}"', fix)
+        if spec.provider is not None and spec.provider not in providers:
+            fix = did_you_mean(spec.provider, providers) or "add a Provider of that name"
+            yield catalog.finding("HG2001", ("spec", "provider"), f'no Provider is named "{spec.provider}"', fix)
+        scope = f"provider {spec.provider}" if spec.provider else f"preset {spec.preset}"
+        for position, entry in enumerate(spec.models):
+            for name in (entry.id, *entry.aliases):
+                other = first.setdefault((scope, name), catalog)
+                if other is not catalog:
+                    message = (
+                        f'model "{name}" of {scope} is described by catalogue "{other.name}" too, at {_where(other, ("spec", "models"))}'
+                    )
+                    yield catalog.finding("HG2017", ("spec", "models", position), message, "keep one of the two")
+
+
 def _check_provider_with(provider: Provider, preset: PresetSpec) -> Iterator[Finding]:
     """Findings about a provider that depend on its preset."""
     spec = provider.spec
@@ -166,7 +197,7 @@ def _check_address(provider: Provider, base_url: str) -> Iterator[Finding]:
         if not spec.allow_insecure:
             message = f"{whose}plain http would send prompts and keys in the clear"
             yield provider.finding("HG2008", path, message, "use https, or set allowInsecure: true")
-        if spec.tls.ca_file is not None or spec.tls.server_name is not None:
+        if spec.tls.model_fields_set:
             message = "has no effect with a plain http baseUrl"
             yield provider.finding("HG3013", ("spec", "tls"), message, "use https, or remove it", key=True)
     if internal is not None and not spec.allow_insecure:
@@ -175,6 +206,7 @@ def _check_address(provider: Provider, base_url: str) -> Iterator[Finding]:
     elif not url.is_canonical:
         message = f"{whose}the host is an IPv4 address in another notation, which Envoy would look up as a name"
         yield provider.finding("HG2006", path, message, f"write {url.address}")
+    yield from check_egress(provider, url)
 
 
 def _check_route(route: ModelRoute) -> Iterator[Finding]:

@@ -6,7 +6,11 @@ from typing import Final, Literal
 
 DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content", "bedrock-converse", "cohere-chat"]
 ProviderDialectName = DialectName
-OperationName = Literal["chat", "embeddings", "batch_embeddings", "rerank", "count_tokens", "models"]
+OperationName = Literal[
+    "chat", "embeddings", "batch_embeddings", "rerank", "count_tokens", "models", "completions", "fim", "image_generation",
+    "image_edits", "image_variations", "speech", "transcriptions", "translations", "moderations",
+]  # fmt: skip
+"""`operations` of ir.operations, and `models`, which the gateway answers itself."""
 DIALECT_NAMES: Final[tuple[DialectName, ...]] = (
     "openai-chat",
     "openai-responses",

@@ -124,6 +124,14 @@ def check_key_header(value: str) -> str:
     return name
 
 
+def check_error_status(value: int) -> int:
+    """A status that an error can come with. Raises HG1006."""
+    if value != 200 and value < 400:
+        fix = "write 400 to 599, or 200 for an error inside a successful answer"
+        raise PydanticCustomError("HG1006", "no status of an error", {"fix": fix, "shown": True})
+    return value
+
+
 def distinct(items: tuple[_Item, ...]) -> tuple[_Item, ...]:
     """Raises HG1016 when an item is there twice."""
     seen: set[_Item] = set()

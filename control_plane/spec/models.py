@@ -1,4 +1,4 @@
-"""What operators write: `Provider`, `ModelRoute` and `Preset` documents, version headgate.dev/v1alpha1.
+"""What operators write: `Provider`, `ModelRoute`, `Preset` and `ModelCatalog` documents, version headgate.dev/v1alpha1.
 
 The YAML names are camelCase, the Python names snake_case with the unit last. Models are strict (no "5" for 5) and refuse
 unknown fields. Equality compares what a document says, not where it was written (`origin`).
@@ -15,8 +15,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, String
 
 from control_plane.dialects.policies import ForeignReasoning, UnsupportedParams
 from control_plane.spec.base_url import MAX_URL
-from control_plane.spec.credential import Credential, FilePath
+from control_plane.spec.credential import Credential
 from control_plane.spec.dialect_names import DIALECT_NAMES, PROVIDER_ONLY_NAMES, DialectName, ProviderDialectName
+from control_plane.spec.egress import Egress, Tls
 from control_plane.spec.fields import (
     check_base_url,
     check_headers,
@@ -26,6 +27,7 @@ from control_plane.spec.fields import (
     distinct,
 )
 from control_plane.spec.findings import Finding, severity_of
+from control_plane.spec.model_catalog import ModelCatalogSpec
 from control_plane.spec.origin import Origin
 from control_plane.spec.presets import PresetSpec
 from control_plane.spec.quantities import Duration, Quantity
@@ -45,7 +47,6 @@ RetryReason = Literal["transient", "rate_limited", "unreadable", "credential"]
 RETRY_REASONS: Final[tuple[RetryReason, ...]] = ("transient", "rate_limited", "unreadable", "credential")
 
 DnsLabel = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", min_length=1, max_length=63)]
-ServerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$", max_length=253)]
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(check_model)]
 UpstreamModel = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(check_upstream_model)]
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$", max_length=317)]
@@ -77,17 +78,6 @@ class Limits(Shape):
     )
 
 
-class Tls(Shape):
-    """How the provider's certificate is verified. Verification cannot be switched off."""
-
-    ca_file: FilePath | None = Field(
-        default=None, description="PEM bundle of the authorities to trust instead of the system's, relative to the spec file"
-    )
-    server_name: ServerName | None = Field(
-        default=None, description="Name to send (SNI) and to verify, where it differs from the base URL's host"
-    )
-
-
 class ProviderSpec(Shape):
     """An account at a vendor, or a self-hosted server."""
 
@@ -115,7 +105,8 @@ class ProviderSpec(Shape):
         description="Fixed extra request headers, literal values; not for keys. They win over the preset's of the same name",
     )
     limits: Limits = Field(default_factory=Limits, description="What the vendor grants this account")
-    tls: Tls = Field(default_factory=Tls, description="Verification of the provider's certificate")
+    tls: Tls = Field(default_factory=Tls, description="Verification of the provider's certificate, and the gateway's own")
+    egress: Egress = Field(default_factory=Egress, description="The way to the provider: proxy, protocol, addresses, connections, DNS")
 
 
 class Target(Shape):
@@ -296,11 +287,19 @@ class PresetDocument(Document):
     spec: PresetSpec = Field(description="What the vendor is")
 
 
-AnyDocument = Provider | ModelRoute | PresetDocument
-KINDS: Final[dict[str, type[Provider] | type[ModelRoute] | type[PresetDocument]]] = {
+class ModelCatalog(Document):
+    """What models of a vendor can do and cost, over what ships with Headgate."""
+
+    kind: Literal["ModelCatalog"] = Field(default="ModelCatalog", description="ModelCatalog")
+    spec: ModelCatalogSpec = Field(description="Whose models, since when, and the models")
+
+
+AnyDocument = Provider | ModelRoute | PresetDocument | ModelCatalog
+KINDS: Final[dict[str, type[Provider] | type[ModelRoute] | type[PresetDocument] | type[ModelCatalog]]] = {
     "Provider": Provider,
     "ModelRoute": ModelRoute,
     "Preset": PresetDocument,
+    "ModelCatalog": ModelCatalog,
 }
 
 
@@ -311,6 +310,7 @@ class SpecSet:
     providers: tuple[Provider, ...] = ()
     routes: tuple[ModelRoute, ...] = ()
     presets: tuple[PresetDocument, ...] = ()
+    catalogs: tuple[ModelCatalog, ...] = ()
 
     @classmethod
     def of(cls, documents: Sequence[AnyDocument]) -> SpecSet:
@@ -318,11 +318,12 @@ class SpecSet:
         providers = tuple(sorted((doc for doc in documents if isinstance(doc, Provider)), key=lambda doc: doc.name))
         routes = tuple(sorted((doc for doc in documents if isinstance(doc, ModelRoute)), key=lambda doc: doc.name))
         presets = tuple(sorted((doc for doc in documents if isinstance(doc, PresetDocument)), key=lambda doc: doc.name))
-        return cls(providers, routes, presets)
+        catalogs = tuple(sorted((doc for doc in documents if isinstance(doc, ModelCatalog)), key=lambda doc: doc.name))
+        return cls(providers, routes, presets, catalogs)
 
     def documents(self) -> tuple[AnyDocument, ...]:
-        """Every document: presets, then the providers that use them, then the routes."""
-        return (*self.presets, *self.providers, *self.routes)
+        """Every document: presets, then the providers that use them, then catalogues and routes."""
+        return (*self.presets, *self.providers, *self.catalogs, *self.routes)
 
     def as_dicts(self) -> list[dict[str, Any]]:
         """Every document as it would be written, with defaults, in the order of this set."""

@@ -15,7 +15,7 @@ ID_BASE: Final = f"https://{API_VERSION}/"
 
 
 def schema_of(kind: str) -> dict[str, Any]:
-    """The schema of one kind ("Provider", "ModelRoute" or "Preset"), in the order of the models' fields. KeyError for another kind."""
+    """The schema of one kind (a key of `KINDS`), in the order of the models' fields. KeyError for another kind."""
     model: type[BaseModel] = KINDS[kind]
     schema = model.model_json_schema(by_alias=True, mode="validation")
     properties = schema.pop("properties")

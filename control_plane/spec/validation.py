@@ -14,7 +14,13 @@ from control_plane.spec.origin import Origin
 
 MAX_FINDINGS: Final = 100  # of one document; more help nobody
 
-PRIVATE: Final = ("credentials", "headers", "baseUrl", "prefix")  # values below these fields are never quoted: they may hold a pasted key
+PRIVATE: Final = (
+    "credentials",
+    "headers",
+    "baseUrl",
+    "prefix",
+    "url",
+)  # never quoted: they may hold a pasted key
 
 EXPECTED: Final[Mapping[str, str]] = {
     "string_type": "a text", "int_type": "a whole number", "int_from_float": "a whole number", "bool_type": "true or false",
@@ -38,6 +44,13 @@ PATTERNS: Final[Mapping[str, str]] = {
     "path": "a path such as /chat/completions",
     "operations": "a path such as /embeddings",
     "prefix": "printable ASCII",
+    "code": "printable ASCII without spaces at either end",
+    "type": "printable ASCII without spaces at either end",
+    "message": "printable ASCII without spaces at either end",
+    "models": "a model's name, with * for anything",
+    "remaining": "a header's name in lower case",
+    "limit": "a header's name in lower case",
+    "reset": "a header's name in lower case",
     "labels": "letters, digits, dots, dashes and underscores",
     "annotations": "letters, digits, dots, dashes, underscores and a slash in the key",
 }

@@ -40,7 +40,7 @@ PROVIDER: Final = Label("provider", "gen_ai.provider.name", 200, "name of the Pr
 TARGET: Final = Label("target", "headgate.target", 3000, "provider/upstream model")
 LANE: Final = Label("lane", "headgate.lane", 4, "passthrough or translation")
 DIALECT: Final = Label("dialect", "headgate.client.dialect", 16, "wire API that the client speaks")
-OPERATION: Final = Label("operation", "gen_ai.operation.name", 16, "chat, embeddings, count_tokens or models")
+OPERATION: Final = Label("operation", "gen_ai.operation.name", 32, "chat, embeddings, completions, speech, ...: what the path means")
 STATUS_CLASS: Final = Label("status_class", "http.response.status_class", 8, "2xx, 4xx, 5xx; `none` when the client left first")
 OUTCOME: Final = Label(
     "outcome", "headgate.outcome", 16, "what the client experienced: ok, client_error, rate_limited, failed, cut, cancelled"
@@ -49,6 +49,7 @@ ERROR_CLASS: Final = Label("class", "error.type", 16, "how one attempt ended, in
 TOKEN_TYPE: Final = Label(
     "type", "gen_ai.token.type", 8, "input (all of it), cached and cache_write (parts of input), output, reasoning (part of output)"
 )
+UNIT: Final = Label("unit", "headgate.ratelimit.unit", 4, "requests or tokens")
 LOG: Final = Label("log", "headgate.journal.log", 4, "request or attempt")
 REASON: Final = Label("reason", "headgate.reason", 32, "a short fixed word")
 RESOURCE: Final = Label("resource", "headgate.xds.resource", 16, "CDS, EDS, LDS, RDS, SDS, ...")
@@ -87,6 +88,16 @@ ATTEMPTS: Final = Metric(
     "attempts",
     "Attempts at a target that ended, by class.",
     (ROUTE, PROVIDER, TARGET, LANE, ERROR_CLASS),
+)
+RATELIMIT_REMAINING: Final = Metric(
+    "headgate_target_ratelimit_remaining",
+    Kind.GAUGE,
+    "units",
+    "What the vendor's last translated answer said is left of a rate limit, where the preset names the headers.",
+    (PROVIDER, TARGET, UNIT),
+)
+RATELIMIT_LIMIT: Final = Metric(
+    "headgate_target_ratelimit_limit", Kind.GAUGE, "units", "The rate limit itself, as that answer said it.", (PROVIDER, TARGET, UNIT)
 )
 REQUEST_ATTEMPTS: Final = Metric(
     "headgate_request_attempts",

@@ -45,6 +45,7 @@ class Resource:
 
     `body` is the serialised message (never printed: it may be a secret), `refs` are the resources it names directly, and
     `version` is a hash of type, name and body: equal content has an equal version in every process (secrets excepted).
+    `checked_as` is what pre-flight is given instead of a body that `--mode validate` cannot take.
     """
 
     type_url: str
@@ -53,6 +54,7 @@ class Resource:
     refs: frozenset[Ref] = frozenset()
     secret: bool = field(default=False, compare=False)
     """Whether the body holds a secret; that of SDS always does."""
+    checked_as: bytes | None = field(default=None, repr=False, compare=False)
     version: str = field(init=False, default="", compare=False)
     sotw_head: bytes = field(init=False, default=b"", repr=False, compare=False)
     delta_head: bytes = field(init=False, default=b"", repr=False, compare=False)

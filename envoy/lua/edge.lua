@@ -283,6 +283,10 @@ local MESSAGES = {
   address = { "invalid_model", "The model in the path is not percent-encoded UTF-8 of 1 to " .. MODEL_BYTES_MAX .. " printable bytes.", "model" },
   unnamed = { "missing_model", "This call names no model; add '?model=' and the model whose provider keeps it, once and percent-encoded.", "model" },
   query = { "invalid_query", "The query is badly encoded or names a parameter more than once; send each one once, percent-encoded." },
+  form = { "invalid_form", "The body is not plain multipart/form-data: parts between one boundary, CRLF line ends, one content-disposition for "
+    .. "each part, nothing before or behind them." },
+  boundary = { "invalid_form", "Name one boundary in the content-type, of 1 to 70 letters, digits and '()+_-./:=?, and no charset but UTF-8." },
+  file = { "invalid_model", "'model' must be a text field of the form, not a file.", "model" },
   escaped = { "invalid_model", "'model' holds escapes or control characters; write the name as plain text.", "model" },
 }
 
@@ -318,14 +322,27 @@ end
 
 -- ------------------------------------------------------------------------------------------------ request
 
-local WANT_CHAT = {
-  ["openai-chat"] = { model = true, stream = true, stream_options = true },
-  ["openai-responses"] = { model = true, stream = true },
-  ["anthropic-messages"] = { model = true, stream = true },
-  ["cohere-chat"] = { model = true, stream = true },
+local WANT_STREAM = { model = true, stream = true }
+local WANT_TEXT = { model = true, stream = true, stream_options = true } -- whose streams report usage where they are asked to
+-- By operation and dialect; others: WANT_MODEL.
+local WANT = {
+  chat = { ["openai-chat"] = WANT_TEXT, ["openai-responses"] = WANT_STREAM, ["anthropic-messages"] = WANT_STREAM,
+    ["cohere-chat"] = WANT_STREAM },
+  completions = { ["openai-chat"] = WANT_TEXT },
+  fim = { ["openai-chat"] = WANT_STREAM },
+  image_generation = { ["openai-chat"] = WANT_STREAM },
 }
+local WANT_NONE = {}
 local WANT_MODEL = { model = true }
 local WANT_INCLUDE = { include_usage = true }
+
+-- Why the body is not read because of its encoding, or nil.
+local function unfit_coding(headers)
+  local coding = headers:get("content-encoding")
+  if coding and coding ~= "" and lower(coding) ~= "identity" then
+    return "unsupported_content_encoding", "Compressed request bodies are not read; send the body without content-encoding."
+  end
+end
 
 -- Why these headers do not announce plain JSON, or nil.
 local function unfit_headers(headers)
@@ -340,10 +357,7 @@ local function unfit_headers(headers)
       return "unsupported_content_type", "Send the body as UTF-8 JSON with the header 'content-type: application/json'."
     end
   end
-  local coding = headers:get("content-encoding")
-  if coding and coding ~= "" and lower(coding) ~= "identity" then
-    return "unsupported_content_encoding", "Compressed request bodies are not read; send the body without content-encoding."
-  end
+  return unfit_coding(headers)
 end
 
 -- A part of the body at p, as text.
@@ -445,6 +459,98 @@ local function splice(body, p, size, a, b, text, c, d, other)
     b = d
   end
   body:setBytes(spliced:putcdata(p + b, size - b):tostring())
+end
+
+-- The same for a body that is at hand piece by piece only.
+local function splice_long(body, size, a, b, text)
+  spliced:reset()
+  for at = 0, a - 2, WINDOW_BYTES do spliced:put(body:getBytes(at, a - 1 - at < WINDOW_BYTES and a - 1 - at or WINDOW_BYTES)) end
+  spliced:put(text)
+  for at = b, size - 1, WINDOW_BYTES do spliced:put(body:getBytes(at, size - at < WINDOW_BYTES and size - at or WINDOW_BYTES)) end
+  body:setBytes(spliced:tostring())
+end
+
+-- Chooses the route of the model. Returns what it says; nil where the request is answered here or by envoy_on_response.
+local function choose(h, headers, dialect, model, size)
+  headers:replace(MODEL_HEADER, model)
+  h:clearRouteCache()
+  local facts = facts_of(h)
+  if not facts then -- no such model; envoy_on_response writes the answer: only there is the metadata of "*" to be had again
+    headers:replace(MODEL_HEADER, "*")
+    h:clearRouteCache()
+    announce(h, dialect, "whole", model)
+    return nil
+  end
+  if facts.max_bytes and size > facts.max_bytes then return h:respond({ [":status"] = "413" }, "") end -- Envoy writes the text
+  return facts
+end
+
+-- Notes for the targets where the model stands in the body, and the query. Not in headers: what one attempt removes from them is
+-- gone for the next.
+local function note(h, facts, headers, a, b)
+  if facts.mark then h:streamInfo():dynamicMetadata():set("headgate.model", "at", format("%d,%d", a, b)) end
+  if facts.restore then -- a target sets the path again after another attempt has changed it
+    local path = headers:get(":path")
+    local query = find(path, "?", 1, true)
+    if query then h:streamInfo():dynamicMetadata():set("headgate.model", "query", sub(path, query)) end
+  end
+end
+
+-- Settles how often garbage is collected, after a body of this size.
+local function settle(size)
+  local fit = size > LONG_BYTES and PAUSE_LONG or PAUSE
+  if fit ~= pause then
+    pause = fit
+    collectgarbage("setpause", fit)
+  end
+  if size > COLLECT_BYTES then
+    top_text = nil
+    whole:free()
+    spliced:free()
+    collectgarbage()
+  end
+end
+
+-- ------------------------------------------------------------------------------------------------ models in forms
+
+-- The form that the body is, as form.read has it; nil when the request is answered here.
+local function read_form(h, facts, headers, body, delimiter, optional)
+  local code, why = unfit_coding(headers)
+  if code then return refuse(h, facts.dialect, "415", code, why) end
+  if not delimiter then return refuse_body(h, facts.dialect, "boundary") end
+  if not body or body:length() == 0 then return refuse_body(h, facts.dialect, "empty") end
+  local found, problem, key = form.read(body, body:length(), delimiter, optional)
+  if not found then return refuse_body(h, facts.dialect, problem, key) end
+  return found
+end
+
+-- A request whose body is a form.
+local function on_form(h, facts, headers, body, delimiter)
+  local dialect = facts.dialect
+  local found = read_form(h, facts, headers, body, delimiter)
+  if not found then return end
+  local model, size, a, b = found.model, body:length(), found.first, found.last
+  facts = choose(h, headers, dialect, model, size)
+  if not facts then return end
+  announce(h, dialect, found.stream == "true" and "stream" or "whole", model)
+  if facts.rename and facts.rename ~= model then splice_long(body, size, a, b, facts.rename) end
+  note(h, facts, headers, a, b)
+  settle(size)
+end
+
+-- As move_into_body, for a form.
+local function move_into_form(h, facts, headers, body, model, delimiter)
+  local found = read_form(h, facts, headers, body, delimiter, true)
+  if not found then return false end
+  local size = body:length()
+  if found.model then
+    splice_long(body, size, found.first, found.last, model)
+  else
+    local field = delimiter .. '\r\nContent-Disposition: form-data; name="model"\r\n\r\n' .. model .. "\r\n"
+    splice_long(body, size, 1, 0, field)
+  end
+  headers:replace(":path", facts.to)
+  return true
 end
 
 -- ------------------------------------------------------------------------------------------------ models in the path
@@ -551,12 +657,17 @@ end
 local function on_address(h, facts)
   local body = h:body()
   local headers = h:headers()
-  local code, why = unfit_headers(headers)
-  if code then return refuse(h, facts.dialect, "415", code, why) end
-  if not body or body:length() == 0 then return refuse_body(h, facts.dialect, "empty") end
+  local delimiter
+  if facts.form then delimiter = form.delimiter(headers:get("content-type")) end
+  if delimiter == nil then
+    local code, why = unfit_headers(headers)
+    if code then return refuse(h, facts.dialect, "415", code, why) end
+    if not body or body:length() == 0 then return refuse_body(h, facts.dialect, "empty") end
+  end
   local model, query = read_address(headers:get(":path"), facts.address)
   if not model then return refuse_body(h, facts.dialect, query) end
   if not facts.into then return on_addressed_request(h, facts, headers, body, model, query) end
+  if delimiter ~= nil then return move_into_form(h, facts, headers, body, model, delimiter) end
   move_into_body(h, facts, headers, body, model)
   return true
 end
@@ -601,30 +712,26 @@ function envoy_on_request(h)
   local dialect = facts.dialect
   local body = h:body() -- also before a refusal, so that a client that is still sending reads it; handles are new after it
   local headers = h:headers()
+  if facts.form then
+    local delimiter = form.delimiter(headers:get("content-type"))
+    if delimiter ~= nil then return on_form(h, facts, headers, body, delimiter) end
+  end
   local code, why = unfit_headers(headers)
   if code then return refuse(h, dialect, "415", code, why) end
   local size = body and body:length() or 0
   if size == 0 then return refuse_body(h, dialect, "empty") end
-  local p, a, b, from, till = read_model(body, size, facts.operation == "chat" and WANT_CHAT[dialect] or WANT_MODEL)
+  local want = (WANT[facts.operation] or WANT_NONE)[dialect] or WANT_MODEL
+  local p, a, b, from, till = read_model(body, size, want)
   if not p then return refuse_body(h, dialect, a, b) end
   local model = part(p, a, b)
-
-  headers:replace(MODEL_HEADER, model)
-  h:clearRouteCache()
-  facts = facts_of(h)
-  if not facts then -- no such model; envoy_on_response writes the answer: only there is the metadata of "*" to be had again
-    headers:replace(MODEL_HEADER, "*")
-    h:clearRouteCache()
-    announce(h, dialect, "whole", model)
-    return
-  end
-  if facts.max_bytes and size > facts.max_bytes then return h:respond({ [":status"] = "413" }, "") end -- Envoy writes the text
+  facts = choose(h, headers, dialect, model, size)
+  if not facts then return end
 
   local how = "whole"
   local at, upto, text -- the edit that asks for usage
   if from.stream and part(p, from.stream, till.stream) == "true" then
     how = "stream"
-    if dialect == "openai-chat" then
+    if want == WANT_TEXT then
       at, upto, text = usage_edit(p, from, till)
       if at then how = "trim" end
     end
@@ -645,26 +752,8 @@ function envoy_on_request(h)
   elseif rename then
     splice(body, p, size, a, b, rename)
   end
-  if facts.mark then
-    -- Not a header: what one attempt removes from the headers is gone for the next.
-    h:streamInfo():dynamicMetadata():set("headgate.model", "at", format("%d,%d", a + shift, b + shift))
-  end
-  if facts.restore then -- a target sets the path again after another attempt has changed it
-    local path = headers:get(":path")
-    local query = find(path, "?", 1, true)
-    if query then h:streamInfo():dynamicMetadata():set("headgate.model", "query", sub(path, query)) end
-  end
-  local fit = size > LONG_BYTES and PAUSE_LONG or PAUSE
-  if fit ~= pause then
-    pause = fit
-    collectgarbage("setpause", fit)
-  end
-  if size > COLLECT_BYTES then
-    top_text = nil
-    whole:free()
-    spliced:free()
-    collectgarbage()
-  end
+  note(h, facts, headers, a + shift, b + shift)
+  settle(size)
 end
 
 -- ------------------------------------------------------------------------------------------------ usage
@@ -789,6 +878,9 @@ local function add_usage(known, dialect, s, i)
   elseif dialect ~= "anthropic-messages" then
     total.input = count(s, '"prompt_tokens"', i, z) or total.input
     total.output = count(s, '"completion_tokens"', i, z) or total.output
+    if not total.input and not total.output then -- images and audio
+      total.input, total.output = count(s, '"input_tokens"', i, z), count(s, '"output_tokens"', i, z)
+    end
     total.cached = count(s, '"cached_tokens"', i, z) or count(s, '"prompt_cache_hit_tokens"', i, z) or total.cached
     total.cache_write = count(s, '"cache_write_tokens"', i, z) or total.cache_write
     total.reasoning = count(s, '"reasoning_tokens"', i, z) or total.reasoning
@@ -1355,6 +1447,39 @@ local function meter_stream(h, read, most, on)
   if carry and read(parts and concat(parts) or carry, known) then publish(h, known) end
 end
 
+local MEDIA = { image_generation = true, image_edits = true, speech = true, transcriptions = true, translations = true }
+local TAIL_BYTES = 4096
+
+-- Watches a stream of pictures or sound. Its last event has the usage, behind what may be megabytes in one line, so only the end is
+-- kept. Such streams end with the body, in most vendors' without another mark.
+local function meter_media(h)
+  local known, tail = { complete = false }, ""
+  publish(h, known)
+  for chunk in h:bodyChunks() do
+    local n = chunk:length()
+    if n >= TAIL_BYTES then
+      tail = chunk:getBytes(n - TAIL_BYTES, TAIL_BYTES)
+    elseif n > 0 then
+      tail = sub(tail .. chunk:getBytes(0, n), -TAIL_BYTES)
+    end
+  end
+  local failed, at = match(tail, '"type"%s*:%s*"error".*'), nil
+  if failed then
+    local _, i = find(failed, '"error"%s*:%s*')
+    known.stream_error = i and error_type(failed, i + 1) or "error"
+  else
+    known.complete = true
+    local p = find(tail, '"usage"', 1, true)
+    while p do
+      local i, c = solid(tail, p + 7)
+      if c == 58 then at = solid(tail, i + 1) end
+      p = find(tail, '"usage"', p + 7, true)
+    end
+    if at and byte(tail, at) == 123 then add_usage(known, "openai-chat", tail, at) end
+  end
+  publish(h, known)
+end
+
 -- ------------------------------------------------------------------------------------------------ AWS's event streams
 
 -- What the headers of a frame say that it is; they are the same for all frames of a kind, so they are read once.
@@ -1639,6 +1764,7 @@ function envoy_on_response(h)
   local coding = headers:get("content-encoding")
   if not kind or (coding and coding ~= "identity") then return end
   if sub(kind, 1, 17) == "text/event-stream" then
+    if MEDIA[facts.operation] then return meter_media(h) end
     if dialect == "anthropic-messages" then return meter_stream(h, read_anthropic, CARRY_BYTES_MAX) end
     if dialect == "openai-responses" then return meter_stream(h, read_responses, RESPONSE_BYTES_MAX) end
     if dialect == "gemini-generate-content" then return meter_stream(h, read_gemini, RESPONSE_BYTES_MAX, true) end

@@ -22,7 +22,9 @@ local function splice(body, size, a, b, text)
     whole:put(body:getBytes(at, left < PIECE_BYTES and left or PIECE_BYTES))
   end
   local p = whole:ref()
-  if a < 2 or b < a or b >= size or p[a - 2] ~= 34 or p[b] ~= 34 then
+  local before, behind = 34, 34 -- quotes; a field of a form stands between line ends
+  if a > 1 and p[a - 2] == 10 then before, behind = 10, 13 end
+  if a < 2 or b < a or b >= size or p[a - 2] ~= before or p[b] ~= behind then
     error("headgate: no model at " .. a .. "," .. b .. " of " .. size .. " bytes")
   end
   local made = spliced:reset():putcdata(p, a - 1):put(text):putcdata(p + b, size - b):tostring()

@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 
+from control_plane.dialects import error_rules, failures
 from control_plane.dialects.api import TargetFacts
-from control_plane.dialects.registry import DIALECTS
+from control_plane.dialects.canon import InStreamError
+from control_plane.dialects.rate_limits import left, read_names
+from control_plane.dialects.registry import DIALECTS, PROVIDERS
 from control_plane.spec.presets import load_presets
 
 pytestmark = pytest.mark.long
@@ -118,3 +121,46 @@ def test_what_we_write_has_only_fields_that_are_recorded_or_documented(seen: dic
     with capsys.disabled():
         print(f"\nconformance: presets of {len(seen)} recorded vendors: {', '.join(sorted(seen))}")
     assert len(seen) >= 14
+
+
+def test_what_recorded_errors_mean_with_the_presets_rules(recordings: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """Every recorded error answer of a vendor that has rules; without the rules marked here they would be read otherwise."""
+    read: dict[str, tuple[str, str]] = {}
+    for recording in recordings:
+        preset = load_presets().get(RECORDED_AS.get(recording.provider, recording.provider))
+        if preset is None or not preset.errors or recording.api not in PROVIDERS:
+            continue
+        rules = [error_rules.ErrorRule(**rule.model_dump()) for rule in preset.errors]
+        before: Any = None
+        if recording.status >= 400:
+            before = PROVIDERS[recording.api].read_error(recording.status, recording.headers, recording.body)
+            document, text = failures.error_document(recording.body)
+            after = error_rules.settled(before, rules, recording.status, document or text)
+        elif b'"error":{' in recording.body.replace(b" ", b""):
+            reader = PROVIDERS[recording.api].reader(DIALECTS["anthropic-messages"].read_request(json.dumps(CLIENT).encode()))
+            reader.start(200, "text/event-stream" if recording.stream else "application/json")
+            events = [event for event in reader.feed(recording.body) if isinstance(event, InStreamError)]
+            if not events:
+                continue
+            before = events[0].failure
+            after = error_rules.settled(before, rules, recording.status, events[0].error)
+        if before is not None:
+            read[f"{recording.provider} {recording.status}"] = (before.kind, after.kind)
+    with capsys.disabled():
+        print(f"\nconformance: rules for errors: {read}")
+    assert read == {
+        "xai 400": ("client_fault", "credential_dead"),
+        "perplexity 400": ("client_fault", "context_too_long"),
+        "groq 404": ("transient", "transient"),
+        "groq 200": ("client_fault", "transient"),
+    }
+
+
+def test_recorded_answers_say_what_is_left_where_the_presets_look(recordings: list[Any]) -> None:
+    told: Counter[str] = Counter()
+    for recording in recordings:
+        preset = load_presets().get(RECORDED_AS.get(recording.provider, recording.provider))
+        if preset is not None and preset.rate_limits is not None:
+            names = read_names(preset.rate_limits.model_dump_json(exclude_none=True))
+            told[preset.name] += left({name.lower(): value for name, value in recording.headers.items()}, names) is not None
+    assert {name for name, count in told.items() if count} >= {"openai", "xai", "mistral", "anthropic"}, told

@@ -14,7 +14,7 @@ import msgspec
 
 from control_plane.dialects import canon
 from control_plane.dialects.api import Call, ResponseWriter, TargetFacts
-from control_plane.dialects.eventstream import CONTENT_TYPE
+from control_plane.dialects.eventstream import CONTENT_TYPE, EventStreamDecoder
 from control_plane.dialects.registry import DIALECTS, PROVIDERS
 from control_plane.dialects.sse import SSEDecoder
 from control_plane.kit.errors import ClientProtocolError, ProviderProtocolError
@@ -104,13 +104,16 @@ def _written(make: Callable[[], ResponseWriter], events: list[canon.Event], brok
 
 
 def _readable(content_type: str, out: bytes) -> None:
-    if not content_type.startswith(_SSE):
-        msgspec.json.decode(out)
-        return
-    decoder = SSEDecoder()
-    for _, data in decoder.feed(out) + decoder.finish():
-        if data != b"[DONE]":
-            msgspec.json.decode(data)
+    if content_type == CONTENT_TYPE:
+        frames = EventStreamDecoder()
+        pieces = [frame.payload for frame in frames.feed(out) + frames.finish()]
+    elif content_type.startswith(_SSE):
+        decoder = SSEDecoder()
+        pieces = [data for _, data in decoder.feed(out) + decoder.finish() if data != b"[DONE]"]
+    else:
+        pieces = [out]
+    for piece in pieces:
+        msgspec.json.decode(piece)
 
 
 def _chosen(options: Sequence[_T], number: int) -> _T:

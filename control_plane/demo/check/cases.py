@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from control_plane.demo.check import beside
 from control_plane.demo.check.clients import CLIENTS, Client, Failed, check_ok
 from control_plane.demo.simulators.sampling import sample
 from control_plane.demo.wire_client import call
@@ -39,6 +40,8 @@ def cases(base_url: str) -> Iterator[Case]:
     yield Case("weights: fast is shared by openai and local", _shared(base_url))
     yield Case("embeddings", _embeddings(base_url))
     yield Case("count_tokens", _count_tokens(base_url))
+    for name, work in beside.works(base_url):
+        yield Case(name, work)
     yield Case("models list in OpenAI's and in Anthropic's shape", _models(base_url))
     for client in CLIENTS:
         yield from _bad_requests(base_url, client)

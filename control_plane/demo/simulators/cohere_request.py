@@ -97,7 +97,7 @@ class Chat:
         return tuple(found)
 
     def _messages(self, body: Mapping[str, Any], *, thinks: bool) -> tuple[str, int, tuple[str, ...]]:
-        """(text, images) of the last message of the user, and the results that follow it."""
+        """(text, images) of the last message of the user, and the results that all messages end with."""
         messages = body.get("messages")
         if not isinstance(messages, list) or not messages:
             raise bad_request("messages must be at least one element long.")
@@ -118,9 +118,9 @@ class Chat:
                 continue
             if pending:
                 raise bad_request(f"{where}: all tool calls must be followed by tool messages; missing: {', '.join(sorted(pending))}")
+            results.clear()
             if role == "user":
                 text, images = said, shown
-                results.clear()
             elif role == "assistant":
                 pending = self._calls(message, where)
                 if not pending and not message.get("content"):

@@ -1,4 +1,7 @@
-"""OpenAI on the wire: chat completions, responses, embeddings, models (platform.openai.com/docs/api-reference)."""
+"""OpenAI on the wire: chat completions, responses, embeddings, models (platform.openai.com/docs/api-reference).
+
+Its other operations are in modules of their own.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from control_plane.demo.simulators import openai_completions as completions
 from control_plane.demo.simulators import openai_errors as errors
+from control_plane.demo.simulators import openai_media as media
 from control_plane.demo.simulators import openai_responses as responses
 from control_plane.demo.simulators.compose import Answer, answer
 from control_plane.demo.simulators.fault import Fault
+from control_plane.demo.simulators.form import read_form
 from control_plane.demo.simulators.http1 import HttpRequest
 from control_plane.demo.simulators.openai_request import Chat
 from control_plane.demo.simulators.openai_responses_request import Responses
@@ -24,7 +30,7 @@ from control_plane.demo.simulators.tokens import PromptCache, count
 
 MODELS: Final = (
     "gpt-5", "gpt-5-mini", "gpt-5-nano", "gpt-5.2", "gpt-4.1", "gpt-4.1-mini", "gpt-4o", "gpt-4o-mini", "o3", "o4-mini",
-    "text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002",
+    "text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002", "gpt-3.5-turbo-instruct", *media.MODELS,
 )  # fmt: skip
 SNAPSHOTS: Final = {
     "gpt-5": "gpt-5-2025-08-07",
@@ -38,6 +44,12 @@ DIMENSIONS: Final = {"text-embedding-3-large": 3072}  # 1,536 for the others
 FINISH: Final = {"stop": "stop", "stop_sequence": "stop", "length": "length", "tool_calls": "tool_calls"}
 SSE: Final = "text/event-stream; charset=utf-8"
 DONE: Final = b"data: [DONE]\n\n"
+JSON_PATHS: Final = frozenset({
+    "/v1/chat/completions", "/v1/responses", "/v1/responses/input_tokens", "/v1/embeddings", "/v1/rerank", "/v1/completions",
+    "/v1/fim/completions",
+    "/v1/images/generations", "/v1/audio/speech", "/v1/moderations",
+})  # fmt: skip
+FORM_PATHS: Final = frozenset({"/v1/images/edits", "/v1/images/variations", "/v1/audio/transcriptions", "/v1/audio/translations"})
 _PADDING: Final = "aB3dE5gH7jK9mN1pQ"
 
 
@@ -98,20 +110,22 @@ class OpenAI:
 
     def _route(self, request: HttpRequest, number: int) -> Reply:
         path = request.path
-        if path.startswith("/v1/responses/"):
+        if path.startswith("/v1/responses/") and path != "/v1/responses/input_tokens":
             self._authenticate(request.headers)
             if (stored := self._stored.call(request.method, path)) is None:
                 raise errors.unknown_url(request.method, path)
             return Reply(200, self._headers(number, 0), encode(stored))
-        ranks = path == "/v1/rerank" and not self._vendor  # as compatible servers have it
-        post = ranks or path in ("/v1/chat/completions", "/v1/responses", "/v1/embeddings")
-        if not post and path != "/v1/models" and not path.startswith("/v1/models/"):
+        post = path in JSON_PATHS or path in FORM_PATHS
+        unknown = not post and path != "/v1/models" and not path.startswith("/v1/models/")
+        if unknown or (self._vendor and path in ("/v1/fim/completions", "/v1/rerank")):  # as compatible servers have it
             raise errors.unknown_url(request.method, path)
         if request.method != ("POST" if post else "GET"):
             raise errors.wrong_method("POST" if post else "GET")
         self._authenticate(request.headers)
         if not post:
             return self._list(path, number)
+        if path in FORM_PATHS:
+            return self._form(request, number)
         if "application/json" not in request.headers.get("content-type", "").lower():
             raise errors.bad_request(f"Unsupported content type: '{request.headers.get('content-type', '')}'. Expected 'application/json'.")
         try:
@@ -125,13 +139,47 @@ class OpenAI:
             raise errors.bad_request("you must provide a model parameter")
         if not isinstance(model, str):
             raise errors.wrong_type("model", "a string", model)
-        if not self._any_model and model not in self._known:
-            raise errors.unknown_response_model(model) if path == "/v1/responses" else errors.unknown_model(model)
-        if ranks:
+        self._check_model(model, path)
+        return self._json(path, body, number)
+
+    def _json(self, path: str, body: Mapping[str, Any], number: int) -> Reply:
+        """The operations whose requests are JSON; the model is known."""
+        if path == "/v1/chat/completions":
+            return self._chat(body, number)
+        if path == "/v1/rerank":
             return self._rerank(body, number)
         if path == "/v1/responses":
             return self._responses(body, number)
-        return self._chat(body, number) if path == "/v1/chat/completions" else self._embeddings(body, number)
+        if path == "/v1/responses/input_tokens":
+            return self._input_tokens(body, number)
+        if path == "/v1/embeddings":
+            return self._embeddings(body, number)
+        if path in ("/v1/completions", "/v1/fim/completions"):
+            return self._completions(body, number, fim=path == "/v1/fim/completions")
+        headers = self._headers(number, 0)
+        if path == "/v1/moderations":
+            return media.moderations(body, number, headers)
+        if path == "/v1/audio/speech":
+            return media.speech(body, headers)
+        return media.images(body, f"{self._name}/{body['model']}", headers, self._strict)
+
+    def _form(self, request: HttpRequest, number: int) -> Reply:
+        """The operations whose requests bring files."""
+        try:
+            form = read_form(request.headers.get("content-type", ""), request.body)
+        except ValueError as error:
+            raise errors.bad_request(f"Could not parse multipart form: {error}") from None
+        if "model" not in form:
+            raise errors.missing("model")
+        self._check_model(form["model"], request.path)
+        speaker, headers = f"{self._name}/{form['model']}", self._headers(number, 0)
+        if request.path.startswith("/v1/images/"):
+            return media.edited(form, speaker, headers, variation=request.path.endswith("variations"))
+        return media.transcribed(form, speaker, headers, translated=request.path.endswith("translations"))
+
+    def _check_model(self, model: str, path: str) -> None:
+        if not self._any_model and model not in self._known:
+            raise errors.unknown_response_model(model) if path.startswith("/v1/responses") else errors.unknown_model(model)
 
     def _authenticate(self, headers: Mapping[str, str]) -> None:
         scheme, _, key = headers.get("authorization", "").partition(" ")
@@ -203,6 +251,18 @@ class OpenAI:
         document = {"id": f"rerank-{number:016x}", "model": body["model"], "usage": usage, "results": shown}
         return Reply(200, self._headers(number, tokens), encode(document), model=body["model"])
 
+    # completions of plain text
+
+    def _completions(self, body: Mapping[str, Any], number: int, *, fim: bool) -> Reply:
+        read = completions.read_fim if fim else completions.read
+        asked = read(body, f"{self._name}/{body['model']}", self._strict if not fim else True)
+        headers = self._headers(number, asked.usage["total_tokens"])
+        if asked.stream:
+            events = (completions.fim_events if fim else completions.events)(asked, number)
+            return Reply(200, headers, content_type=SSE, events=events, model=asked.model, pace=asked.directive)
+        document = (completions.fim_document if fim else completions.document)(asked, number)
+        return Reply(200, headers, encode(document), model=asked.model, pace=asked.directive)
+
     # responses
 
     def _responses(self, body: Mapping[str, Any], number: int) -> Reply:
@@ -228,6 +288,12 @@ class OpenAI:
         stream.lifecycle(f"response.{status}", document)
         events = stream.events
         return Reply(200, headers, content_type=SSE, events=events, model=asked.model, pace=asked.directive, failing=responses.error_event)
+
+    def _input_tokens(self, body: Mapping[str, Any], number: int) -> Reply:
+        """The tokens of a request that is not answered."""
+        asked = Responses(body, self._name, self._strict, self._stored.of(body.get("previous_response_id")))
+        document = {"object": "response.input_tokens", "input_tokens": sum(asked.sizes) + sum(asked.tool_sizes)}
+        return Reply(200, self._headers(number, 0), encode(document), model=body["model"])
 
     # chat
 

@@ -147,7 +147,7 @@ class AnswerReader(BodyReader):
 
     def _fail(self, error: object, events: list[Event]) -> None:
         self._over = True
-        events.append(InStreamError(errors.in_stream(error)))
+        events.append(InStreamError(errors.in_stream(error), error))
 
     def _message_delta(self, wire: _WireEvent, events: list[Event]) -> None:
         if wire.usage is not None:

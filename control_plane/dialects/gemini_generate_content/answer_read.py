@@ -142,7 +142,7 @@ class AnswerReader(BodyReader):
 
     def _failed(self, error: object) -> InStreamError:
         self._over = True
-        return InStreamError(errors.in_stream(error))
+        return InStreamError(errors.in_stream(error), error)
 
     def _chunk(self, chunk: _Chunk, events: list[Event]) -> None:
         if self._over:

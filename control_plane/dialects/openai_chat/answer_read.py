@@ -148,7 +148,7 @@ class AnswerReader(BodyReader):
 
     def _failed(self, error: object) -> InStreamError:
         self._over = True
-        return InStreamError(errors.in_stream(error))
+        return InStreamError(errors.in_stream(error), error)
 
     def _chunk(self, data: bytes) -> list[Event]:
         try:

@@ -157,7 +157,7 @@ class AnswerReader(BodyReader):
 
     def _fail(self, error: object, events: list[Event]) -> None:
         self._over = True
-        events.append(InStreamError(errors.in_stream(error)))
+        events.append(InStreamError(errors.in_stream(error), error))
 
     def _end(self, response: _Response, status: str, events: list[Event]) -> None:
         if not self._items and status != "failed":  # told by nothing else

@@ -7,19 +7,27 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from types import MappingProxyType
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
+import msgspec
 import yaml
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
+from control_plane.dialects.capabilities import MEANINGS, Capability
+from control_plane.dialects.failure_classes import FailureClass
 from control_plane.dialects.options import Fault, options_of, problem_of, schema_of_options
 from control_plane.spec.base_url import MAX_URL
 from control_plane.spec.dialect_names import OperationName, ProviderDialectName
-from control_plane.spec.fields import check_base_url, check_headers, check_key_header, check_title
+from control_plane.spec.fields import check_base_url, check_error_status, check_headers, check_key_header, check_title, distinct
 from control_plane.spec.nearest import did_you_mean, listed
 from control_plane.spec.shape import Shape
 
 MAX_HEADERS: Final = 32  # fixed headers of a preset
+MAX_RULES: Final = 16  # for errors; they travel with every request to the translator
+MAX_WORDS: Final = 100  # characters of a condition
+MAX_LACKS: Final = 32
+MAX_PATTERNS: Final = 32
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # thirty files at every start
 
 _FOLDER: Final = resources.files("control_plane.spec.presets")
@@ -44,7 +52,7 @@ class PresetDialect(Shape):
 
     path: VendorPath = Field(description="Path of a chat request, behind the base URL, for example /chat/completions")
     operations: dict[OperationName, VendorPath] = Field(
-        default_factory=dict, description="Paths of the other operations that exist: embeddings, rerank, models, count_tokens"
+        default_factory=dict, description="Paths of the other operations that exist, for example embeddings: /embeddings"
     )
     default: bool = Field(default=True, description="Whether a provider has the dialect unless its spec says otherwise")
 
@@ -61,6 +69,59 @@ class PresetAuth(Shape):
     )
     prefix: KeyPrefix = Field(default="", description='What stands before the key, for example "Bearer " with the space')
     required: bool = Field(default=True, description="Whether the vendor asks for a key; without one a Provider gets a warning")
+
+
+Words = Annotated[str, StringConstraints(pattern=r"^[!-~]([ -~]*[!-~])?$", max_length=MAX_WORDS)]
+ResponseHeader = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$", max_length=100)]
+"""In lower case, as Envoy hands them on."""
+ModelPattern = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:/@*-]+$", max_length=200)]
+
+
+class ErrorRule(Shape):
+    """What an error of this vendor means, where its dialect would not know: all conditions that are given must hold."""
+
+    kind: FailureClass = Field(description="What such an error means; client_fault, context_too_long and content_policy are not retried")
+    status: Annotated[int, Field(ge=200, le=599), AfterValidator(check_error_status)] | None = Field(
+        default=None, description="HTTP status of the answer: 400 to 599, or 200 for an error inside a successful one"
+    )
+    code: Words | None = Field(default=None, description="The vendor's code, exactly, for example tool_use_failed")
+    type: Words | None = Field(default=None, description="The vendor's type or status word, exactly")
+    message: Words | None = Field(default=None, description="A part of the vendor's text, in any case of letters; * stands for anything")
+
+    @model_validator(mode="after")
+    def _conditional(self) -> Self:
+        if all(value is None for value in (self.status, self.code, self.type, self.message)):
+            fix = "add status, code, type or message"
+            raise PydanticCustomError("HG1005", "a rule without a condition would hold for every error", {"fix": fix})
+        return self
+
+
+class Lack(Shape):
+    """What models of the vendor lack of their dialect, so that a request for it goes elsewhere instead of being refused."""
+
+    features: Annotated[tuple[Capability, ...], AfterValidator(distinct)] = Field(
+        min_length=1, description="; ".join(f"{name}: {meaning.partition(';')[0]}" for name, meaning in MEANINGS.items())
+    )
+    models: Annotated[tuple[ModelPattern, ...], AfterValidator(distinct)] = Field(
+        default=("*",), min_length=1, max_length=MAX_PATTERNS, description="Upstream names of the models, where * stands for anything"
+    )
+
+
+class RateLimitHeaders(Shape):
+    """Response headers that speak of one unit."""
+
+    remaining: ResponseHeader = Field(description="Header with what is left, for example x-ratelimit-remaining-requests")
+    limit: ResponseHeader | None = Field(default=None, description="Header with the limit")
+    reset: ResponseHeader | None = Field(
+        default=None, description="Header with the time until there is more: seconds, a duration such as 1m30s, or a time"
+    )
+
+
+class PresetRateLimits(Shape):
+    """Where answers say what is left of the account's rate limits. Read where requests are translated."""
+
+    requests: RateLimitHeaders | None = Field(default=None, description="Headers that speak of requests")
+    tokens: RateLimitHeaders | None = Field(default=None, description="Headers that speak of tokens")
 
 
 class PresetSpec(Shape):
@@ -81,6 +142,17 @@ class PresetSpec(Shape):
         default_factory=dict,
         description="What the translator must know of the vendor's habits; which options there are depends on the dialects",
         json_schema_extra=lambda schema: schema.update(schema_of_options()),
+    )
+
+    errors: tuple[ErrorRule, ...] = Field(
+        default=(), max_length=MAX_RULES, description="Rules for errors that the vendor words in its own way; the first that fits decides"
+    )
+    lacks: tuple[Lack, ...] = Field(
+        default=(), max_length=MAX_LACKS, description="What the vendor or some of its models lack: features lead to the next target"
+    )
+
+    rate_limits: PresetRateLimits | None = Field(
+        default=None, description="Response headers with what is left of the vendor's rate limits, for metrics, get targets and retry-after"
     )
 
 
@@ -127,7 +199,7 @@ def load_presets() -> Mapping[str, Preset]:
 
 def read_preset(text: str) -> Preset:
     """A preset file. Raises pydantic.ValidationError or ValueError."""
-    preset = Preset.model_validate(yaml.load(text, Loader=_LOADER))
+    preset = Preset.model_validate_json(msgspec.json.encode(yaml.load(text, Loader=_LOADER)))
     for bad in bad_options(preset):
         raise ValueError(f"preset {preset.name}: options.{bad.name}: {bad.message}; {bad.fix}")
     return preset

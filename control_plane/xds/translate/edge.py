@@ -93,6 +93,8 @@ def _stored(stored: Stored, models: tuple[str, ...], max_request_bytes: int) -> 
 
 def _call(operation: Operation | Stored, match: RouteMatch, more: dict[str, str], models: tuple[str, ...], max_request_bytes: int) -> Route:
     facts = {"dialect": operation.dialect, "operation": operation.name, **more}
+    if isinstance(operation, Operation) and operation.form:
+        facts["form"] = "1"
     return Route(
         match=match,
         metadata=route_metadata(facts, operation.name, models),

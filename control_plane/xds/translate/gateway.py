@@ -17,19 +17,21 @@ from control_plane.xds.translate.secrets import secret_resources
 from control_plane.xds.translate.settings import EdgeSettings
 from control_plane.xds.translate.targets import target
 from control_plane.xds.translate.translators import translator_cluster
+from control_plane.xds.translate.tunnel import proxy
 
 DEFAULT_MAX_REQUEST_BYTES = 32 << 20
 
 
 def translate(gateway: Gateway, secrets: Mapping[str, Secret | SigningKeys], settings: EdgeSettings) -> list[Resource]:
-    """All resources of the gateway. `secrets` maps secret names (Provider.auth.secret, Provider.signing.secret) to their values."""
+    """All resources of the gateway. `secrets` maps the names of secrets (see `secrets.secret_resources`) to their values."""
     providers = {p.name: p for p in gateway.providers}
     uses = gateway.uses()
     found = [translator_cluster(settings.translators)]
     found += [provider_clusters(providers[name], ms) for name, ms in sorted({(u.provider, u.connect_ms) for u in uses})]
     found += [target(use, providers[use.provider]) for use in uses]
-    used = {u.provider for u in uses}
-    found += secret_resources(gateway, secrets, used)
+    used = [providers[name] for name in sorted({u.provider for u in uses})]
+    found += [proxy(p.name, p.egress) for p in used if p.egress.proxy]
+    found += secret_resources(used, secrets)
     found.append(listener(settings))
     found.append(scope_of(NO_MODEL, DEFAULT_SCOPE, DEFAULT_SCOPE))
     largest = max((r.max_request_bytes for r in gateway.routes), default=DEFAULT_MAX_REQUEST_BYTES)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final
 
+from control_plane.ir.egress import Egress
 from control_plane.ir.model import DEFAULT_CONNECT_MS, Route, Signing, TargetUse
 
 DEFAULT_SCOPE: Final = "default"
@@ -26,11 +28,30 @@ LUA_NAMESPACE: Final = "envoy.filters.http.lua"
 TRANSLATOR_CLUSTER: Final = "headgate-translator"
 XDS_CLUSTER: Final = "headgate-control-plane"
 LISTENER: Final = "edge"
+TUNNEL_LISTENER: Final = "egress-tunnel"
+"""The internal listener of the bootstrap that asks proxies to CONNECT."""
+
+TUNNEL_NAMESPACE: Final = "headgate.tunnel"
+"""Namespace of what an endpoint tells that listener: `cluster`, the proxy, and `host`, where to CONNECT to."""
+
+_PROXY: Final = "proxy:"
 
 
 def provider_cluster(provider: str, connect_ms: int) -> str:
     """A provider has one connection pool, and a further one per connect timer that is not the usual one."""
     return f"provider:{provider}" if connect_ms == DEFAULT_CONNECT_MS else f"provider:{provider}~{connect_ms}ms"
+
+
+def proxy_cluster(provider: str, egress: Egress) -> str:
+    """The proxy that a provider is reached through. Another proxy has another name, so that the provider's connections go over to
+    it and the old one stays for what still runs."""
+    content = repr((egress.proxy, egress.dns, egress.connection.tcp_keepalive)).encode()
+    return f"{_PROXY}{provider}~{hashlib.blake2b(content, digest_size=4).hexdigest()}"
+
+
+def is_proxy(cluster: str) -> bool:
+    """Whether a cluster is a proxy, which must be there before what goes through it."""
+    return cluster.startswith(_PROXY)
 
 
 def target_cluster(use: TargetUse) -> str:

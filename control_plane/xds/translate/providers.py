@@ -2,116 +2,78 @@
 
 from __future__ import annotations
 
-import ipaddress
 from datetime import timedelta
 from functools import lru_cache
+from typing import Any as AnyValue
 from typing import Final
 
-from envoy_data_plane.envoy.config.cluster.v3 import (
-    CircuitBreakers,
-    CircuitBreakersThresholds,
-    Cluster,
-    ClusterDiscoveryType,
-    ClusterDnsLookupFamily,
-)
-from envoy_data_plane.envoy.config.core.v3 import (
-    Address,
-    DataSource,
-    Http1ProtocolOptions,
-    Http2ProtocolOptions,
-    HttpProtocolOptions,
-    SocketAddress,
-    TransportSocket,
-)
+from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterDiscoveryType, ClusterDnsLookupFamily, ClusterPreconnectPolicy
+from envoy_data_plane.envoy.config.core.v3 import Address, SocketAddress
 from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints
-from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
-    CertificateValidationContext,
-    CommonTlsContext,
-    SubjectAltNameMatcher,
-    SubjectAltNameMatcherSanType,
-    UpstreamTlsContext,
-)
-from envoy_data_plane.envoy.extensions.upstreams.http.v3 import HttpProtocolOptions as UpstreamOptions
-from envoy_data_plane.envoy.extensions.upstreams.http.v3 import HttpProtocolOptionsAutoHttpConfig, HttpProtocolOptionsExplicitHttpConfig
-from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
 from control_plane.ir.model import Provider
-from control_plane.xds.resource import CDS, Resource
-from control_plane.xds.translate.names import provider_cluster
+from control_plane.xds.resource import CDS, SDS, Ref, Resource
+from control_plane.xds.translate.limits import no_limits
+from control_plane.xds.translate.lookup import discovery
+from control_plane.xds.translate.names import provider_cluster, proxy_cluster
 from control_plane.xds.translate.targets import HTTP_OPTIONS
+from control_plane.xds.translate.transport import transport_socket
+from control_plane.xds.translate.tunnel import tcp_keepalive, tunnel_endpoint
+from control_plane.xds.translate.upstream_http import upstream_http
 
-SYSTEM_CA: Final = "/etc/ssl/certs/ca-certificates.crt"
-NO_LIMIT: Final = 1_000_000
-"""Envoy's own limits are 1,024 each; a stream holds one for minutes. What bounds load is decided by us."""
-
-IDLE_CONNECTION: Final = timedelta(minutes=5)
+_STATIC: Final[dict[str, AnyValue]] = {"type": ClusterDiscoveryType.STATIC, "dns_lookup_family": ClusterDnsLookupFamily.ALL}
 
 
 @lru_cache(maxsize=4096)
 def provider_clusters(provider: Provider, connect_ms: int) -> Resource:
     """The cluster of a provider with one connect timer."""
+    body, plain = _cluster(provider, connect_ms), None
+    if provider.egress.client_certificate is not None or provider.authorities is not None:
+        plain = _cluster(provider, connect_ms, by_sds=False)
     name = provider_cluster(provider.name, connect_ms)
+    return Resource(type_url=CDS, name=name, body=body, refs=_refs(provider), checked_as=plain)
+
+
+def _cluster(provider: Provider, connect_ms: int, *, by_sds: bool = True) -> bytes:
+    name = provider_cluster(provider.name, connect_ms)
+    egress = provider.egress
+    preconnect = egress.connection.preconnect
+    hosts = [host for host, _ in _hosts(provider)]
     cluster = Cluster(
         name=name,
-        type=ClusterDiscoveryType.STATIC if _is_address(provider.host) else ClusterDiscoveryType.LOGICAL_DNS,
-        dns_lookup_family=ClusterDnsLookupFamily.ALL,
+        **(_STATIC if egress.proxy else discovery(hosts, egress.dns)),  # a proxy looks names up, and is itself looked up
         connect_timeout=timedelta(milliseconds=connect_ms),
         load_assignment=_endpoints(name, provider),
-        circuit_breakers=CircuitBreakers(
-            thresholds=[
-                CircuitBreakersThresholds(
-                    max_connections=NO_LIMIT,
-                    max_pending_requests=NO_LIMIT,
-                    max_requests=NO_LIMIT,
-                    max_retries=NO_LIMIT,
-                )
-            ]
-        ),
-        typed_extension_protocol_options={HTTP_OPTIONS: Any.pack(_http(provider))},
-        transport_socket=_tls(provider) if provider.tls else None,
+        circuit_breakers=no_limits(),
+        typed_extension_protocol_options={HTTP_OPTIONS: Any.pack(upstream_http(provider))},
+        transport_socket=transport_socket(provider, by_sds=by_sds),
+        preconnect_policy=ClusterPreconnectPolicy(per_upstream_preconnect_ratio=preconnect) if preconnect > 1 else None,
+        upstream_connection_options=None if egress.proxy else tcp_keepalive(egress),
     )
-    return Resource(type_url=CDS, name=name, body=bytes(cluster))
+    return bytes(cluster)
 
 
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+def _refs(provider: Provider) -> frozenset[Ref]:
+    refs: set[Ref] = set()
+    if provider.egress.proxy is not None:
+        refs.add((CDS, proxy_cluster(provider.name, provider.egress)))
+    refs |= {(SDS, name) for name in (provider.egress.client_certificate, provider.authorities) if name is not None}
+    return frozenset(refs)
+
+
+def _hosts(provider: Provider) -> tuple[tuple[str, int], ...]:
+    return provider.egress.addresses or ((provider.host, provider.port),)
 
 
 def _endpoints(name: str, provider: Provider) -> ClusterLoadAssignment:
-    address = Address(socket_address=SocketAddress(address=provider.host, port_value=provider.port))
-    endpoint = Endpoint(address=address, hostname=provider.authority)
-    return ClusterLoadAssignment(cluster_name=name, endpoints=[LocalityLbEndpoints(lb_endpoints=[LbEndpoint(endpoint=endpoint)])])
-
-
-def _http(provider: Provider) -> UpstreamOptions:
-    """HTTP/2 where the vendor's TLS offers it, else HTTP/1.1."""
-    common = HttpProtocolOptions(idle_timeout=IDLE_CONNECTION)
-    if provider.tls:
-        auto = HttpProtocolOptionsAutoHttpConfig(
-            http_protocol_options=Http1ProtocolOptions(), http2_protocol_options=Http2ProtocolOptions()
-        )
-        return UpstreamOptions(common_http_protocol_options=common, auto_config=auto)
-    explicit = HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=Http1ProtocolOptions())
-    return UpstreamOptions(common_http_protocol_options=common, explicit_http_config=explicit)
-
-
-def _tls(provider: Provider) -> TransportSocket:
-    """SNI and the verified name are both the vendor's host name: the options must stand in the TLS context, since
-    `auto_sni` among the HTTP options is silently ignored below an aggregate and any certificate would do."""
-    name = provider.server_name or provider.host
-    matcher = SubjectAltNameMatcher(san_type=SubjectAltNameMatcherSanType.DNS, matcher=StringMatcher(exact=name))
-    if _is_address(name):
-        matcher = SubjectAltNameMatcher(san_type=SubjectAltNameMatcherSanType.IP_ADDRESS, matcher=StringMatcher(exact=name))
-    validation = CertificateValidationContext(
-        trusted_ca=DataSource(filename=provider.ca_file or SYSTEM_CA), match_typed_subject_alt_names=[matcher]
-    )
-    context = UpstreamTlsContext(
-        sni="" if _is_address(name) else name,
-        common_tls_context=CommonTlsContext(validation_context=validation, alpn_protocols=[]),
-    )
-    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=Any.pack(context))
+    """Wherever it connects to, the Host header is the base URL's."""
+    found = []
+    for host, port in _hosts(provider):
+        if provider.egress.proxy is not None:
+            found.append(tunnel_endpoint(provider, host, port, provider.authority))
+        else:
+            address = Address(socket_address=SocketAddress(address=host, port_value=port))
+            found.append(LbEndpoint(endpoint=Endpoint(address=address, hostname=provider.authority)))
+    # LOGICAL_DNS takes one endpoint in one locality, STRICT_DNS and STATIC any number.
+    return ClusterLoadAssignment(cluster_name=name, endpoints=[LocalityLbEndpoints(lb_endpoints=found)])

@@ -125,6 +125,8 @@ def _is_stored(entry: Entry) -> bool:
 def _facts(node: Route, entry: Entry) -> Metadata:
     """What the edge filter must know about the route of a model, and what the journal says."""
     facts = {"route": node.name, "dialect": entry.dialect, "max_bytes": str(node.max_request_bytes)}
+    if entry.operation != "chat":
+        facts["operation"] = entry.operation
     if entry.rename is not None:
         facts["rename"] = entry.rename
     if any(c.use.rename for group in entry.groups for c in group):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Final
 
 from control_plane.kit.data_files import data_file
+
+BEFORE: Final = {"edge": ("form",)}
+"""Files that are put before another one, in one script with it: a Lua filter of Envoy is one text and loads no modules."""
 
 
 @cache
 def lua_source(name: str) -> str:
-    """The text of envoy/lua/<name>.lua."""
-    return data_file(f"lua/{name}.lua").read_text(encoding="utf-8")
+    """The script `name`: the text of envoy/lua/<name>.lua, after what belongs before it."""
+    return "".join(data_file(f"lua/{part}.lua").read_text(encoding="utf-8") for part in (*BEFORE.get(name, ()), name))
 
 
 @cache

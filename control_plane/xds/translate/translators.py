@@ -7,8 +7,6 @@ from functools import lru_cache
 from typing import Final
 
 from envoy_data_plane.envoy.config.cluster.v3 import (
-    CircuitBreakers,
-    CircuitBreakersThresholds,
     Cluster,
     ClusterDiscoveryType,
     ClusterLbPolicy,
@@ -28,8 +26,8 @@ from envoy_data_plane.envoy.type.v3 import CodecClientType
 from envoy_data_plane.google.protobuf import Any
 
 from control_plane.xds.resource import CDS, Resource
+from control_plane.xds.translate.limits import no_limits
 from control_plane.xds.translate.names import TRANSLATOR_CLUSTER
-from control_plane.xds.translate.providers import NO_LIMIT
 from control_plane.xds.translate.targets import HTTP_OPTIONS
 
 _OUTLIERS: Final = OutlierDetection(
@@ -72,13 +70,7 @@ def translator_cluster(translators: tuple[str, ...]) -> Resource:
         load_assignment=ClusterLoadAssignment(cluster_name=TRANSLATOR_CLUSTER, endpoints=[LocalityLbEndpoints(lb_endpoints=endpoints)]),
         outlier_detection=_OUTLIERS,
         health_checks=[_HEALTH],
-        circuit_breakers=CircuitBreakers(
-            thresholds=[
-                CircuitBreakersThresholds(
-                    max_connections=NO_LIMIT, max_pending_requests=NO_LIMIT, max_requests=NO_LIMIT, max_retries=NO_LIMIT
-                )
-            ]
-        ),
+        circuit_breakers=no_limits(),
         typed_extension_protocol_options={HTTP_OPTIONS: Any.pack(HttpProtocolOptions(explicit_http_config=http2))},
     )
     return Resource(type_url=CDS, name=TRANSLATOR_CLUSTER, body=bytes(cluster))

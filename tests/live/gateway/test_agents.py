@@ -26,12 +26,18 @@ ROUTES = (
     + route("via-anthropic", "anthropic")
     + route("via-local", "local")
     + route("via-gemini", "gemini")
+    + route("via-bedrock", "bedrock")
+    + route("via-cohere", "cohere")
     + route("moves-on", "anthropic", "openai", first_token="1s")
     + route("moves-over", "answers", "anthropic", first_token="1s")
     + route("moves-to-gemini", "openai", "gemini", first_token="1s")
+    + route("moves-to-bedrock", "anthropic", "bedrock", first_token="1s")
+    + route("moves-to-cohere", "gemini", "cohere", first_token="1s")
 )
-EVERY = pytest.mark.parametrize("model", ["via-openai", "via-answers", "via-anthropic", "via-local", "via-gemini"])
-MOVING = pytest.mark.parametrize(("model", "first"), [("moves-on", "anthropic"), ("moves-over", "openai"), ("moves-to-gemini", "openai")])
+VENDORS = ("openai", "answers", "anthropic", "local", "gemini", "bedrock", "cohere")
+EVERY = pytest.mark.parametrize("model", [f"via-{vendor}" for vendor in VENDORS])
+MOVES = (("moves-on", "anthropic"), ("moves-over", "openai"), ("moves-to-gemini", "openai"), ("moves-to-bedrock", "anthropic"))
+MOVING = pytest.mark.parametrize(("model", "first"), [*MOVES, ("moves-to-cohere", "gemini")])
 
 SCHEMAS: dict[str, dict[str, Any]] = {
     "shell": {"command": {"type": "array", "items": {"type": "string"}}, "timeout_ms": {"type": "integer"}},
@@ -222,11 +228,20 @@ def told_gemini(body: Any) -> Told:
     return _joined([(call["id"], call["name"], call["args"]) for call in calls], said)
 
 
+def told_bedrock(body: Any) -> Told:
+    blocks = [block for message in body["messages"] for block in message["content"]]
+    calls = [block["toolUse"] for block in blocks if "toolUse" in block]
+    said = {r["toolUseId"]: _text(r["content"]) for r in (block["toolResult"] for block in blocks if "toolResult" in block)}
+    return _joined([(call["toolUseId"], call["name"], call["input"]) for call in calls], said)
+
+
 TOLD: dict[str, Callable[[Any], Told]] = {
     "/v1/messages": told_anthropic,
     "/v1/chat/completions": told_openai_chat,
     "/v1/responses": told_openai_responses,
     "/v1beta/models": told_gemini,
+    "/model/": told_bedrock,
+    "/v2/chat": told_openai_chat,
 }
 
 

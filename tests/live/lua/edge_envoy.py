@@ -25,8 +25,8 @@ from control_plane.kit.envoy_binary import find_envoy
 from control_plane.signals.formats import REQUEST_FORMAT
 from control_plane.signals.lines import RequestLine, decode
 from control_plane.xds.translate.facts import route_metadata
+from control_plane.xds.translate.sources import lua_source
 
-LUA = Path(__file__).parents[3] / "envoy" / "lua"
 WASM = Path(__file__).parents[3] / "envoy" / "wasm"
 TYPE = "type.googleapis.com/"
 LIMIT_BYTES = 32 * 1024 * 1024
@@ -175,7 +175,7 @@ def target(name: str, member: str, filters: Sequence[Config] = ()) -> Config:
 
 
 def lua(file: str, **more: Any) -> Config:
-    source = {"filename": str(LUA / file)}
+    source = {"inline_string": lua_source(file.removesuffix(".lua"))}
     return extension(
         "envoy.filters.http.lua", "envoy.extensions.filters.http.lua.v3.Lua", default_source_code=source, clear_route_cache=False, **more
     )

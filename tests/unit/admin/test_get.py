@@ -70,12 +70,19 @@ async def test_routes_providers_and_targets(served: Get, gateway: Any) -> None:
     gateway.rows["routes"] = [{"route": "chat", "models": ["chat", "gpt-5"], "plan": [pair, [{"target": "anthropic/claude", "weight": 1}]]}]
     gateway.rows["providers"] = [{"provider": "openai", "dialect": "openai-chat", "base_url": "https://api.openai.com", "targets": 2}]
     window = {"attempts": 40, "faults": 3, "classes": {"ok": 36, "transient": 3, "cancelled": 1}, "ttft_ms_p50": 412, "ttft_ms_p95": 2900}
-    gateway.rows["targets"] = [{"target": "openai/gpt-5", "lane": "passthrough", "windows": {"60s": window}}, {"target": "new/one"}]
+    left = {"requests": {"remaining": 119, "limit": 250}, "tokens": {"remaining": 7, "limit": None}}
+    gateway.rows["targets"] = [
+        {"target": "openai/gpt-5", "lane": "passthrough", "windows": {"60s": window}, "ratelimit": left},
+        {"target": "new/one"},
+    ]
     assert "chat   chat, gpt-5  openai/gpt-5:80 + azure/gpt-5:20 -> anthropic/claude" in (await served("routes")).stdout
     assert "openai    openai-chat  https://api.openai.com  2" in (await served("providers")).stdout
     lines = [line.rstrip() for line in (await served("targets")).stdout.splitlines()]
-    assert lines[1] == "openai/gpt-5  passthrough  40            92.5%  412 ms    2900 ms   transient:3 cancelled:1"
-    assert lines[2] == "new/one       -            0             -      -         -         -"
+    assert (
+        lines[1]
+        == "openai/gpt-5  passthrough  40            92.5%  412 ms    2900 ms   transient:3 cancelled:1  119/250 requests, 7 tokens"
+    )
+    assert lines[2] == "new/one       -            0             -      -         -         -                        -"
 
 
 async def test_credentials_show_what_they_are_and_never_what_they_hold(served: Get, gateway: Any) -> None:

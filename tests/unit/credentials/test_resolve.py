@@ -14,6 +14,7 @@ from control_plane.credentials.resolve import MAX_SECRET_BYTES, Missing, Resolve
 from control_plane.credentials.secret import Secret
 from control_plane.spec.load import load
 from control_plane.spec.models import Provider, SpecSet
+from tests.live.egress.certificates import authority
 
 HEADER = "apiVersion: headgate.dev/v1alpha1\nkind: Provider\nmetadata: {name: p}\n"
 
@@ -114,7 +115,8 @@ def test_what_lies_outside_is_known_and_its_changes_are_seen(tmp_path: Path) -> 
     assert referenced_files(specs) == {base / "../key", base / "ca.pem"}
     assert [finding.code for finding in check_references(specs, {})] == ["HG3001", "HG2011"]
     seen = {fingerprint(specs, {})}
-    for path, text in ((tmp_path / "key", "one"), (tmp_path / "key", "two"), (base / "ca.pem", "-----BEGIN CERTIFICATE-----\n")):
+    authority(tmp_path)
+    for path, text in ((tmp_path / "key", "one"), (tmp_path / "key", "two"), (base / "ca.pem", (tmp_path / "ca.pem").read_text())):
         path.write_text(text)
         seen.add(fingerprint(specs, {}))
     assert len(seen) == 4

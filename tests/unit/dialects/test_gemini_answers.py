@@ -311,7 +311,7 @@ def test_errors(document: dict[str, Any], kind: str, retry_after: float | None) 
         failure = GEMINI.read_error(status, {}, json.dumps(body).encode())
         assert (failure.kind, failure.retry_after, failure.status) == (kind, retry_after, status)
     events = read(sse(document))
-    assert events == [C.InStreamError(failure)]
+    assert events == [C.InStreamError(failure, document["error"])]
 
 
 def test_an_error_after_content() -> None:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from control_plane.dialects.error_rules import ErrorRule
+from control_plane.dialects.rate_limits import RateLimits, Unit
 from control_plane.extproc.facts import (
     CLIENT_DIALECT,
+    ERRORS,
     FOREIGN,
+    LACKS,
+    LIMITS,
     MODEL,
     OPTIONS,
     PATH,
@@ -74,3 +79,21 @@ def test_a_dialect_for_providers_only_is_no_client_dialect(reader: FactsReader) 
     assert reader.read(WHOLE | {PROVIDER_DIALECT: "answers"}).provider.name
     with pytest.raises(SpecError, match="clients cannot speak the dialect 'answers' yet"):
         reader.read(WHOLE | {CLIENT_DIALECT: "answers"})
+
+
+def test_what_a_preset_says_of_a_vendor(reader: FactsReader) -> None:
+    plain = reader.read(WHOLE)
+    assert (plain.lacks, plain.vendor.errors, plain.vendor.limits) == (frozenset(), (), None)
+    told = {ERRORS: '[{"kind":"transient","status":400}]', LACKS: "image,tools", LIMITS: '{"tokens":{"remaining":"x-left"}}'}
+    facts = reader.read(WHOLE | told)
+    assert facts.vendor.errors == (ErrorRule("transient", 400),)
+    assert facts.vendor.limits == RateLimits(tokens=Unit("x-left"))
+    assert facts.lacks == {"image", "tools"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [(ERRORS, '[{"kind":"odd"}]'), (ERRORS, "{}"), (LACKS, "image,wings"), (LIMITS, '{"tokens":1}')]
+)
+def test_what_it_cannot_use_is_named(reader: FactsReader, field: str, value: str) -> None:
+    with pytest.raises(SpecError, match=field):
+        reader.read(WHOLE | {field: value})

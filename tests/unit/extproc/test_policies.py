@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from control_plane.dialects.api import TargetFacts
+from control_plane.dialects.error_rules import ErrorRule
+from control_plane.dialects.rate_limits import RateLimits, Unit
 from control_plane.dialects.registry import DIALECTS, PROVIDERS
 from control_plane.extproc.exchange import Exchange
-from control_plane.extproc.facts import Facts
+from control_plane.extproc.facts import Facts, Vendor
 from control_plane.extproc.tally import Tally
 from tests.unit.extproc.conftest import Attempt
 from tests.unit.extproc.fakes import Ids
@@ -91,3 +93,62 @@ def test_foreign_reasoning_by_policy() -> None:
     head, error = refusal_of(attempt)
     assert (head[":status"], head["x-headgate-failure"]) == ("400", "unfit")
     assert "messages.1.reasoning" in error["message"]
+
+
+XAI = Vendor(
+    (ErrorRule("credential_dead", 400, message="incorrect api key"), ErrorRule("transient", 200, code="tool_use_failed")),
+    RateLimits(requests=Unit("x-left", "x-limit", "x-reset")),
+)
+GROK = replace(GPT, name="x/m", vendor=XAI, lacks=frozenset({"image", "logprobs", "prompt-caching"}))
+QUESTION: dict[str, Any] = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "q"}]}
+MARKED = {"type": "text", "text": "q", "cache_control": {"type": "ephemeral"}}
+IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
+
+
+def test_rules_of_a_preset_settle_what_an_error_answer_means() -> None:
+    attempt, _ = asked(GROK, QUESTION)
+    attempt.head(400, content_type="application/json")
+    attempt.body('{"code":"invalid-argument","error":"Incorrect API key provided: xa***gh"}', end=True)
+    assert attempt.client_head is not None
+    assert (attempt.client_head[":status"], attempt.client_head["x-headgate-failure"]) == ("401", "credential_dead")
+    assert b"xa***" not in attempt.client_body
+    attempt, _ = asked(GROK, QUESTION)
+    attempt.head(400, content_type="application/json")
+    attempt.body('{"code":"invalid-argument","error":"no such field"}', end=True)
+    assert attempt.client_head is not None
+    assert attempt.client_head[":status"] == "400"
+    assert "x-headgate-failure" not in attempt.client_head
+
+
+def test_and_what_an_error_inside_a_stream_means() -> None:
+    attempt, _ = asked(GROK, {**QUESTION, "stream": True})
+    attempt.head(200, content_type="text/event-stream")
+    attempt.body('data: {"error":{"message":"no tool","code":"tool_use_failed","status_code":400}}\n\n')
+    assert attempt.client_head is not None
+    assert (attempt.client_head[":status"], attempt.client_head["x-headgate-failure"]) == ("503", "transient")
+
+
+def test_rate_limits_become_a_retry_after_and_a_word_for_the_journal() -> None:
+    attempt, _ = asked(GROK, QUESTION)
+    attempt.head(429, content_type="application/json", x_left="0", x_reset="1m1.2s")
+    attempt.body('{"error":{"message":"slow down"}}', end=True)
+    assert attempt.client_head is not None
+    assert attempt.client_head["retry-after"] == "62"
+    attempt, _ = asked(GROK, QUESTION)
+    attempt.head(200, content_type="application/json", x_left="119", x_limit="250")
+    attempt.body('{"id":"c","choices":[{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"hi"}}]}', end=True)
+    assert attempt.metered is not None
+    assert attempt.metered["limits"] == "119/250;"
+
+
+def test_what_a_target_lacks() -> None:
+    attempt, sent = asked(GROK, {**QUESTION, "messages": [{"role": "user", "content": [MARKED, IMAGE]}]})
+    assert sent == {}
+    head, error = refusal_of(attempt)
+    assert (head[":status"], head["x-headgate-failure"]) == ("400", "unfit")
+    assert "messages.0: the target does not have images" in error["message"]
+    attempt, sent = asked(GROK, {**QUESTION, "messages": [{"role": "user", "content": [MARKED]}]})
+    assert sent["messages"][0]["content"] == "q"
+    attempt, sent = asked(replace(GROK, reject=True), {**QUESTION, "messages": [{"role": "user", "content": [MARKED]}]})
+    assert sent == {}
+    assert "cache_control" in refusal_of(attempt)[1]["message"]

@@ -10,12 +10,11 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import lupa.luajit21 as lupa
 
-LUA = Path(__file__).parents[3] / "envoy" / "lua"
+from control_plane.xds.translate.sources import lua_source
 
 STAND_IN = b"""
 local function getter(values)
@@ -152,10 +151,10 @@ class LuaFilter:
         self._lua = lupa.LuaRuntime(encoding=None)
         if not jit:
             self._lua.execute(b"jit.off()")
-        source = (LUA / file).read_bytes()
+        source = lua_source(file.removesuffix(".lua")).encode()
         if window:
-            source, found = re.subn(rb"(local WINDOW_BYTES =) \d+", rb"\1 %d" % window, source)
-            assert found == 1
+            source, found = re.subn(rb"(local (?:FORM_)?WINDOW_BYTES =) \d+", rb"\1 %d" % window, source)
+            assert found == 2
         self._lua.execute(source)
         self._lua.execute(STAND_IN)
 

@@ -479,6 +479,34 @@ def test_unknown_models() -> None:
     assert sum("did you mean" in m for m in messages) <= 40  # at most 20 a second, over at most two seconds
 
 
+PICTURE = {"type": "image_generation.completed", "b64_json": "", "usage": {"input_tokens": 7, "output_tokens": 272, "total_tokens": 279}}
+
+
+@SETTINGS
+@given(st.integers(0, 200_000), st.lists(st.integers(0, 10**6), max_size=8), st.booleans(), st.sampled_from(["speech", "transcriptions"]))
+def test_streams_of_pictures_and_sound(edge: LuaFilter, size: int, cuts: list[int], spaces: bool, operation: str) -> None:
+    """However long the line is that the usage stands in."""
+    data = event(PICTURE | {"b64_json": "A" * size, "usage": PICTURE["usage"]}, spaces)
+    route = facts(route="m", dialect="openai-chat", operation=operation)
+    out = edge.response(split(data, cuts), route, STREAM, {})
+    assert out.body == data
+    assert known_of(metered(out.dynamic["headgate"]["meter"])) == {"usage": {"input": 7, "output": 272}, "complete": True}
+
+
+@pytest.mark.parametrize("error", [{"type": "server_error", "code": "x"}, {"message": "m"}, None])
+def test_an_error_in_a_stream_of_pictures(edge: LuaFilter, error: dict[str, str] | None) -> None:
+    data = event({"type": "error"} | ({} if error is None else {"error": error}), True)
+    out = edge.response([data], facts(route="m", dialect="openai-chat", operation="image_generation"), STREAM, {})
+    word = "server_error" if error and "code" in error else "error"
+    assert known_of(metered(out.dynamic["headgate"]["meter"])) == {"complete": False, "stream_error": word}
+
+
+def test_whole_pictures_count_tokens_by_their_own_names(edge: LuaFilter) -> None:
+    document = {"created": 1, "data": [{"b64_json": "A" * 300_000}], "size": "1024x1024", "usage": PICTURE["usage"]}
+    _, known = meter(edge, split(json.dumps(document).encode(), [5, 70_000, 200_000]), WHOLE)
+    assert known == {"usage": {"input": 7, "output": 272}, "complete": True}
+
+
 def gemini(**fields: Any) -> dict[str, Any]:
     return {"responseId": "r", "modelVersion": "m", **fields}
 

@@ -181,3 +181,24 @@ def test_a_clock_that_is_ahead_counts_as_now() -> None:
     windows = TargetWindows()
     windows.add("a", None, None, AttemptClass.OK, None, 10_000.0, 100.0)
     assert windows.read("a", 100.0)["10s"].attempts == 1
+
+
+def test_what_vendors_say_is_left_of_their_limits(traffic: Traffic, metrics: Metrics, request_line: RawLine) -> None:
+    served = {"target": "anthropic/claude", "provider": "anthropic", "lane": "translation"}
+    for number, limits in enumerate(["119/250;9000/", ";8999/10000", "x/1;-1/2", "", None, "9" * 400]):
+        traffic.consume([from_values(request_line(id=f"r{number}", translation={"complete": True, "limits": limits}, **served))])
+    where = {"provider": "anthropic", "target": "anthropic/claude"}
+    assert metrics.value("headgate_target_ratelimit_remaining", **where, unit="requests") == 119
+    assert metrics.value("headgate_target_ratelimit_limit", **where, unit="requests") == 250
+    assert metrics.value("headgate_target_ratelimit_remaining", **where, unit="tokens") == 8999
+    assert metrics.value("headgate_target_ratelimit_limit", **where, unit="tokens") == 10000
+
+
+def test_the_row_of_a_target_shows_them(traffic: Traffic, request_line: RawLine) -> None:
+    served = {"target": "anthropic/claude", "provider": "anthropic", "lane": "translation"}
+    traffic.consume([from_values(request_line(translation={"complete": True, "limits": "119/250;"}, **served))])
+    (row,) = traffic.targets()
+    assert row["ratelimit"] == {"requests": {"remaining": 119, "limit": 250}}
+    passed = {**served, "lane": "passthrough"}
+    traffic.consume([from_values(request_line(id="other", translation={"complete": True, "limits": "1/1;"}, **passed))])
+    assert traffic.targets()[0]["ratelimit"] == {"requests": {"remaining": 119, "limit": 250}}, "an earlier attempt's words"

@@ -13,20 +13,24 @@ from control_plane.cli.presets import document_of, text_of
 from control_plane.dialects.registry import PROVIDERS
 from control_plane.ir.build import build
 from control_plane.ir.model import Lane
+from control_plane.ir.passes import _errors
 from control_plane.spec.fields import KEY_HEADERS
 from control_plane.spec.load import Loaded, SpecFile, load, parse_bytes
 from control_plane.spec.models import PresetDocument
 from control_plane.spec.presets import bad_options, load_presets, preset_text, read_preset
+from control_plane.spec.presets.preset import MAX_RULES, MAX_WORDS
 from control_plane.xds.translate.filters.credentials import CREDENTIAL_HEADERS
 
 FOLDER = Path(__file__).parents[3] / "control_plane/spec/presets"
 MOST_LINES = 15  # without comments: onboarding a vendor is a few lines
 ORIGINAL = ("anthropic", "openai", "openai-compatible")  # written out in full, one field a line
 OWN_ADDRESS = {  # no base URL of their own, so a Provider must give it
-    "azure-openai", "azure-openai-deployments",
-    "bedrock", "databricks", "llama-cpp", "lm-studio", "ollama", "openai-compatible", "sglang", "snowflake", "tensorrt-llm", "tgi", "vllm",
+    "azure-openai", "azure-openai-deployments", "bedrock", "cloudflare", "databricks", "gpustack", "llama-cpp", "lm-studio", "ollama",
+    "openai-compatible", "sglang", "snowflake", "tensorrt-llm", "tgi", "vllm",
 }  # fmt: skip
-BOTH = {"deepseek", "llama-cpp", "lm-studio", "moonshot", "ollama", "openrouter", "sglang", "vllm", "zai"}  # Anthropic's dialect, too
+BOTH = {  # Anthropic's dialect, too
+    "deepseek", "gpustack", "llama-cpp", "lm-studio", "minimax", "moonshot", "novita", "ollama", "openrouter", "sglang", "vllm", "zai",
+}  # fmt: skip
 
 PRESET = """\
 apiVersion: headgate.dev/v1alpha1
@@ -181,3 +185,22 @@ def test_a_preset_in_an_unreadable_file_is_not_called_unknown(tmp_path: Path) ->
     (tmp_path / "presets.yaml").write_text("kind: [", encoding="utf-8")
     (tmp_path / "rest.yaml").write_text(USERS.removeprefix("---\n"), encoding="utf-8")
     assert {finding.code for finding in load(tmp_path).findings if finding.severity == "error"} == {"HG1002"}
+
+
+def test_the_longest_rules_fit_into_what_envoy_hands_to_a_translator(tmp_path: Path) -> None:
+    """Envoy takes 16 KiB for a value of a stream's metadata, in which a percent sign is written twice."""
+    rule = {"status": 400, "code": '"' * MAX_WORDS, "type": "%" * MAX_WORDS, "message": "\\" * MAX_WORDS, "kind": "context_too_long"}
+    spec = json.loads(json.dumps(document_of(load_presets()["groq"])))
+    spec["spec"]["errors"] = [rule] * MAX_RULES
+    (document,) = parse_bytes(SpecFile("specs.yaml"), json.dumps(spec).encode()).documents
+    assert isinstance(document, PresetDocument)
+    assert len(_errors(document.spec).replace("%", "%%")) < 16_384
+    spec["spec"]["errors"].append(rule)
+    assert [f.code for f in parse_bytes(SpecFile("specs.yaml"), json.dumps(spec).encode()).findings] == ["HG1006"]
+
+
+def test_what_a_model_lacks_is_what_the_patterns_that_name_it_say(tmp_path: Path) -> None:
+    lacks = '\n  lacks: [{features: [image]}, {features: [tools, image], models: ["b*", a-*]}, {features: [audio], models: [B]}]\n'
+    one, _ = build(loaded_from(tmp_path, PRESET.replace('"Bearer "}\n', f'"Bearer "}}{lacks}', 1) + USERS).specs).providers
+    found = [one.lacks_of(model) for model in ("a", "b", "a-1", "B")]
+    assert found == [("image",), ("image", "tools"), ("image", "tools"), ("audio", "image")]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, Literal
 
-from control_plane.ir.model import Auth, Provider
+from control_plane.ir.model import Provider
 from control_plane.pb.config_source_pb2 import AggregatedConfigSource, ApiVersion, ConfigSource
 from control_plane.pb.core_pb2 import HeaderValue, HeaderValueOption, TypedExtensionConfig
 from control_plane.pb.generic_secret_pb2 import GenericSecret
@@ -65,7 +65,7 @@ could not be metered. `x-request-id` and `x-envoy-attempt-count` stay, since the
 
 Call = Literal["told", "removed"]
 TARGET_HEADER: Final = "x-headgate-target"
-_OVERWRITE: Final = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+OVERWRITE: Final = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 SECRET_WAIT_MS: Final = 2_000
 """How long a target may warm up for its key. Never 0 (= for ever): a plan that names a warming target is a 503."""
@@ -77,7 +77,7 @@ def credentials(provider: Provider, target: str, client_dialect: str, call: Call
     `call`: where clients name the model in the path, what becomes of the header that tells the translator. Written anew from what
     the edge filter noted, since the attempt before may have changed every header.
     """
-    named = Mutations(response_mutations=[_set(TARGET_HEADER, target.replace("%", "%%"), _OVERWRITE)])
+    named = Mutations(response_mutations=[set_header(TARGET_HEADER, target.replace("%", "%%"), OVERWRITE)])
     config = pack_more(_shared(provider, client_dialect in _SIGNING, call), HeaderMutationFilter(mutations=named))
     return HttpFilter(name="envoy.filters.http.header_mutation", typed_config=config)
 
@@ -88,23 +88,25 @@ def _shared(provider: Provider, signing: bool, call: Call | None) -> bytes:
     signatures = SIGNATURE_HEADERS if signing else ()
     mutations = [HeaderMutation(remove=name) for name in (*CREDENTIAL_HEADERS, *signatures, *TRACES)]
     if call == "told":
-        mutations.append(_set(CALL_HEADER, "%DYNAMIC_METADATA(headgate.model:call)%", _OVERWRITE))
+        mutations.append(set_header(CALL_HEADER, "%DYNAMIC_METADATA(headgate.model:call)%", OVERWRITE))
     elif call == "removed":
         mutations.append(HeaderMutation(remove=CALL_HEADER))
-    mutations += [_set(name, value.replace("%", "%%"), HeaderValueOption.ADD_IF_ABSENT) for name, value in provider.headers]
+    mutations += [set_header(name, value.replace("%", "%%"), HeaderValueOption.ADD_IF_ABSENT) for name, value in provider.headers]
     formatters = []
     if provider.auth is not None:
-        mutations.append(_set(provider.auth.header, f"{provider.auth.prefix}%SECRET(key)%", _OVERWRITE))
-        source = GenericSecret(secret_configs={"key": _reference(provider.auth)})
+        mutations.append(set_header(provider.auth.header, f"{provider.auth.prefix}%SECRET(key)%", OVERWRITE))
+        source = GenericSecret(secret_configs={"key": secret_reference(provider.auth.secret)})
         formatters.append(TypedExtensionConfig(name="envoy.formatter.generic_secret", typed_config=pack(source)))
     config = HeaderMutationFilter(mutations=Mutations(request_mutations=mutations, formatters=formatters))
     return config.SerializeToString(deterministic=True)
 
 
-def _set(name: str, value: str, action: HeaderValueOption.HeaderAppendAction) -> HeaderMutation:
+def set_header(name: str, value: str, action: HeaderValueOption.HeaderAppendAction) -> HeaderMutation:
+    """The mutation that sets a header; `value` is a format."""
     return HeaderMutation(append=HeaderValueOption(header=HeaderValue(key=name, value=value), append_action=action))
 
 
-def _reference(auth: Auth) -> SdsSecretConfig:
+def secret_reference(name: str) -> SdsSecretConfig:
+    """A secret over ADS, by name."""
     source = ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3, initial_fetch_timeout=duration(SECRET_WAIT_MS))
-    return SdsSecretConfig(name=auth.secret, sds_config=source)
+    return SdsSecretConfig(name=name, sds_config=source)

@@ -70,6 +70,12 @@ def ext_proc(use: TargetUse, provider: Provider) -> HttpFilter:
     }
     if use.operation != "chat":
         told["x-headgate-operation"] = use.operation
+    if provider.errors:
+        told["x-headgate-errors"] = provider.errors
+    if use.operation == "chat" and (lacks := provider.lacks_of(use.model)):
+        told["x-headgate-lacks"] = ",".join(lacks)
+    if provider.rate_limits:
+        told["x-headgate-rate-limits"] = provider.rate_limits
     if use.mute:
         told["x-headgate-thinking"] = "none"
     if use.unsupported_params != "drop":
