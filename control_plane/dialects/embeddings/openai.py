@@ -39,9 +39,7 @@ _encode: Final = msgspec.json.Encoder().encode
 def read_request(body: bytes, call: Call | None) -> EmbedRequest:
     """Raises ClientProtocolError naming the field at fault."""
     raw = j.parse_object(body)
-    model = j.required_string(raw, "model", "")
-    if not model:
-        j.reject("model", "must not be empty")
+    model = j.model_of(raw)
     texts, tokens = _inputs(raw)
     lost = list(j.unknown_fields(raw, _MAPPED, ""))
     said = j.string(raw, "input_type", "")

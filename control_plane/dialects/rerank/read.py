@@ -7,9 +7,7 @@ from control_plane.dialects import json_body as j
 
 def head(raw: j.Object) -> tuple[str, int | None]:
     """The model, and how many of the best are wanted. Raises ClientProtocolError naming the field at fault."""
-    model = j.required_string(raw, "model", "")
-    if not model:
-        j.reject("model", "must not be empty")
+    model = j.model_of(raw)
     top_n = j.integer(raw, "top_n", "")
     if top_n is not None and top_n < 1:
         j.reject("top_n", "must be 1 or more")
