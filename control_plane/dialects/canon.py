@@ -446,6 +446,20 @@ class Embedded(msgspec.Struct, frozen=True):
     vectors: tuple[Vector, ...]
 
 
+class Rank(msgspec.Struct, frozen=True, gc=False):
+    """The place of a document in the request, and its score as the JSON number that came."""
+
+    index: int
+    score: bytes
+
+
+class Ranked(msgspec.Struct, frozen=True):
+    """The documents of a rerank answer, best first."""
+
+    is_content: ClassVar[bool] = True
+    ranks: tuple[Rank, ...]
+
+
 class UsageUpdate(msgspec.Struct, frozen=True, gc=False):
     """Counts known so far, cumulative; merge with `Usage.updated`."""
 
@@ -496,6 +510,7 @@ Event = (
     | Logprobs
     | ForeignEvent
     | Embedded
+    | Ranked
     | UsageUpdate
     | Stop
     | End

@@ -11,8 +11,8 @@ import msgspec
 
 from control_plane.dialects.api import ClientDialect, ProviderDialect, TargetFacts
 from control_plane.dialects.capabilities import MEANINGS
-from control_plane.dialects.embeddings.registry import CLIENTS, EMBEDDERS
 from control_plane.dialects.error_rules import ErrorRule, read_rules
+from control_plane.dialects.operations import SIDES
 from control_plane.dialects.policies import FOREIGN_REASONING, ForeignReasoning
 from control_plane.dialects.rate_limits import RateLimits, read_names
 from control_plane.kit.errors import SpecError
@@ -134,6 +134,7 @@ class FactsReader:
         if operation == "chat":
             clients, providers = self._clients[client], self._providers[provider]
             return Facts(clients, providers, name, target_facts, mute, reject, policy, by_path, lacking, vendor)
-        if operation != "embeddings" or client not in CLIENTS or provider not in EMBEDDERS:
+        sides = SIDES.get(operation)
+        if sides is None or client not in sides.clients or provider not in sides.providers:
             raise SpecError(f"target {name}: this translator cannot translate {operation!r} from {client} to {provider}")
-        return Facts(CLIENTS[client], EMBEDDERS[provider], name, target_facts, mute, reject, policy, by_path, vendor=vendor)
+        return Facts(sides.clients[client], sides.providers[provider], name, target_facts, mute, reject, policy, by_path, vendor=vendor)

@@ -17,6 +17,8 @@ class Operation:
     `templates`: paths that name the model (`path_template`). With a `path` beside them the model is written into the body, and
     the request goes on as one to `path`; without one the path of each provider names the model too.
     `streamed`: how a path ends that asks for a whole answer and one that asks for a stream, where the path decides.
+    `served_by`: the operation of other dialects that answers it, where that has another name.
+    `repeats_model`: the body names the model again, deep inside, where the edge filter does not reach.
     `form`: whether the body may be multipart/form-data, as uploads of files are, besides JSON.
     """
 
@@ -26,7 +28,14 @@ class Operation:
     translated: bool
     templates: tuple[str, ...] = ()
     streamed: tuple[str, str] | None = None
+    served_by: str = ""
+    repeats_model: bool = False
     form: bool = False
+
+    @property
+    def elsewhere(self) -> str:
+        """The operation that a provider of another dialect must have."""
+        return self.served_by or self.name
 
     @property
     def by_path(self) -> bool:
@@ -80,10 +89,10 @@ OPERATIONS: Final = (
     Operation("openai-responses", "chat", "/v1/responses", translated=True),
     Operation("openai-responses", "count_tokens", "/v1/responses/input_tokens", translated=False),
     Operation("anthropic-messages", "chat", "/v1/messages", translated=True),
-    Operation("openai-chat", "rerank", "/v1/rerank", translated=False),
+    Operation("openai-chat", "rerank", "/v1/rerank", translated=True),
     Operation("cohere-chat", "chat", "/v2/chat", translated=True),
     Operation("cohere-chat", "embeddings", "/v2/embed", translated=True),
-    Operation("cohere-chat", "rerank", "/v2/rerank", translated=False),
+    Operation("cohere-chat", "rerank", "/v2/rerank", translated=True),
     Operation("anthropic-messages", "count_tokens", "/v1/messages/count_tokens", translated=False),
     Operation(
         "gemini-generate-content",
@@ -94,8 +103,16 @@ OPERATIONS: Final = (
         streamed=(":generateContent", ":streamGenerateContent"),
     ),
     Operation("gemini-generate-content", "count_tokens", None, translated=False, templates=_google("countTokens")),
-    Operation("gemini-generate-content", "embeddings", None, translated=False, templates=_google("embedContent")),
-    Operation("gemini-generate-content", "batch_embeddings", None, translated=False, templates=_google("batchEmbedContents")),
+    Operation("gemini-generate-content", "embeddings", None, translated=True, templates=_google("embedContent")),
+    Operation(
+        "gemini-generate-content",
+        "batch_embeddings",
+        None,
+        translated=True,
+        templates=_google("batchEmbedContents"),
+        served_by="embeddings",
+        repeats_model=True,
+    ),
     Operation(
         "bedrock-converse",
         "chat",

@@ -253,3 +253,24 @@ def test_where_the_path_names_the_model_every_target_has_its_own_path(tmp_path: 
     assert not first.mute
     (((count,),),) = [gemini_uses(tmp_path, plan, "count_tokens")[:1]]
     assert (count.path, count.stream_path) == ("/v1beta/models/up%2F1:countTokens", "")
+
+
+def test_embeddings_of_gemini_clients(tmp_path: Path) -> None:
+    plan = "[{targets: [{provider: gemini, model: up}]}, {targets: [{provider: openai, model: a}]}]"
+    (own,), (other,) = gemini_uses(tmp_path, plan, "embeddings")
+    assert (own.lane, own.path, other.lane, other.path) == (
+        Lane.PASSTHROUGH,
+        "/v1beta/models/up:embedContent",
+        Lane.TRANSLATION,
+        "/v1/embeddings",
+    )
+    assert not other.mute
+    (renamed,), (batch,) = gemini_uses(tmp_path, plan, "batch_embeddings")
+    assert (renamed.lane, renamed.operation, renamed.path) == (
+        Lane.TRANSLATION,
+        "batch_embeddings",
+        "/v1beta/models/{model}:batchEmbedContents",
+    )
+    assert batch == other  # one target for both
+    ((same,),) = gemini_uses(tmp_path, "[{targets: [{provider: gemini, model: m}]}]", "batch_embeddings")
+    assert (same.lane, same.path) == (Lane.PASSTHROUGH, "/v1beta/models/m:batchEmbedContents")
