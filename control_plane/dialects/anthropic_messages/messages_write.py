@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -172,7 +171,7 @@ class MessageWriter:
         if (part.media_type or "").startswith("text/") or part.media_type == "application/json":
             try:
                 text = base64.b64decode(part.data, validate=True).decode()
-            except (binascii.Error, UnicodeDecodeError) as error:
+            except ValueError as error:  # of base64, of UTF-8, and of letters that are not ASCII
                 raise Unfit(path, "the file is not text in UTF-8") from error
             return {"type": "text", "media_type": "text/plain", "data": text}
         raise Unfit(path, f"a file of type {part.media_type} cannot be expressed in {NAME}")

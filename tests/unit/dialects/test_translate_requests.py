@@ -461,6 +461,13 @@ def test_thinking_is_asked_for_where_there_are_only_system_messages(bench: Any) 
     assert body["messages"] == []
 
 
+@pytest.mark.parametrize("data", ["QUJD\u00e9", "QUJ", "_w=="])
+def test_a_text_file_that_is_none_is_unfit(bench: Any, data: str) -> None:
+    file = {"type": "file", "file": {"file_data": f"data:text/plain;base64,{data}", "filename": "f"}}
+    with pytest.raises(canon.Unfit, match="not text in UTF-8"):
+        bench.ask(openai(messages=[{"role": "user", "content": [file]}]), bench.openai, bench.anthropic)
+
+
 def test_an_edited_request_is_written_from_its_meaning(bench: Any) -> None:
     request = bench.openai.read_request(json.dumps(openai(max_tokens=9, temperature=0.5)).encode())
     edited = request.edited(sampling=canon.Sampling(temperature=0.5, max_tokens=3))
