@@ -110,34 +110,6 @@ Dialects that so far only providers speak have no operation here, and routes can
 STREAMED_TEXT: Final = frozenset({"chat", "completions", "fim"})
 """Operations whose streams say text bit by bit, so that an error may come before the first of it (the first-event hold)."""
 
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """Calls about what an earlier call left at its provider, under `path`/<id>. They name no model, so clients say it in the query
-    (`?model=`), and nothing of them is translated. `operation`: whose provider paths they go on from.
-    """
-
-    dialect: str
-    name: str
-    operation: str
-    path: str
-    calls: tuple[tuple[str, str], ...]
-
-    def regex(self, suffix: str) -> str:
-        """The paths of the calls with this ending. Ids hold nothing that a provider could read as another path."""
-        return f"{self.path}/[A-Za-z0-9_-]+{suffix}"
-
-
-STORED: Final = (
-    Stored(
-        "openai-responses",
-        "stored",
-        "chat",
-        "/v1/responses",
-        (("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/input_items")),
-    ),
-)
-
 OWN_THINKING_ONLY: Final = frozenset({"anthropic-messages", "openai-responses", "gemini-generate-content", "bedrock-converse"})
 """Dialects whose vendor refuses a replayed conversation with thinking that it did not sign itself."""
 

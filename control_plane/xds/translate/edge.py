@@ -11,15 +11,17 @@ from typing import Final
 
 from google.protobuf.wrappers_pb2 import UInt32Value, UInt64Value
 
-from control_plane.ir.operations import OPERATIONS, STORED, Operation, Stored, operations_of
+from control_plane.ir.operations import OPERATIONS, Operation, operations_of
 from control_plane.ir.path_template import envoy_regex, lua_pattern
-from control_plane.pb.matcher_pb2 import RegexMatcher, StringMatcher
+from control_plane.ir.stored import STORED, VERSION_HEADER, Stored
+from control_plane.pb.matcher_pb2 import RegexMatcher
 from control_plane.pb.route_pb2 import HeaderMatcher, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost
 from control_plane.xds.resource import RDS, Resource
 from control_plane.xds.translate.errors import PREFIXES, answer, json_answer
 from control_plane.xds.translate.facts import route_metadata
 from control_plane.xds.translate.filters.body_limit import body_limit_of
 from control_plane.xds.translate.names import DEFAULT_SCOPE
+from control_plane.xds.translate.stored_match import method_is, of_collection, version
 
 CREATED: Final = 1_735_689_600
 """`created` of every listed model (2025-01-01): clients demand the field, and an alias has no birthday."""
@@ -52,7 +54,7 @@ def _operation(operation: Operation, models: tuple[str, ...], max_request_bytes:
     """The exact path of an operation."""
     if operation.path is None:
         return []
-    call = RouteMatch(path=operation.path, headers=[_method("POST")])
+    call = RouteMatch(path=operation.path, headers=[method_is("POST")])
     return [
         _call(operation, call, {}, models, max_request_bytes),
         answer(RouteMatch(path=operation.path), 405, operation.dialect, "method_not_allowed", f"{operation.path} takes POST only"),
@@ -69,7 +71,7 @@ def _addresses(operation: Operation, models: tuple[str, ...], max_request_bytes:
             facts["stream"] = "1"
         if not operation.by_path:
             facts["into"] = "body"
-        call = RouteMatch(safe_regex=regex, headers=[_method("POST")])
+        call = RouteMatch(safe_regex=regex, headers=[method_is("POST")])
         routes += [
             _call(operation, call, facts, models, max_request_bytes),
             answer(RouteMatch(safe_regex=regex), 405, operation.dialect, "method_not_allowed", f"{template} takes POST only"),
@@ -79,16 +81,16 @@ def _addresses(operation: Operation, models: tuple[str, ...], max_request_bytes:
 
 def _stored(stored: Stored, models: tuple[str, ...], max_request_bytes: int) -> list[Route]:
     """Calls whose query names the model."""
-    return [
-        _call(
-            stored,
-            RouteMatch(safe_regex=RegexMatcher(regex=stored.regex(suffix)), headers=[_method(method)]),
-            {"stored": stored.path},
-            models,
-            max_request_bytes,
-        )
-        for method, suffix in stored.calls
-    ]
+    matches = [of_collection(stored, method) for method in stored.collection]
+    for method, suffix in stored.calls:
+        regex = RegexMatcher(regex=stored.regex(suffix))
+        matches.append(RouteMatch(safe_regex=regex, headers=[method_is(method), *version(stored)]))
+    routes = [_call(stored, match, {"stored": stored.path}, models, max_request_bytes) for match in matches]
+    if stored.collection:
+        taken = " and ".join(stored.collection)
+        other = RouteMatch(path=stored.path, headers=version(stored))
+        routes.append(answer(other, 405, stored.dialect, "method_not_allowed", f"{stored.path} takes {taken} only"))
+    return routes
 
 
 def _call(operation: Operation | Stored, match: RouteMatch, more: dict[str, str], models: tuple[str, ...], max_request_bytes: int) -> Route:
@@ -106,7 +108,7 @@ def _call(operation: Operation | Stored, match: RouteMatch, more: dict[str, str]
 def _model_lists(models: tuple[str, ...]) -> list[Route]:
     """`GET /v1/models` and `GET /v1/models/<model>`: Anthropic's shape for clients that say which version they speak, Gemini's under
     `/v1beta` and for clients with its key header."""
-    anthropic = HeaderMatcher(name="anthropic-version", present_match=True)
+    anthropic = HeaderMatcher(name=VERSION_HEADER, present_match=True)
     cards = {m: ({"id": m, "object": "model", "created": CREATED, "owned_by": "headgate"}, _anthropic_card(m)) for m in models}
     listed = {
         "data": [card for _, card in cards.values()],
@@ -114,7 +116,7 @@ def _model_lists(models: tuple[str, ...]) -> list[Route]:
         "first_id": models[0] if models else None,
         "last_id": models[-1] if models else None,
     }
-    get = _method("GET")
+    get = method_is("GET")
     keyed = HeaderMatcher(name="x-goog-api-key", present_match=True)
     google = {model: _google_card(model) for model in models}
     routes = [
@@ -153,7 +155,3 @@ def _google_card(model: str) -> dict[str, object]:
 def _unknown_path(prefix: str, dialect: str) -> Route:
     known = ", ".join(f"POST {path}" for o in OPERATIONS for path in ([o.path] if o.path else o.templates[:1]))
     return answer(RouteMatch(prefix=prefix), 404, dialect, "unknown_path", f"unknown path; this gateway serves {known}, GET /v1/models")
-
-
-def _method(name: str) -> HeaderMatcher:
-    return HeaderMatcher(name=":method", string_match=StringMatcher(exact=name))
