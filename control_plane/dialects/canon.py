@@ -444,6 +444,13 @@ class Embedded(msgspec.Struct, frozen=True):
     vectors: tuple[Vector, ...]
 
 
+class Counted(msgspec.Struct, frozen=True, gc=False):
+    """How many tokens the request has, where it was to be counted and not answered. No usage: nothing was used."""
+
+    is_content: ClassVar[bool] = True
+    tokens: int
+
+
 class UsageUpdate(msgspec.Struct, frozen=True, gc=False):
     """Counts known so far, cumulative; merge with `Usage.updated`."""
 
@@ -494,6 +501,7 @@ Event = (
     | Logprobs
     | ForeignEvent
     | Embedded
+    | Counted
     | UsageUpdate
     | Stop
     | End

@@ -22,8 +22,8 @@ _TOOL_FIELDS: Final = frozenset(("name", "description", "input_schema", "type", 
 _EFFORTS: Final = frozenset(("low", "medium", "high", "xhigh", "max"))
 
 
-def read_request(body: bytes) -> Request:
-    """The canonical request. Raises ClientProtocolError naming the field at fault."""
+def read_request(body: bytes, *, counting: bool = False) -> Request:
+    """The canonical request. `counting`: one to be counted, which needs no limit. Raises ClientProtocolError naming the field at fault."""
     raw = j.parse_object(body)
     lost: list[str] = []
     features: list[str] = []
@@ -37,7 +37,7 @@ def read_request(body: bytes) -> Request:
         j.reject("messages", "is required", "missing_field")
     if not (wire_messages := j.array(raw, "messages", "")):
         j.reject("messages", "must not be empty")
-    if raw.get("max_tokens") is None:
+    if raw.get("max_tokens") is None and not counting:
         j.reject("max_tokens", "is required", "missing_field")
     config = j.obj(raw, "output_config", "") or {}
     lost.extend(j.unknown_fields(config, frozenset(("effort", "format")), "output_config"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from control_plane.dialects.counting.registry import COUNTERS
 from control_plane.dialects.embeddings.registry import EMBEDDERS
 from control_plane.dialects.registry import DIALECTS, PROVIDERS
 from control_plane.ir.operations import OPERATIONS
@@ -12,6 +13,7 @@ from tests.golden.matrix import answered, asked
 from tests.golden.matrix.asked import Outcome
 from tests.live.gateway.matrix import proven
 
+TRANSLATED: Final = {"embeddings": EMBEDDERS, "count_tokens": COUNTERS}
 ERRORS: Final = "errors"
 ERRORS_IN_STREAMS: Final = "errors inside streams"
 
@@ -50,7 +52,7 @@ def _operation(client: str, provider: str, name: str) -> dict[str, Any]:
     offered = next((o for o in OPERATIONS if (o.dialect, o.name) == (client, name)), None)
     if offered is None:
         return {"outcome": "none"}
-    return {"outcome": "yes" if client == provider or (offered.translated and provider in EMBEDDERS) else "no"}
+    return {"outcome": "yes" if client == provider or (offered.translated and provider in TRANSLATED[name]) else "no"}
 
 
 def _both(plain: Outcome, streamed: Outcome) -> dict[str, Any]:

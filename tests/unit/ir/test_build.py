@@ -108,7 +108,15 @@ def test_no_foreign_thinking_where_the_plan_also_leads_to_a_vendor_that_would_re
 def test_operations_that_cannot_be_translated_use_only_targets_that_offer_them(tmp_path: Path) -> None:
     (route,) = gateway(tmp_path, TWO).routes
     assert targets(route, "openai-chat", "embeddings") == [["openai/a"]]
-    assert targets(route, "anthropic-messages", "count_tokens") == [["anthropic/b"]]
+    assert targets(route, "openai-chat", "moderations") == [["openai/a"]]
+
+
+def test_tokens_are_counted_where_the_answer_would_be_made(tmp_path: Path) -> None:
+    (route,) = gateway(tmp_path, TWO).routes
+    for dialect, lanes in (("anthropic-messages", ["translation", "passthrough"]), ("openai-responses", ["passthrough", "translation"])):
+        assert targets(route, dialect, "count_tokens") == [["openai/a"], ["anthropic/b"]]
+        entry = next(e for e in route.entries if (e.dialect, e.operation) == (dialect, "count_tokens"))
+        assert [c.use.lane.value for g in entry.groups for c in g] == lanes
 
 
 def test_one_shared_name_is_written_at_the_edge_and_different_ones_at_the_targets(tmp_path: Path) -> None:
