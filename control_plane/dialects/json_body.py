@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -204,6 +204,29 @@ def texts(parent: Object, key: str, path: str) -> dict[str, str]:
 def unknown_fields(parent: Object, known: frozenset[str], path: str) -> Iterable[str]:
     """Paths of the fields of `parent` that are set and not in `known`."""
     return [at(path, key) for key, value in parent.items() if key not in known and value is not None]
+
+
+def placeless(raw: Object, mapped: Container[str], features: Container[str]) -> tuple[list[str], list[str]]:
+    """Fields of a request that canon has no place for, in their order: (tuning knobs, what is in `features`)."""
+    knobs: list[str] = []
+    needed: list[str] = []
+    for key, value in raw.items():
+        if key not in mapped and value is not None:
+            (needed if key in features else knobs).append(key)
+    return knobs, needed
+
+
+def model_of(raw: Object) -> str:
+    """`model`, which must be there and not be empty."""
+    model = required_string(raw, "model", "")
+    return model or reject("model", "must not be empty")
+
+
+def messages_of(raw: Object) -> list[Any]:
+    """`messages`, which must be there and not be empty."""
+    if "messages" not in raw:
+        reject("messages", "is required", "missing_field")
+    return array(raw, "messages", "") or reject("messages", "must not be empty")
 
 
 def data_url(url: str, path: str) -> tuple[str, str]:

@@ -54,8 +54,8 @@ def request_of(dialect: str, stream: bool) -> bytes:
     return PROVIDERS[dialect].write_request(asked(stream), TargetFacts("m", "/")).body
 
 
-def answer_of(dialect: str) -> list[bytes]:
-    """A streamed answer of a provider of `dialect`, one piece for each event."""
+def answer_of(dialect: str) -> tuple[str, list[bytes]]:
+    """A streamed answer of a provider of `dialect`: its content type, and one piece for each event."""
     request = canon.Request(dialect=dialect, model="m", messages=(), stream=True, include_usage=True)
     writer = DIALECTS[dialect].writer(request, Ids())
     events: list[canon.Event] = [canon.Start("r", "m", 1_700_000_000)]
@@ -63,7 +63,7 @@ def answer_of(dialect: str) -> list[bytes]:
     events += [canon.UsageUpdate(canon.Usage(100, 50, None, CHUNKS, 0)), canon.Stop("end"), canon.End()]
     pieces = [writer.emit(event) for event in events]
     pieces.append(writer.finish())
-    return [piece for piece in pieces if piece]
+    return writer.content_type, [piece for piece in pieces if piece]
 
 
 def exchange(client: str, provider: str) -> Exchange:
@@ -79,9 +79,9 @@ def request_messages(body: bytes) -> list[bytes]:
     return [head.SerializeToString(), whole.SerializeToString()]
 
 
-def answer_messages(pieces: Sequence[bytes]) -> Iterator[bytes]:
+def answer_messages(content_type: str, pieces: Sequence[bytes]) -> Iterator[bytes]:
     head = ProcessingRequest()
-    for name, value in ((":status", "200"), ("content-type", "text/event-stream")):
+    for name, value in ((":status", "200"), ("content-type", content_type)):
         head.response_headers.headers.headers.add(key=name, raw_value=value.encode())
     yield head.SerializeToString()
     for number, piece in enumerate(pieces, 1):
@@ -114,7 +114,7 @@ def request_ms(client: str, provider: str, rounds: int) -> float:
 
 
 def chunk_us(client: str, provider: str, rounds: int) -> float:
-    opening, answer = request_messages(request_of(client, stream=True)), list(answer_messages(answer_of(provider)))
+    opening, answer = request_messages(request_of(client, stream=True)), list(answer_messages(*answer_of(provider)))
 
     def run() -> float:
         attempt = exchange(client, provider)

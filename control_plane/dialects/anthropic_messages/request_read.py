@@ -25,18 +25,9 @@ _EFFORTS: Final = frozenset(("low", "medium", "high", "xhigh", "max"))
 def read_request(body: bytes, *, counting: bool = False) -> Request:
     """The canonical request. `counting`: one to be counted, which needs no limit. Raises ClientProtocolError naming the field at fault."""
     raw = j.parse_object(body)
-    lost: list[str] = []
-    features: list[str] = []
-    for key, value in raw.items():
-        if key not in _MAPPED and value is not None:
-            (features if key in _FEATURES else lost).append(key)
-    model = j.required_string(raw, "model", "")
-    if not model:
-        j.reject("model", "must not be empty")
-    if "messages" not in raw:
-        j.reject("messages", "is required", "missing_field")
-    if not (wire_messages := j.array(raw, "messages", "")):
-        j.reject("messages", "must not be empty")
+    lost, features = j.placeless(raw, _MAPPED, _FEATURES)
+    model = j.model_of(raw)
+    wire_messages = j.messages_of(raw)
     if raw.get("max_tokens") is None and not counting:
         j.reject("max_tokens", "is required", "missing_field")
     config = j.obj(raw, "output_config", "") or {}

@@ -44,17 +44,10 @@ _NAMES: Final = {
 def read_request(body: bytes, model: str, stream: bool) -> Request:
     """The canonical request. Raises ClientProtocolError naming the field at fault."""
     raw = j.parse_object(body)
-    lost: list[str] = []
-    features: list[str] = []
-    for key, value in raw.items():
-        if key not in _MAPPED and value is not None:
-            (features if key in _FEATURES else lost).append(key)
+    lost, features = j.placeless(raw, _MAPPED, _FEATURES)
     if not model:
         j.reject("modelId", "must not be empty")
-    if "messages" not in raw:
-        j.reject("messages", "is required", "missing_field")
-    if not (wire_messages := j.array(raw, "messages", "")):
-        j.reject("messages", "must not be empty")
+    wire_messages = j.messages_of(raw)
     config = j.obj(raw, "toolConfig", "") or {}
     lost.extend(j.unknown_fields(config, frozenset(("tools", "toolChoice")), "toolConfig"))
     tools, foreign_tools = _tools(config, lost)

@@ -35,18 +35,9 @@ _NAMES: Final[Mapping[str, str]] = {
 def read_request(body: bytes) -> Request:
     """The canonical request. Raises ClientProtocolError naming the field at fault."""
     raw = j.parse_object(body)
-    lost: list[str] = []
-    features: list[str] = []
-    for key, value in raw.items():
-        if key not in _MAPPED and value is not None:
-            (features if key in _FEATURES else lost).append(key)
-    model = j.required_string(raw, "model", "")
-    if not model:
-        j.reject("model", "must not be empty")
-    if "messages" not in raw:
-        j.reject("messages", "is required", "missing_field")
-    if not (wire_messages := j.array(raw, "messages", "")):
-        j.reject("messages", "must not be empty")
+    lost, features = j.placeless(raw, _MAPPED, _FEATURES)
+    model = j.model_of(raw)
+    wire_messages = j.messages_of(raw)
     system, messages = messages_read.read_messages(wire_messages, lost)
     documents = messages_read.read_documents(j.array(raw, "documents", ""), lost)
     tools = _tools(raw, lost)

@@ -60,14 +60,8 @@ def read_request(body: bytes, call: Call | None) -> Request:
     """The canonical request. `call` None: a request whose body names the model. Raises ClientProtocolError naming the field at fault."""
     raw = j.parse_object(body)
     given = camel(raw, "")
-    model = call.model if call is not None else j.required_string(given, "model", "")
-    if not model:
-        j.reject("model", "must not be empty")
-    lost: list[str] = []
-    features: list[str] = []
-    for key, value in given.items():
-        if key not in _MAPPED and value is not None:
-            (features if key in _FEATURES else lost).append(key)
+    model = (call.model if call is not None else j.model_of(given)) or j.reject("model", "must not be empty")
+    lost, features = j.placeless(given, _MAPPED, _FEATURES)
     config = inner(given, _GENERATION, "") or {}
     lost.extend(j.unknown_fields(config, _CONFIG | _CONFIG_FEATURES, _GENERATION))
     features.extend(j.at(_GENERATION, key) for key in _CONFIG_FEATURES if config.get(key) is not None)

@@ -39,18 +39,9 @@ _EFFORTS: Final = frozenset(("none", "minimal", "low", "medium", "high", "xhigh"
 def read_request(body: bytes) -> Request:
     """The canonical request. Raises ClientProtocolError naming the field at fault."""
     raw = j.parse_object(body)
-    lost: list[str] = []
-    features: list[str] = []
-    for key, value in raw.items():
-        if key not in _MAPPED and value is not None:
-            (features if key in _FEATURES else lost).append(key)
-    model = j.required_string(raw, "model", "")
-    if not model:
-        j.reject("model", "must not be empty")
-    if "messages" not in raw:
-        j.reject("messages", "is required", "missing_field")
-    if not (wire_messages := j.array(raw, "messages", "")):
-        j.reject("messages", "must not be empty")
+    lost, features = j.placeless(raw, _MAPPED, _FEATURES)
+    model = j.model_of(raw)
+    wire_messages = j.messages_of(raw)
     system, messages = messages_read.read_messages(wire_messages, lost)
     if any(value not in (None, "text") for value in j.array(raw, "modalities", "")):
         features.append("modalities")

@@ -40,14 +40,8 @@ _EFFORTS: Final = frozenset(("none", "minimal", "low", "medium", "high", "xhigh"
 def read_request(body: bytes) -> Request:
     """The canonical request. Raises ClientProtocolError naming the field at fault."""
     raw = j.parse_object(body)
-    lost: list[str] = []
-    features: list[str] = []
-    for key, value in raw.items():
-        if key not in _MAPPED and value is not None:
-            (features if key in _FEATURES else lost).append(key)
-    model = j.required_string(raw, "model", "")
-    if not model:
-        j.reject("model", "must not be empty")
+    lost, features = j.placeless(raw, _MAPPED, _FEATURES)
+    model = j.model_of(raw)
     tools, foreign_tools = _tools(raw, lost)
     _switches(raw, lost, features)
     logprobs = _include(raw, lost)

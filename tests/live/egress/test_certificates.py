@@ -186,9 +186,7 @@ async def test_a_renewed_authority_is_trusted_and_the_old_one_no_more(tmp_path: 
     vendors = [Simulator("openai", name=name, models=["m"], keys=[KEY], tls=tls) for name, tls in (("old", old), ("new", new))]
     async with vendors[0], vendors[1], ConnectProxy(tls=old) as before, ConnectProxy(tls=new) as after:
         once = "connection: {maxRequests: 1}"  # every request verifies
-        specs = "".join(
-            provider(v.name, f"https://v.localhost:{v.port}", trusting, f"{{{once}}}") + route(v.name, v.name) for v in vendors
-        )
+        specs = "".join(provider(v.name, f"https://v.localhost:{v.port}", trusting, f"{{{once}}}") + route(v.name, v.name) for v in vendors)
         for name, proxy in (("before", before), ("after", after)):
             way = f'{{proxy: {{url: "https://v.localhost:{proxy.port}", caFile: trusted.pem}}, {once}}}'
             vendor = f"https://v.localhost:{vendors[0].port}"
