@@ -107,3 +107,10 @@ def test_the_address_of_results_becomes_a_path(edge: LuaFilter, host: str) -> No
     assert edge.response([other], BATCH, JSON).body == other
     lines = edge.response([text.encode()], BATCH, {"content-type": "application/x-jsonl"})
     assert lines.body == text.encode()
+
+
+def test_batches_are_asked_for_in_plain_bytes(edge: LuaFilter) -> None:
+    for dialect, kept in (("anthropic-messages", None), ("openai-chat", "gzip")):
+        star = facts([], dialect=dialect, operation="batches", stored="/v1/batches")
+        out = edge.request(b"", star, {}, {":path": "/v1/batches/b?model=m", ":method": "GET", "accept-encoding": "gzip"})
+        assert out.headers.get("accept-encoding") == kept
