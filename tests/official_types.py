@@ -87,10 +87,23 @@ def _converse(body: dict[str, Any]) -> None:
         raise ValueError(report.generate_report())
 
 
+def _on_cloud(version: str) -> Callable[[Any], None]:
+    def check(body: dict[str, Any]) -> None:
+        if body.pop("anthropic_version", None) != version:
+            raise ValueError(f"anthropic_version is not {version}")
+        if "model" in body or ("stream" in body and version.startswith("bedrock")):
+            raise ValueError("the path says model and stream")
+        _drain(_MESSAGES.validate_python({"model": "m", **body}))
+
+    return check
+
+
 OFFICIAL: Final[Mapping[str, Callable[[Any], None]]] = {
     "openai-chat": _typed(_CHAT),
     "openai-responses": _typed(_RESPONSES),
     "anthropic-messages": _typed(_MESSAGES),
+    "anthropic-vertex": _on_cloud("vertex-2023-10-16"),
+    "anthropic-bedrock": _on_cloud("bedrock-2023-05-31"),
     "gemini-generate-content": _gemini,
     "bedrock-converse": _converse,
     "cohere-chat": _typed(TypeAdapter(CohereParams)),

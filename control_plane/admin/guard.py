@@ -82,9 +82,9 @@ def host_name(host: str) -> str | None:
         except ValueError:
             return None
     name, colon, port = text.partition(":")
-    if (colon and not port.isdecimal()) or not name:
+    if colon and not port.isdecimal():
         return None
-    return name.removesuffix(".")
+    return name.removesuffix(".") or None
 
 
 class Guard:

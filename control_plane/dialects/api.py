@@ -7,7 +7,7 @@ writers belong to one attempt. Both sides are separate protocols, because a dial
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -26,13 +26,19 @@ class IdSource(Protocol):
         ...
 
 
-class Call(msgspec.Struct, frozen=True):
-    """What clients say beside the body in dialects whose path names the model. `query`: as it stands in the URL, without the "?" and
-    without keys."""
+BESIDE_BODY: Final = ("anthropic-beta",)
+"""Headers that are part of what a client asks; `read_request` is told those that are there."""
 
-    model: str
+
+class Call(msgspec.Struct, frozen=True):
+    """What clients say beside the body. `model`, `stream`: in dialects whose path names them, "" and False in others. `query`: as it
+    stands in the URL, without the "?" and without keys. `headers`: of `BESIDE_BODY`, in lower case.
+    """
+
+    model: str = ""
     stream: bool = False
     query: str = ""
+    headers: Mapping[str, str] = {}
 
 
 class TargetFacts(msgspec.Struct, frozen=True):
@@ -104,7 +110,7 @@ class ClientDialect(Protocol):
     def name(self) -> str: ...
 
     def read_request(self, body: bytes, call: Call | None = None) -> canon.Request:
-        """`call`: for dialects whose path names the model. Raises kit.errors.ClientProtocolError (400) naming the field at fault."""
+        """`call`: what was said beside the body, if anything was. Raises kit.errors.ClientProtocolError (400) naming the field at fault."""
         ...
 
     def writer(self, request: canon.Request, ids: IdSource) -> ResponseWriter: ...

@@ -38,7 +38,7 @@ _TRANSIENT: Final = frozenset({"ModelErrorException", "ModelStreamErrorException
 
 _UNABLE: Final = re.compile(
     r"this model does(?:n't| not) support|model identifier is invalid|throughput isn.t supported|not supported (?:by|for) this model"
-    r"|isn't available|not allowed for this model",
+    r"|isn't available|not allowed for this model|invalid beta flag",
     re.IGNORECASE,
 )
 """What this model, or this place, cannot do: the operator's choice, and another target may serve the request."""

@@ -203,6 +203,7 @@ class Request(msgspec.Struct, frozen=True):
 
     `names`: where the client's dialect calls a field otherwise than writers do, which say OpenAI chat's name: theirs to the client's.
     `framing`: how a streamed answer is sent, as server-sent events or as one JSON array that grows.
+    `betas`: previews that the client turned on at its own dialect's vendor, beside the body.
     """
 
     dialect: str
@@ -226,6 +227,7 @@ class Request(msgspec.Struct, frozen=True):
     extras: Mapping[str, object] = {}
     names: Mapping[str, str] = {}
     framing: Literal["sse", "array"] = "sse"
+    betas: tuple[str, ...] = ()
 
     def named(self, path: str) -> str:
         """The client's own path of a field that a writer has named."""
@@ -451,6 +453,20 @@ class Counted(msgspec.Struct, frozen=True, gc=False):
     tokens: int
 
 
+class Rank(msgspec.Struct, frozen=True, gc=False):
+    """The place of a document in the request, and its score as the JSON number that came."""
+
+    index: int
+    score: bytes
+
+
+class Ranked(msgspec.Struct, frozen=True):
+    """The documents of a rerank answer, best first."""
+
+    is_content: ClassVar[bool] = True
+    ranks: tuple[Rank, ...]
+
+
 class UsageUpdate(msgspec.Struct, frozen=True, gc=False):
     """Counts known so far, cumulative; merge with `Usage.updated`."""
 
@@ -502,6 +518,7 @@ Event = (
     | ForeignEvent
     | Embedded
     | Counted
+    | Ranked
     | UsageUpdate
     | Stop
     | End

@@ -25,8 +25,8 @@ from control_plane.dialects.policies import ForeignReasoning
 MARKED: Final = "<thinking>\n{}\n</thinking>"
 
 
-def settled(request: Request, dialect: str, takes: ReasoningReplay, policy: ForeignReasoning) -> tuple[Request, tuple[str, ...]]:
-    """(the request with nothing but reasoning that a target of `dialect` takes, paths of what it does not get).
+def settled(request: Request, takes: ReasoningReplay, policy: ForeignReasoning) -> tuple[Request, tuple[str, ...]]:
+    """(the request with nothing but reasoning that the target takes, paths of what it does not get).
 
     Raises Unfit naming the first message with foreign reasoning when the policy is to refuse it.
     """
@@ -34,9 +34,7 @@ def settled(request: Request, dialect: str, takes: ReasoningReplay, policy: Fore
     messages = tuple([_settled(message, takes, policy, named) for message in request.messages])
     if all(new is old for new, old in zip(messages, request.messages, strict=True)):
         return request, ()
-    if dialect == request.dialect:
-        return request.edited(messages=messages), tuple(named)
-    return msgspec.structs.replace(request, messages=messages), tuple(named)
+    return request.edited(messages=messages), tuple(named)
 
 
 def _settled(message: Message, takes: ReasoningReplay, policy: ForeignReasoning, named: list[str]) -> Message:

@@ -23,7 +23,7 @@ def filled(path: str, model: str) -> str:
             for usual in replaced:
                 if f"/{usual}{PLACE}" in path:
                     return path.replace(f"{usual}{PLACE}", quote(model))
-    return path.replace(PLACE, quote(model, safe=""))
+    return path.replace(PLACE, quote(model, safe="@"))  # Vertex AI's clients write versions plainly
 
 
 def streaming(path: str, methods: tuple[str, str]) -> str:

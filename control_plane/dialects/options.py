@@ -111,6 +111,8 @@ OPTIONS: Final[Mapping[str, Mapping[str, Option]]] = MappingProxyType(
         "openai-chat": _table(_OPENAI_CHAT),
         "openai-responses": _table(_OPENAI_RESPONSES),
         "anthropic-messages": _table(_ANTHROPIC_MESSAGES),
+        "anthropic-vertex": _table(_ANTHROPIC_MESSAGES),
+        "anthropic-bedrock": _table(_ANTHROPIC_MESSAGES),
         "cohere-chat": _table(_COHERE_CHAT),
         "gemini-generate-content": _table(_GEMINI_GENERATE_CONTENT),
         "bedrock-converse": _table(_BEDROCK_CONVERSE),

@@ -28,5 +28,8 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
 }
 """Spoken by clients and by providers."""
 
-PROVIDERS: Final[Mapping[str, ProviderDialect]] = {**DIALECTS}
+PROVIDERS: Final[Mapping[str, ProviderDialect]] = {
+    **DIALECTS,
+    **{dialect.name: dialect for dialect in (anthropic_messages.AnthropicVertex(), anthropic_messages.AnthropicBedrock())},
+}
 """Spoken by providers: all that there are."""

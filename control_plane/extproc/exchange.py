@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from control_plane.dialects import foreign_reasoning, lacking
-from control_plane.dialects.api import Call, IdSource
+from control_plane.dialects.api import BESIDE_BODY, Call, IdSource
 from control_plane.dialects.canon import Failure, Request, Unfit
 from control_plane.dialects.model_path import filled
 from control_plane.extproc import thinking, wire
@@ -41,6 +41,7 @@ FAULT: Final = Failure("transient", 500, "the gateway failed to translate the re
 CALL_HEADER: Final = "x-headgate-call"
 _REMOVED: Final = ("accept-encoding", "transfer-encoding", "expect", CALL_HEADER)
 _CREDENTIALS: Final = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
+_TOLD: Final = frozenset((CALL_HEADER, *BESIDE_BODY))
 _HARMLESS_BODY: Final = b"{}"
 _HARMLESS_HEAD: Final = wire.request_headers(
     ((":path", "/"), ("content-type", wire.JSON_TYPE), ("content-length", str(len(_HARMLESS_BODY)))), (*_REMOVED, *_CREDENTIALS)
@@ -116,8 +117,7 @@ class Exchange:
             piece = message.response_body
             return self._answer.feed(piece.body, piece.end_of_stream)
         if kind == "request_headers":
-            if self._facts.by_path:
-                self._call = _read_call(message.request_headers)
+            self._call = _read_call(message.request_headers, self._facts.by_path)
             return self._send(trailers=False) if message.request_headers.end_of_stream else []
         if kind == "request_body":
             return self._collect(message.request_body)
@@ -168,9 +168,7 @@ class Exchange:
                 request = thinking.hidden(request)
             self._request = request
             request, unknown = lacking.settled(request, facts.lacks)
-            request, stripped = foreign_reasoning.settled(
-                request, facts.provider.name, facts.provider.replay(facts.target), facts.foreign_reasoning
-            )
+            request, stripped = foreign_reasoning.settled(request, facts.provider.replay(facts.target), facts.foreign_reasoning)
             written = facts.provider.write_request(request, facts.target)
             names = (*unknown, *written.dropped, thinking.DROPPED_NAME) if unseen else (*unknown, *written.dropped)
             dropped = tuple(dict.fromkeys(map(self._request.named, names)))
@@ -230,14 +228,21 @@ class Exchange:
         return Translation(facts.client, reader, writer, facts.vendor, (status, headers), request.stream, self._dropped, self._tally)
 
 
-def _read_call(head: HttpHeaders) -> Call:
-    """What the edge filter noted of the client's path: "how query model"."""
-    told = next((pair.raw_value.decode("utf-8", "replace") or pair.value for pair in head.headers.headers if pair.key == CALL_HEADER), "")
+def _read_call(head: HttpHeaders, by_path: bool) -> Call | None:
+    """What the client said beside the body: in headers, and what the edge filter noted of its path ("how query model")."""
+    headers: dict[str, str] = {}
+    for pair in head.headers.headers:
+        if pair.key in _TOLD:
+            value = pair.raw_value.decode("utf-8", "replace") or pair.value
+            headers[pair.key] = f"{headers[pair.key]},{value}" if pair.key in headers else value
+    told = headers.pop(CALL_HEADER, "")
+    if not by_path:
+        return Call(headers=headers) if headers else None
     how, _, rest = told.partition(" ")
     query, _, model = rest.partition(" ")
     if not model:
         raise OutOfTurn(f"a request without {CALL_HEADER}, which its target's configuration announces")
-    return Call(model, how == "stream", query)
+    return Call(model, how == "stream", query, headers)
 
 
 def _read_head(head: HttpHeaders) -> tuple[int, dict[str, str]]:

@@ -11,9 +11,8 @@ import msgspec
 
 from control_plane.dialects.api import ClientDialect, ProviderDialect, TargetFacts
 from control_plane.dialects.capabilities import MEANINGS
-from control_plane.dialects.counting import registry as counting
-from control_plane.dialects.embeddings import registry as embeddings
 from control_plane.dialects.error_rules import ErrorRule, read_rules
+from control_plane.dialects.operations import SIDES
 from control_plane.dialects.policies import FOREIGN_REASONING, ForeignReasoning
 from control_plane.dialects.rate_limits import RateLimits, read_names
 from control_plane.kit.errors import SpecError
@@ -32,12 +31,6 @@ FOREIGN: Final = "x-headgate-foreign-reasoning"  # see dialects/foreign_reasonin
 ERRORS: Final = "x-headgate-errors"  # a JSON list, see dialects/error_rules.py
 LACKS: Final = "x-headgate-lacks"  # names with commas between them, see dialects/capabilities.py
 LIMITS: Final = "x-headgate-rate-limits"  # names of headers, see dialects/rate_limits.py
-
-_BESIDE_CHAT: Final[Mapping[str, tuple[Mapping[str, ClientDialect], Mapping[str, ProviderDialect]]]] = {
-    "embeddings": (embeddings.CLIENTS, embeddings.EMBEDDERS),
-    "count_tokens": (counting.CLIENTS, counting.COUNTERS),
-}
-"""By operation: dialects of clients and of providers. Their answers hold no thinking, so `mute` means nothing there."""
 
 # Distinct targets whose facts are kept decoded; each is a few KB at most.
 _CACHED_TARGETS: Final = 4096
@@ -141,7 +134,7 @@ class FactsReader:
         if operation == "chat":
             clients, providers = self._clients[client], self._providers[provider]
             return Facts(clients, providers, name, target_facts, mute, reject, policy, by_path, lacking, vendor)
-        asking, asked = _BESIDE_CHAT.get(operation, ({}, {}))
-        if client not in asking or provider not in asked:
+        sides = SIDES.get(operation)
+        if sides is None or client not in sides.clients or provider not in sides.providers:
             raise SpecError(f"target {name}: this translator cannot translate {operation!r} from {client} to {provider}")
-        return Facts(asking[client], asked[provider], name, target_facts, False, reject, policy, by_path, vendor=vendor)
+        return Facts(sides.clients[client], sides.providers[provider], name, target_facts, mute, reject, policy, by_path, vendor=vendor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +17,8 @@ class Operation:
     `templates`: paths that name the model (`path_template`). With a `path` beside them the model is written into the body, and
     the request goes on as one to `path`; without one the path of each provider names the model too.
     `streamed`: how a path ends that asks for a whole answer and one that asks for a stream, where the path decides.
+    `served_by`: the operation of other dialects that answers it, where that has another name.
+    `repeats_model`: the body names the model again, deep inside, where the edge filter does not reach.
     `form`: whether the body may be multipart/form-data, as uploads of files are, besides JSON.
     """
 
@@ -25,7 +28,14 @@ class Operation:
     translated: bool
     templates: tuple[str, ...] = ()
     streamed: tuple[str, str] | None = None
+    served_by: str = ""
+    repeats_model: bool = False
     form: bool = False
+
+    @property
+    def elsewhere(self) -> str:
+        """The operation that a provider of another dialect must have."""
+        return self.served_by or self.name
 
     @property
     def by_path(self) -> bool:
@@ -79,10 +89,10 @@ OPERATIONS: Final = (
     Operation("openai-responses", "chat", "/v1/responses", translated=True),
     Operation("openai-responses", "count_tokens", "/v1/responses/input_tokens", translated=True),
     Operation("anthropic-messages", "chat", "/v1/messages", translated=True),
-    Operation("openai-chat", "rerank", "/v1/rerank", translated=False),
+    Operation("openai-chat", "rerank", "/v1/rerank", translated=True),
     Operation("cohere-chat", "chat", "/v2/chat", translated=True),
     Operation("cohere-chat", "embeddings", "/v2/embed", translated=True),
-    Operation("cohere-chat", "rerank", "/v2/rerank", translated=False),
+    Operation("cohere-chat", "rerank", "/v2/rerank", translated=True),
     Operation("anthropic-messages", "count_tokens", "/v1/messages/count_tokens", translated=True),
     Operation(
         "gemini-generate-content",
@@ -93,8 +103,16 @@ OPERATIONS: Final = (
         streamed=(":generateContent", ":streamGenerateContent"),
     ),
     Operation("gemini-generate-content", "count_tokens", None, translated=True, templates=_google("countTokens")),
-    Operation("gemini-generate-content", "embeddings", None, translated=False, templates=_google("embedContent")),
-    Operation("gemini-generate-content", "batch_embeddings", None, translated=False, templates=_google("batchEmbedContents")),
+    Operation("gemini-generate-content", "embeddings", None, translated=True, templates=_google("embedContent")),
+    Operation(
+        "gemini-generate-content",
+        "batch_embeddings",
+        None,
+        translated=True,
+        templates=_google("batchEmbedContents"),
+        served_by="embeddings",
+        repeats_model=True,
+    ),
     Operation(
         "bedrock-converse",
         "chat",
@@ -110,8 +128,13 @@ Dialects that so far only providers speak have no operation here, and routes can
 STREAMED_TEXT: Final = frozenset({"chat", "completions", "fim"})
 """Operations whose streams say text bit by bit, so that an error may come before the first of it (the first-event hold)."""
 
-OWN_THINKING_ONLY: Final = frozenset({"anthropic-messages", "openai-responses", "gemini-generate-content", "bedrock-converse"})
-"""Dialects whose vendor refuses a replayed conversation with thinking that it did not sign itself."""
+OWN_THINKING_ONLY: Final[Mapping[str, frozenset[str]]] = {
+    "anthropic-messages": frozenset({"anthropic-messages", "anthropic-vertex", "anthropic-bedrock"}),
+    "openai-responses": frozenset({"openai-responses"}),
+    "gemini-generate-content": frozenset({"gemini-generate-content"}),
+    "bedrock-converse": frozenset({"bedrock-converse"}),
+}
+"""Dialects whose vendor refuses a replayed conversation with thinking that it did not sign, and the dialects in which it signs."""
 
 
 def operations_of(dialect: str) -> tuple[Operation, ...]:

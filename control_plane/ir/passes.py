@@ -130,8 +130,8 @@ def _entry(draft: Draft, route: DraftRoute, operation: Operation) -> Entry | Non
     native = {use.model for group in groups for _, use in group if use.lane is Lane.PASSTHROUGH}
     shared = next(iter(native)) if len(native) == 1 and not operation.by_path else None
     at_target = len(native) > 1 and not operation.by_path
-    if native and operation.dialect in OWN_THINKING_ONLY:
-        groups = [[(t, replace(use, mute=use.lane is Lane.TRANSLATION)) for t, use in group] for group in groups]
+    if native and operation.name == "chat" and (signed := OWN_THINKING_ONLY.get(operation.dialect)):
+        groups = [[(t, replace(use, mute=use.provider_dialect not in signed)) for t, use in group] for group in groups]
     return Entry(
         dialect=operation.dialect,
         operation=operation.name,
@@ -174,10 +174,13 @@ def _use(draft: Draft, route: DraftRoute, operation: Operation, target: PlannedT
     provider = draft.providers[target.provider]
     lane, dialect = Lane.PASSTHROUGH, operation.dialect
     path = provider.path(dialect, operation.name)
+    name = operation.name
+    if path is not None and operation.repeats_model and set(route.spec.spec.models) != {target.model}:
+        lane = Lane.TRANSLATION  # only so is the target's own name written wherever the body has the client's
     if path is None and operation.translated:
-        offered = next((s for s in provider.speaks if s.operation == operation.name), None)
+        offered = next((s for s in provider.speaks if s.operation == operation.elsewhere), None)
         if offered is not None:
-            lane, dialect, path = Lane.TRANSLATION, offered.dialect, offered.path
+            lane, dialect, path, name = Lane.TRANSLATION, offered.dialect, offered.path, operation.elsewhere
     if path is None:
         return None
     translated = lane is Lane.TRANSLATION
@@ -188,7 +191,7 @@ def _use(draft: Draft, route: DraftRoute, operation: Operation, target: PlannedT
         provider=target.provider,
         model=target.model,
         client_dialect=operation.dialect,
-        operation=operation.name,
+        operation=name,
         lane=lane,
         provider_dialect=dialect,
         path=path,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini-generate-content", "bedrock-converse", "cohere-chat"]
-ProviderDialectName = DialectName
+ProviderDialectName = Literal[DialectName, "anthropic-vertex", "anthropic-bedrock"]
 OperationName = Literal[
     "chat", "embeddings", "batch_embeddings", "rerank", "count_tokens", "models", "completions", "fim", "image_generation",
     "image_edits", "image_variations", "speech", "transcriptions", "translations", "moderations", "files", "batches",
@@ -21,5 +21,5 @@ DIALECT_NAMES: Final[tuple[DialectName, ...]] = (
 )
 """Dialects that clients speak."""
 
-PROVIDER_ONLY_NAMES: Final[tuple[ProviderDialectName, ...]] = ()
+PROVIDER_ONLY_NAMES: Final[tuple[ProviderDialectName, ...]] = ("anthropic-vertex", "anthropic-bedrock")
 """Dialects that so far only providers speak."""

@@ -1016,7 +1016,7 @@ local function error_type(s, at)
   return string_at(s, from, till, "type") or string_at(s, from, till, "code") or string_at(s, from, till, "status") or "error"
 end
 
-local WANT_GEMINI = { candidates = true, usageMetadata = true, promptFeedback = true, error = true }
+local WANT_GEMINI = { candidates = true, usageMetadata = true, promptFeedback = true, error = true, embedding = true, embeddings = true }
 local WANT_CANDIDATE = { finishReason = true }
 local WANT_FEEDBACK = { blockReason = true }
 
@@ -1039,6 +1039,7 @@ local function read_gemini_response(s, a, known)
     known.finish = known.finish or string_at(s, inner_from, inner_till, "blockReason")
     known.complete = true
   end
+  known.complete = known.complete or (from.embedding or from.embeddings) ~= nil -- vectors come whole
   i = from.usageMetadata
   if i and byte(s, i) == 123 then add_usage(known, "gemini-generate-content", s, i) end
   i = from.error

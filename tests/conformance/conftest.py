@@ -146,6 +146,17 @@ def gemini_recordings() -> list[Recording]:
     return _there("gemini-generate")
 
 
+@pytest.fixture(scope="session")
+def cloud_recordings() -> list[Recording]:
+    """Of Claude on Bedrock by invoke and on Vertex AI, under the names of our dialects."""
+    found = _there("bedrock-invoke", "anthropic-messages")
+    bedrock = [
+        r for r in found if r.api == "bedrock-invoke" and b'"messages"' in (r.request or b"") and b"anthropic_version" in (r.request or b"")
+    ]
+    vertex = [r for r in found if r.api == "anthropic-messages" and r.provider == "vertexai"]
+    return [*(replace(r, api="anthropic-bedrock") for r in bedrock), *(replace(r, api="anthropic-vertex") for r in vertex)]
+
+
 def _there(*apis: str) -> list[Recording]:
     if not (RECORDINGS / "index.jsonl").is_file():
         pytest.skip(f"no recordings: {RECORDINGS} is not there (third-party data, kept outside the project)")
@@ -187,6 +198,13 @@ class Sdks:
         self._anthropic = anthropic.Anthropic(
             api_key="k", base_url="http://mock", max_retries=0, http_client=httpx2.Client(transport=transport)
         )
+        mocked: Any = {"base_url": "http://mock", "max_retries": 0}
+        self._bedrock_claude = anthropic.AnthropicBedrock(
+            api_key="k", aws_region="eu-central-1", http_client=httpx2.Client(transport=transport), **mocked
+        )
+        self._vertex_claude = anthropic.AnthropicVertex(
+            access_token="t", region="eu", project_id="p", http_client=httpx2.Client(transport=transport), **mocked
+        )
 
         responding = httpx.MockTransport(self._respond_to_google)
         options = types.HttpOptions(httpx_client=httpx.Client(transport=responding))
@@ -216,7 +234,9 @@ class Sdks:
         runs: dict[str, Callable[[bool], Meaning]] = {
             "openai-chat": self._decode_openai,
             "openai-responses": self._decode_responses,
-            "anthropic-messages": self._decode_anthropic,
+            "anthropic-messages": lambda stream: self._decode_claude(self._anthropic, stream),
+            "anthropic-vertex": lambda stream: self._decode_claude(self._vertex_claude, stream),
+            "anthropic-bedrock": self._decode_bedrock_claude,
             "gemini-generate-content": self._decode_gemini,
             "bedrock-converse": self._decode_bedrock,
             "cohere-chat": self._decode_cohere,
@@ -287,12 +307,17 @@ class Sdks:
 
     # --------------------------------------------------------------------------------------------- anthropic
 
-    def _decode_anthropic(self, stream: bool) -> Meaning:
+    def _decode_bedrock_claude(self, stream: bool) -> Meaning:
+        if stream:
+            self._answer = (self._answer[0], self._answer[1], CONTENT_TYPE)
+        return self._decode_claude(self._bedrock_claude, stream)
+
+    def _decode_claude(self, client: Any, stream: bool) -> Meaning:
         messages: Any = [{"role": "user", "content": "?"}]
         if not stream:
-            message: Any = self._anthropic.messages.create(model="m", max_tokens=9, messages=messages)
+            message: Any = client.messages.create(model="m", max_tokens=9, messages=messages)
         else:
-            with self._anthropic.messages.stream(model="m", max_tokens=9, messages=messages) as events:
+            with client.messages.stream(model="m", max_tokens=9, messages=messages) as events:
                 message = events.get_final_message()
         blocks = message.content
         usage = message.usage

@@ -23,6 +23,7 @@ from control_plane.kit.errors import ClientProtocolError, ProviderProtocolError
 from tests.conformance.conftest import ELIDED, Meaning, Recording, check_gemini, gemini_meaning
 from tests.conformance.ledger import Ledger
 from tests.conformance.test_recorded_requests import missing
+from tests.siblings import SIBLINGS
 
 pytestmark = pytest.mark.long
 
@@ -266,6 +267,8 @@ MODEL_OF = {"anthropic-messages": "claude-sonnet-4-5", "openai-chat": "gpt-4o", 
 
 
 def provider_reads(name: str, body: bytes) -> canon.Request:
+    if (sibling := SIBLINGS.get(name)) is not None:  # the path says the model
+        return DIALECTS[sibling.of].read_request(b'{"model":"m",' + body.removeprefix(b"{"))
     return DIALECTS[name].read_request(body, Call("m"))
 
 

@@ -11,6 +11,7 @@ from control_plane.dialects.api import Call, TargetFacts
 from control_plane.dialects.registry import DIALECTS, PROVIDERS
 from tests.conformance.conftest import RECORDINGS, Recording, load
 from tests.fuzz.targets import Ids
+from tests.siblings import SIBLINGS
 from tests.unit.dialects.test_hostile import REQUESTS, STREAMS, framed
 
 RECORDED_BYTES: Final = 24_000  # longer recordings slow every mutation down and say nothing new
@@ -72,6 +73,9 @@ def _answers(dialect: str) -> Iterator[tuple[bytes, bool]]:
             asked = canon.Request(dialect=dialect, model="m", messages=(), stream=streams, include_usage=True)
             writer = DIALECTS[dialect].writer(asked, Ids())
             yield b"".join(map(writer.emit, ANSWER)) + writer.finish(), streams
+    if (sibling := SIBLINGS.get(dialect)) is not None:
+        for body, streams in _answers(sibling.of):
+            yield sibling.framed(body) if streams else body, streams
     for recording in _recorded(dialect):
         if 200 <= recording.status < 300 and len(recording.body) < RECORDED_BYTES:
             yield recording.body, recording.stream
@@ -79,8 +83,9 @@ def _answers(dialect: str) -> Iterator[tuple[bytes, bool]]:
 
 def _errors(dialect: str) -> Iterator[bytes]:
     failure = canon.Failure("rate_limited", 429, "slow down", code="rate_limit_exceeded", param="messages.0", retry_after=3.0)
-    if dialect in DIALECTS:
-        yield DIALECTS[dialect].write_error(failure)
+    errors = SIBLINGS[dialect].errors if dialect in SIBLINGS else dialect
+    if errors in DIALECTS:
+        yield DIALECTS[errors].write_error(failure)
     for recording in _recorded(dialect):
         if recording.status >= 400 and len(recording.body) < RECORDED_BYTES:
             yield recording.body

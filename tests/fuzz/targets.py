@@ -18,11 +18,11 @@ from control_plane.dialects.eventstream import CONTENT_TYPE, EventStreamDecoder
 from control_plane.dialects.registry import DIALECTS, PROVIDERS
 from control_plane.dialects.sse import SSEDecoder
 from control_plane.kit.errors import ClientProtocolError, ProviderProtocolError
+from tests.siblings import STREAMED
 
 _T = TypeVar("_T")
 CHOICE_BYTES: Final = 3
 _SSE: Final = "text/event-stream"
-_STREAMED: Final = {"bedrock-converse": CONTENT_TYPE}
 _STATUSES: Final = (400, 401, 403, 404, 408, 413, 422, 429, 500, 502, 503, 504, 529)
 _MODELS: Final = ("claude-sonnet-4-5", "gpt-5", "gemini-3-pro", "m")
 
@@ -83,7 +83,7 @@ def error(dialect: str, choices: Sequence[int], body: bytes) -> None:
 def _events(dialect: str, asked: canon.Request, streamed: bool, pieces: list[bytes]) -> list[canon.Event] | None:
     """None: the answer cannot be read."""
     reader = PROVIDERS[dialect].reader(asked)
-    reader.start(200, _STREAMED.get(dialect, _SSE) if streamed else "application/json")
+    reader.start(200, STREAMED.get(dialect, _SSE) if streamed else "application/json")
     events: list[canon.Event] = []
     try:
         for piece in pieces:

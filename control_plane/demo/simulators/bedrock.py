@@ -1,4 +1,4 @@
-"""Bedrock's runtime on the wire: Converse, and invoke for Anthropic's models, each whole and as an event stream.
+"""Bedrock's runtime on the wire: Converse, and invoke for Anthropic's models, each whole and as an event stream; embeddings.
 
 Source: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_Operations_Amazon_Bedrock_Runtime.html
 """
@@ -15,6 +15,7 @@ import msgspec
 
 from control_plane.demo.simulators import bedrock_errors as errors
 from control_plane.demo.simulators.anthropic import LATEST, Anthropic
+from control_plane.demo.simulators.bedrock_embed import embedded
 from control_plane.demo.simulators.bedrock_request import Converse, signature
 from control_plane.demo.simulators.compose import Answer, answer
 from control_plane.demo.simulators.fault import Fault
@@ -29,6 +30,10 @@ MODELS: Final = (
     "amazon.nova-2-lite-v1:0",
     "amazon.nova-pro-v1:0",
     "openai.gpt-oss-120b-1:0",
+    "amazon.titan-embed-text-v1",
+    "amazon.titan-embed-text-v2:0",
+    "cohere.embed-multilingual-v3",
+    "cohere.embed-v4:0",
 )
 STOP: Final = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "stop_sequence": "stop_sequence"}
 OPERATIONS: Final = ("converse", "converse-stream", "invoke", "invoke-with-response-stream")
@@ -100,6 +105,12 @@ class Bedrock:
 
     def _invoke(self, body: dict[str, Any], model: str, number: int, *, stream: bool) -> Reply:
         """Anthropic's models with their own messages; the model and the wish for a stream stand in the path alone."""
+        if "embed" in model:
+            if stream:
+                raise errors.invalid("The model is unsupported for streaming.")
+            document, read = embedded(model, body)
+            headers = _request_id(number) + b"X-Amzn-Bedrock-Input-Token-Count: %d\r\n" % read
+            return Reply(200, headers, encode(document), model=model)
         if "anthropic" not in model:
             raise errors.by_model("extraneous key [messages] is not permitted")
         version = body.get("anthropic_version")

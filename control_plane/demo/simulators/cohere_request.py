@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from control_plane.demo.simulators.cohere_errors import bad_request
 from control_plane.demo.simulators.compose import Ask, Directive, Tool, read_directive
+from control_plane.demo.simulators.ranking import ranked
 from control_plane.demo.simulators.tokens import IMAGE_TOKENS, count
 
 FIELDS: Final = frozenset({
@@ -223,10 +224,7 @@ class Rerank:
             raise bad_request("query must not be empty")
         if not documents or not all(isinstance(document, str) for document in documents):
             raise bad_request("documents must be a list of strings that is not empty")
-        words = set(query.lower().split())
-        scores = [len(words & set(document.lower().split())) / (len(words) + 1) for document in documents]
-        order = sorted(range(len(documents)), key=lambda place: (-scores[place], place))
-        self.ranked = [(place, scores[place]) for place in order][: body.get("top_n") or len(documents)]
+        self.ranked = ranked(query, documents)[: body.get("top_n") or len(documents)]
 
 
 def _list(body: Mapping[str, Any], name: str) -> list[Any]:

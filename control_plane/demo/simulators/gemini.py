@@ -15,7 +15,7 @@ from control_plane.demo.simulators.fault import Fault
 from control_plane.demo.simulators.gemini_request import Generate, signature
 from control_plane.demo.simulators.http1 import HttpRequest
 from control_plane.demo.simulators.reply import Event, Keys, Reply, VendorError, decode, encode
-from control_plane.demo.simulators.tokens import PromptCache
+from control_plane.demo.simulators.tokens import PromptCache, count
 from control_plane.demo.simulators.vectors import vector
 
 MODELS: Final = (
@@ -24,6 +24,7 @@ MODELS: Final = (
     "gemini-2.5-pro",
     "gemini-2.5-flash",
     "gemini-2.0-flash",
+    "gemini-embedding-2",
     "gemini-embedding-001",
 )
 METHODS: Final = ("generateContent", "streamGenerateContent", "countTokens", "embedContent", "batchEmbedContents")
@@ -82,20 +83,23 @@ class Gemini:
         model = unquote(path.removeprefix(f"{root}/").rpartition(":")[0])
         if "*" not in self.models and model not in self.models:
             raise errors.no_model(model)
-        body = _body(request)
+        body = body_of(request)
         if method == "embedContent":
-            return Reply(200, HEADERS, _pretty({"embedding": _embedded(body, model)}), JSON, model=model)
+            values, counted = _embedded(body, model)
+            return Reply(200, HEADERS, _pretty({"embedding": values, **_read(counted, model)}), JSON, model=model)
         if method == "batchEmbedContents":
             requests = body.get("requests")
             if not isinstance(requests, list) or not 0 < len(requests) <= BATCH_MAX:
                 raise errors.invalid(f"* BatchEmbedContentsRequest.requests: at most {BATCH_MAX} requests can be in one batch")
-            return Reply(200, HEADERS, _pretty({"embeddings": [_embedded(item, model) for item in requests]}), JSON, model=model)
+            made = [_embedded(item, model) for item in requests]
+            counted = sum(tokens for _, tokens in made)
+            return Reply(200, HEADERS, _pretty({"embeddings": [v for v, _ in made], **_read(counted, model)}), JSON, model=model)
         if method == "countTokens":
             inner = body.get("generateContentRequest", body)
             if not isinstance(inner, dict):
                 raise errors.invalid("Invalid value at 'generate_content_request'")
-            counted = Generate(inner, model, self._name, strict=False)
-            return Reply(200, HEADERS, _pretty({"totalTokens": sum(counted.sizes)}), JSON, model=model)
+            generated = Generate(inner, model, self._name, strict=False)
+            return Reply(200, HEADERS, _pretty({"totalTokens": sum(generated.sizes)}), JSON, model=model)
         generate = Generate(body, model, f"{self._name}/{model}", strict=self._strict)
         return self._generate(generate, number, stream=method == "streamGenerateContent", sse=_sse(request))
 
@@ -138,8 +142,8 @@ class Gemini:
         return Reply(200, HEADERS, content_type=SSE if sse else JSON, events=events, model=generate.model, pace=generate.directive)
 
 
-def _embedded(body: Any, model: str) -> dict[str, Any]:
-    """The vector of one embedContent request. Raises VendorError."""
+def _embedded(body: Any, model: str) -> tuple[dict[str, Any], int]:
+    """The vector of one embedContent request, and the tokens of its text. Raises VendorError."""
     if not isinstance(body, dict) or body.keys() - {"model", "content", "taskType", "title", "outputDimensionality"}:
         raise errors.invalid("Invalid JSON payload received. Unknown name in an EmbedContentRequest: Cannot find field.")
     if body.get("model") not in (None, f"models/{model}"):
@@ -153,7 +157,15 @@ def _embedded(body: Any, model: str) -> dict[str, Any]:
     size = body.get("outputDimensionality") or 3072
     if not isinstance(size, int) or not 1 <= size <= 3072:
         raise errors.invalid("* EmbedContentRequest.output_dimensionality must be in the range [1, 3072]")
-    return {"values": vector("\n".join(part["text"] for part in parts), size)}
+    text = "\n".join(part["text"] for part in parts)
+    return {"values": vector(text, size)}, count(text)
+
+
+def _read(tokens: int, model: str) -> dict[str, Any]:
+    """The counts that only newer models give."""
+    if model == "gemini-embedding-001":
+        return {}
+    return {"usageMetadata": {"promptTokenCount": tokens, "promptTokenDetails": [{"modality": "TEXT", "tokenCount": tokens}]}}
 
 
 def _method(request: HttpRequest) -> str | None:
@@ -166,7 +178,7 @@ def _sse(request: HttpRequest) -> bool:
     return parse_qs(request.query).get("alt") == ["sse"]
 
 
-def _body(request: HttpRequest) -> dict[str, Any]:
+def body_of(request: HttpRequest) -> dict[str, Any]:
     try:
         body = decode(request.body)
     except ValueError as error:

@@ -48,6 +48,15 @@ def bad_key() -> VendorError:
     return VendorError(400, document(400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.", detail))
 
 
+def bad_token() -> VendorError:
+    message = (
+        "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid authentication "
+        "credential. See https://developers.google.com/identity/sign-in/web/devconsole-project."
+    )
+    detail = {"@type": f"{_TYPE}ErrorInfo", "reason": "ACCESS_TOKEN_TYPE_UNSUPPORTED", "domain": "googleapis.com"}
+    return VendorError(401, document(401, "UNAUTHENTICATED", message, detail))
+
+
 def no_key() -> VendorError:
     message = (
         "Method doesn't allow unregistered callers (callers without established identity). Please use API Key or other form of API "

@@ -25,6 +25,7 @@ from control_plane.demo.simulators.openai_files import Files
 from control_plane.demo.simulators.openai_request import Chat
 from control_plane.demo.simulators.openai_responses_request import Responses
 from control_plane.demo.simulators.openai_stored import Store
+from control_plane.demo.simulators.ranking import ranked
 from control_plane.demo.simulators.reply import Event, Keys, Reply, VendorError, decode, encode, header_lines
 from control_plane.demo.simulators.tokens import PromptCache, count
 
@@ -45,7 +46,8 @@ FINISH: Final = {"stop": "stop", "stop_sequence": "stop", "length": "length", "t
 SSE: Final = "text/event-stream; charset=utf-8"
 DONE: Final = b"data: [DONE]\n\n"
 JSON_PATHS: Final = frozenset({
-    "/v1/chat/completions", "/v1/responses", "/v1/responses/input_tokens", "/v1/embeddings", "/v1/completions", "/v1/fim/completions",
+    "/v1/chat/completions", "/v1/responses", "/v1/responses/input_tokens", "/v1/embeddings", "/v1/rerank", "/v1/completions",
+    "/v1/fim/completions",
     "/v1/images/generations", "/v1/audio/speech", "/v1/moderations",
 })  # fmt: skip
 FORM_PATHS: Final = frozenset({"/v1/images/edits", "/v1/images/variations", "/v1/audio/transcriptions", "/v1/audio/translations"})
@@ -119,7 +121,8 @@ class OpenAI:
             self._authenticate(request.headers)
             return self._files.answer(request, number, self._headers(number, 0))
         post = path in JSON_PATHS or path in FORM_PATHS
-        if (not post and path != "/v1/models" and not path.startswith("/v1/models/")) or (self._vendor and path == "/v1/fim/completions"):
+        unknown = not post and path != "/v1/models" and not path.startswith("/v1/models/")
+        if unknown or (self._vendor and path in ("/v1/fim/completions", "/v1/rerank")):  # as compatible servers have it
             raise errors.unknown_url(request.method, path)
         if request.method != ("POST" if post else "GET"):
             raise errors.wrong_method("POST" if post else "GET")
@@ -151,6 +154,8 @@ class OpenAI:
         """The operations whose requests are JSON; the model is known."""
         if path == "/v1/chat/completions":
             return self._chat(body, number)
+        if path == "/v1/rerank":
+            return self._rerank(body, number)
         if path == "/v1/responses":
             return self._responses(body, number)
         if path == "/v1/responses/input_tokens":
@@ -234,6 +239,24 @@ class OpenAI:
             shown: object = list(struct.unpack(f"<{size}f", vector)) if encoding == "float" else base64.b64encode(vector).decode()
             data.append({"object": "embedding", "index": index, "embedding": shown})
         document = {"object": "list", "data": data, "model": body["model"], "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
+        return Reply(200, self._headers(number, tokens), encode(document), model=body["model"])
+
+    # reranking
+
+    def _rerank(self, body: Mapping[str, Any], number: int) -> Reply:
+        """As vLLM has it (https://docs.vllm.ai/en/stable/serving/openai_compatible_server): documents are always repeated."""
+        query, documents = body.get("query"), body.get("documents")
+        if not isinstance(query, str):
+            raise errors.missing("query")
+        if not isinstance(documents, list) or not all(isinstance(document, str) for document in documents):
+            raise errors.bad_request("'documents' must be a list of strings", "documents")
+        shown = [
+            {"index": place, "document": {"text": documents[place]}, "relevance_score": score}
+            for place, score in ranked(query, documents)[: body.get("top_n") or len(documents)]
+        ]
+        tokens = sum(count(text) for text in [*documents, query])
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        document = {"id": f"rerank-{number:016x}", "model": body["model"], "usage": usage, "results": shown}
         return Reply(200, self._headers(number, tokens), encode(document), model=body["model"])
 
     # completions of plain text

@@ -21,6 +21,7 @@ from control_plane.demo.simulators.listening import Port
 from control_plane.demo.simulators.openai import OpenAI
 from control_plane.demo.simulators.record import Recorded, Stats, fingerprint
 from control_plane.demo.simulators.reply import Keys, Reply
+from control_plane.demo.simulators.vertex import Vertex
 
 RECORDS_LIMIT: Final = 2048  # requests kept for tests
 BODY_LIMIT_BYTES: Final = 65_536  # of each body; 128 MiB in all at worst
@@ -39,7 +40,7 @@ class Simulator:
 
     def __init__(
         self,
-        vendor: Literal["openai", "azure", "anthropic", "gemini", "bedrock", "cohere"] = "openai",
+        vendor: Literal["openai", "azure", "anthropic", "gemini", "vertex", "bedrock", "cohere"] = "openai",
         *,
         name: str | None = None,
         host: str = "127.0.0.1",
@@ -62,7 +63,7 @@ class Simulator:
         self._keep = keep_body_bytes
         self._tls = tls
         self._scheme = "https" if tls else "http"
-        self._wire: OpenAI | Anthropic | Gemini | Bedrock | Cohere
+        self._wire: OpenAI | Anthropic | Gemini | Vertex | Bedrock | Cohere
         refuses = self.name == vendor if strict is None else strict
         if vendor == "openai":
             self._wire = OpenAI(self.name, Keys(keys), models, minimum_cached_tokens, refuses, reasoning_field)
@@ -70,6 +71,8 @@ class Simulator:
             self._wire = AzureOpenAI(self.name, Keys(keys), models, minimum_cached_tokens, refuses, reasoning_field)
         elif vendor == "gemini":
             self._wire = Gemini(self.name, Keys(keys), models, minimum_cached_tokens, refuses)
+        elif vendor == "vertex":
+            self._wire = Vertex(self.name, Keys(keys), models, minimum_cached_tokens, refuses)
         elif vendor == "bedrock":
             self._wire = Bedrock(self.name, Keys(keys), models, minimum_cached_tokens, refuses)
         elif vendor == "cohere":

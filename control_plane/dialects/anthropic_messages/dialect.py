@@ -20,7 +20,7 @@ class AnthropicMessages:
     name = "anthropic-messages"
 
     def read_request(self, body: bytes, call: Call | None = None) -> canon.Request:
-        return read_request(body)
+        return read_request(body, call)
 
     def writer(self, request: canon.Request, ids: IdSource) -> ResponseWriter:
         return StreamWriter(request, ids) if request.stream else WholeWriter(request, ids)

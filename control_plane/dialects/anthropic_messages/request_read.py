@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from control_plane.dialects import json_body as j
 from control_plane.dialects.anthropic_messages import messages_read
-from control_plane.dialects.anthropic_messages.vocabulary import NAME
+from control_plane.dialects.anthropic_messages.vocabulary import BETA_HEADER, NAME
+from control_plane.dialects.api import Call
 from control_plane.dialects.canon import ForeignTool, Reasoning, Request, ResponseFormat, Sampling, Text, Tool, ToolChoice
 
 _MAPPED: Final = frozenset(
@@ -22,7 +23,7 @@ _TOOL_FIELDS: Final = frozenset(("name", "description", "input_schema", "type", 
 _EFFORTS: Final = frozenset(("low", "medium", "high", "xhigh", "max"))
 
 
-def read_request(body: bytes, *, counting: bool = False) -> Request:
+def read_request(body: bytes, call: Call | None = None, *, counting: bool = False) -> Request:
     """The canonical request. `counting`: one to be counted, which needs no limit. Raises ClientProtocolError naming the field at fault."""
     raw = j.parse_object(body)
     lost, features = j.placeless(raw, _MAPPED, _FEATURES)
@@ -58,7 +59,13 @@ def read_request(body: bytes, *, counting: bool = False) -> Request:
         features=tuple(features),
         raw=raw,
         names=_names(raw, len(tools) + len(foreign_tools)),
+        betas=_betas(call),
     )
+
+
+def _betas(call: Call | None) -> tuple[str, ...]:
+    told = call.headers.get(BETA_HEADER, "") if call is not None else ""
+    return tuple(dict.fromkeys(name for part in told.split(",") if (name := part.strip())))
 
 
 def _names(raw: j.Object, tools: int) -> dict[str, str]:

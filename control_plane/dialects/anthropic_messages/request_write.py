@@ -6,6 +6,7 @@ changes, and reasoning that another vendor signed is left out. `dialects.options
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -27,11 +28,14 @@ WORDS: Final = {"stop_sequences": "stop", "thinking": "reasoning", "metadata": "
 """Fields that are called otherwise when they are named as dropped."""
 
 
-def write_request(request: Request, target: TargetFacts) -> ProviderRequest:
-    """The provider's request. Raises Unfit when a feature cannot be expressed in this dialect."""
+def write_request(request: Request, target: TargetFacts, adapt: Callable[[dict[str, Any]], None] | None = None) -> ProviderRequest:
+    """The provider's request. Raises Unfit when a feature cannot be expressed in this dialect. `adapt` changes the body for a cloud that
+    wants it otherwise."""
     dropped: list[str] = []
     same = request.dialect == NAME and request.raw is not None
     body = _from_raw(request, target, dropped) if same else _from_canon(request, target, dropped)
+    if adapt is not None:
+        adapt(body)
     config = "response_format" if "format" in (body.get("output_config") or {}) else "reasoning_effort"
     dropped.extend(quirks.apply(body, target.options, {**WORDS, "output_config": config}))
     return ProviderRequest(body=_encode(body), headers=(VERSION_HEADER,), dropped=quirks.unique(dropped))

@@ -10,6 +10,7 @@ from control_plane.dialects.canon import StopReason
 NAME: Final = "anthropic-messages"
 
 VERSION_HEADER: Final = ("anthropic-version", "2023-06-01")
+BETA_HEADER: Final = "anthropic-beta"
 
 STOP_TO_CANON: Final[Mapping[str, StopReason]] = {
     "end_turn": "end",

@@ -66,7 +66,7 @@ def _asked_gemini(body: Mapping[str, Any], target: TargetFacts) -> dict[str, Any
 
 
 WIRES: Final[Mapping[str, Wire]] = {
-    "anthropic-messages": Wire(lambda body, call: read_messages(body, counting=True), _kept(_MESSAGES), "input_tokens"),
+    "anthropic-messages": Wire(lambda body, call: read_messages(body, call, counting=True), _kept(_MESSAGES), "input_tokens"),
     "openai-responses": Wire(
         lambda body, call: read_responses(body), _kept(_RESPONSES), "input_tokens", {"object": "response.input_tokens"}
     ),

@@ -6,33 +6,29 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 
 from control_plane.dialects.api import IdSource
-from control_plane.dialects.body_reader import BodyReader
 from control_plane.dialects.canon import Embedded, End, Event, Failure, Start, Stop, Usage, UsageUpdate
+from control_plane.dialects.document_reader import DocumentReader
 from control_plane.dialects.embeddings.canon import EmbedRequest
 from control_plane.dialects.vectors import Vector
 from control_plane.dialects.whole_writer import WholeAnswerWriter
 from control_plane.kit.errors import ProviderProtocolError
 
 
-class EmbeddingsReader(BodyReader):
-    """See control_plane.dialects.api.ResponseReader. A dialect says what a document holds."""
+class EmbeddingsReader(DocumentReader):
+    """A dialect says which vectors a document holds."""
 
     def __init__(self, request: EmbedRequest) -> None:
         super().__init__(request)
         self._count = request.count
 
-    def _wire_event(self, name: bytes | None, payload: bytes, events: list[Event]) -> None:
-        raise ProviderProtocolError("a stream of events instead of embeddings")
-
-    def _document(self, body: bytes, events: list[Event]) -> None:
-        start, vectors, usage = self._read(body)
+    def _read(self, body: bytes) -> list[Event]:
+        start, vectors, usage = self._vectors(body)
         if len(vectors) != self._count:
             raise ProviderProtocolError(f"{len(vectors)} embeddings for {self._count} inputs")
-        self._over = True
-        events += [start, Embedded(tuple(vectors)), UsageUpdate(usage), Stop("end"), End()]
+        return [start, Embedded(tuple(vectors)), UsageUpdate(usage), Stop("end"), End()]
 
     @abstractmethod
-    def _read(self, body: bytes) -> tuple[Start, Sequence[Vector], Usage]:
+    def _vectors(self, body: bytes) -> tuple[Start, Sequence[Vector], Usage]:
         """Raises ProviderProtocolError."""
 
 

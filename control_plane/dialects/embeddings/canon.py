@@ -15,7 +15,8 @@ Encoding = Literal["float", "base64"]
 class EmbedRequest(Request, frozen=True):
     """A request without messages. One of `texts` and `tokens` (numbers of the vendor's own tokenizer) is not empty.
 
-    `encodings`: in which forms the client wants each vector. `field`: where the client wrote its inputs.
+    `encodings`: in which forms the client wants each vector. `field`: where the client wrote its inputs. `batch`: whether the client's
+    dialect, having two forms of the answer, wants the one for several texts.
     """
 
     texts: tuple[str, ...] = ()
@@ -25,6 +26,7 @@ class EmbedRequest(Request, frozen=True):
     purpose: Purpose | None = None
     truncate: bool | None = None
     field: str = "input"
+    batch: bool = True
 
     @property
     def count(self) -> int:

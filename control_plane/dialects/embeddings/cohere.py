@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -10,44 +10,25 @@ import msgspec
 from control_plane.dialects import json_body as j
 from control_plane.dialects import quirks
 from control_plane.dialects.api import Call, ProviderRequest, TargetFacts
-from control_plane.dialects.body_reader import unreadable
-from control_plane.dialects.canon import Start, Unfit, Usage
+from control_plane.dialects.canon import Start, Usage
+from control_plane.dialects.embeddings import cohere_body
 from control_plane.dialects.embeddings.answer import EmbeddingsReader, EmbeddingsWriter
-from control_plane.dialects.embeddings.canon import EmbedRequest, Encoding, Purpose
+from control_plane.dialects.embeddings.canon import EmbedRequest, Encoding
 from control_plane.dialects.vectors import Vector
-from control_plane.kit.errors import ProviderProtocolError
 
 NAME: Final = "cohere-chat"
-TEXTS_LIMIT: Final = 96
-"""Texts of one request."""
-
 _MAPPED: Final = frozenset(("model", "texts", "inputs", "images", "input_type", "output_dimension", "embedding_types", "truncate"))
-_PURPOSES: Final[Mapping[str, Purpose]] = {
-    "search_document": "document",
-    "search_query": "query",
-    "classification": "classification",
-    "clustering": "clustering",
-}
-_INPUT_TYPES: Final[Mapping[Purpose, str]] = {
-    **{purpose: word for word, purpose in _PURPOSES.items()},
-    "similarity": "clustering",
-    "question": "search_query",
-    "fact": "search_query",
-    "code_query": "search_query",
-}
 _encode: Final = msgspec.json.Encoder().encode
 
 
 def read_request(body: bytes, call: Call | None) -> EmbedRequest:
     """Raises ClientProtocolError naming the field at fault."""
     raw = j.parse_object(body)
-    model = j.required_string(raw, "model", "")
-    if not model:
-        j.reject("model", "must not be empty")
+    model = j.model_of(raw)
     features: list[str] = []
     texts, field = _texts(raw, features)
     purpose = j.required_string(raw, "input_type", "")
-    if purpose not in _PURPOSES:
+    if purpose not in cohere_body.PURPOSES:
         features.append("input_type")  # "image", and what is new
     truncate = j.string(raw, "truncate", "")
     if truncate not in (None, "NONE", "START", "END"):
@@ -59,7 +40,7 @@ def read_request(body: bytes, call: Call | None) -> EmbedRequest:
         texts=texts,
         dimensions=j.integer(raw, "output_dimension", ""),
         encodings=_encodings(raw, features),
-        purpose=_PURPOSES.get(purpose),
+        purpose=cohere_body.PURPOSES.get(purpose),
         truncate=None if truncate is None else truncate != "NONE",
         field=field,
         unmapped=tuple(j.unknown_fields(raw, _MAPPED, "")),
@@ -102,66 +83,18 @@ def _encodings(raw: j.Object, features: list[str]) -> tuple[Encoding, ...]:
 
 
 def write_request(request: EmbedRequest, target: TargetFacts) -> ProviderRequest:
-    """Raises Unfit when a feature cannot be expressed in this dialect. The vendor must be told what the vectors are for; a document
-    where the client does not say."""
+    """Raises Unfit when a feature cannot be expressed in this dialect."""
     dropped = list(request.lost_to(NAME))
-    if request.tokens:
-        raise Unfit(request.field, f"{NAME} embeds texts only, not numbers of another vendor's tokens")
-    if request.count > TEXTS_LIMIT:
-        raise Unfit(request.field, f"{NAME} embeds {TEXTS_LIMIT} texts at once at most")
-    body: dict[str, Any] = {
-        "model": target.model,
-        "texts": list(request.texts),
-        "input_type": _INPUT_TYPES[request.purpose or "document"],
-        "embedding_types": ["float"],
-    }
-    if request.dimensions is not None:
-        body["output_dimension"] = request.dimensions
-    if request.truncate is not None:
-        body["truncate"] = "END" if request.truncate else "NONE"
+    body = {"model": target.model, **cohere_body.body_of(request, NAME)}
     if request.user is not None:
         dropped.append("user")
     dropped.extend(quirks.apply(body, target.options))
     return ProviderRequest(body=_encode(body), dropped=quirks.unique(dropped))
 
 
-class _Vectors(msgspec.Struct):
-    floats: list[msgspec.Raw] | None = msgspec.field(default=None, name="float")
-    base64: list[msgspec.Raw] | None = None
-
-
-class _Units(msgspec.Struct):
-    input_tokens: int | float | None = None
-
-
-class _Meta(msgspec.Struct):
-    billed_units: _Units | None = None
-    tokens: _Units | None = None
-
-
-class _Answer(msgspec.Struct):
-    embeddings: _Vectors | None = None
-    id: str | None = None
-    meta: _Meta | None = None
-
-
-_decode: Final = msgspec.json.Decoder(_Answer).decode
-
-
 class AnswerReader(EmbeddingsReader):
-    def _read(self, body: bytes) -> tuple[Start, Sequence[Vector], Usage]:
-        try:
-            answer = _decode(body)
-        except (ValueError, RecursionError) as error:
-            raise unreadable(error) from error
-        given = answer.embeddings or _Vectors()
-        vectors = given.floats if given.floats is not None else given.base64
-        if vectors is None:
-            raise ProviderProtocolError("the answer has no embeddings")
-        meta = answer.meta or _Meta()
-        counts = [units.input_tokens for units in (meta.tokens, meta.billed_units) if units is not None and units.input_tokens is not None]
-        usage = Usage(input=int(counts[0]) if counts and 0 <= counts[0] < 1e15 else None)
-        return Start(answer.id), [Vector.of(bytes(vector)) for vector in vectors], usage
+    def _vectors(self, body: bytes) -> tuple[Start, Sequence[Vector], Usage]:
+        return cohere_body.read_answer(body)
 
 
 class AnswerWriter(EmbeddingsWriter):

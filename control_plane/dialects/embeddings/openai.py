@@ -15,6 +15,7 @@ from control_plane.dialects import quirks
 from control_plane.dialects.api import Call, ProviderRequest, TargetFacts
 from control_plane.dialects.body_reader import unreadable
 from control_plane.dialects.canon import Start, Usage
+from control_plane.dialects.document_reader import count
 from control_plane.dialects.embeddings.answer import EmbeddingsReader, EmbeddingsWriter
 from control_plane.dialects.embeddings.canon import EmbedRequest, Encoding, Purpose
 from control_plane.dialects.vectors import Vector
@@ -38,9 +39,7 @@ _encode: Final = msgspec.json.Encoder().encode
 def read_request(body: bytes, call: Call | None) -> EmbedRequest:
     """Raises ClientProtocolError naming the field at fault."""
     raw = j.parse_object(body)
-    model = j.required_string(raw, "model", "")
-    if not model:
-        j.reject("model", "must not be empty")
+    model = j.model_of(raw)
     texts, tokens = _inputs(raw)
     lost = list(j.unknown_fields(raw, _MAPPED, ""))
     said = j.string(raw, "input_type", "")
@@ -123,7 +122,7 @@ _decode: Final = msgspec.json.Decoder(_Answer).decode
 
 
 class AnswerReader(EmbeddingsReader):
-    def _read(self, body: bytes) -> tuple[Start, Sequence[Vector], Usage]:
+    def _vectors(self, body: bytes) -> tuple[Start, Sequence[Vector], Usage]:
         try:
             answer = _decode(body)
         except (ValueError, RecursionError) as error:
@@ -135,7 +134,7 @@ class AnswerReader(EmbeddingsReader):
             raise ProviderProtocolError("the embeddings are not numbered from 0")
         usage = answer.usage or _Usage()
         read = usage.total_tokens if usage.prompt_tokens is None else usage.prompt_tokens
-        counted = Usage(input=int(read) if read is not None and 0 <= read < 1e15 else None)
+        counted = Usage(input=count(read))
         return Start(answer.id, answer.model), [Vector.of(bytes(placed[place].embedding)) for place in range(len(placed))], counted
 
 

@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from typing import Final
 
 from control_plane.dialects.api import ClientDialect, ProviderDialect
-from control_plane.dialects.embeddings import cohere, gemini, openai
-from control_plane.dialects.embeddings.sides import ClientSide, ProviderSide
+from control_plane.dialects.embeddings import bedrock, cohere, gemini, openai
+from control_plane.dialects.embeddings.canon import EmbedRequest
 from control_plane.dialects.registry import DIALECTS, PROVIDERS
+from control_plane.dialects.sides import ClientSide, ProviderSide
 
 CLIENTS: Final[Mapping[str, ClientDialect]] = {
-    openai.NAME: ClientSide(DIALECTS[openai.NAME], openai.read_request, openai.AnswerWriter),
-    cohere.NAME: ClientSide(DIALECTS[cohere.NAME], cohere.read_request, cohere.AnswerWriter),
+    module.NAME: ClientSide(DIALECTS[module.NAME], EmbedRequest, module.read_request, module.AnswerWriter)
+    for module in (openai, cohere, gemini)
 }
 """Spoken by clients."""
 
 EMBEDDERS: Final[Mapping[str, ProviderDialect]] = {
-    openai.NAME: ProviderSide(PROVIDERS[openai.NAME], openai.write_request, openai.AnswerReader),
-    cohere.NAME: ProviderSide(PROVIDERS[cohere.NAME], cohere.write_request, cohere.AnswerReader),
-    gemini.NAME: ProviderSide(PROVIDERS[gemini.NAME], gemini.write_request, gemini.AnswerReader),
+    module.NAME: ProviderSide(PROVIDERS[module.NAME], EmbedRequest, module.write_request, module.AnswerReader)
+    for module in (openai, cohere, gemini, bedrock)
 }
 """Spoken by providers."""

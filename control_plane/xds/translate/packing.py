@@ -22,6 +22,14 @@ def pack(message: Message) -> Any:
     return Any(type_url=PREFIX + message.DESCRIPTOR.full_name, value=message.SerializeToString(deterministic=True))
 
 
+def pack_more(already: bytes, message: Message) -> Any:
+    """As `pack`, for a message whose other part is serialised already: parsers merge the two, as protobuf's encoding defines it.
+
+    What thousands of targets share is so encoded once. No field that is not repeated may be in both parts.
+    """
+    return Any(type_url=PREFIX + message.DESCRIPTOR.full_name, value=already + message.SerializeToString(deterministic=True))
+
+
 def pack_foreign(type_name: str, message: betterproto2.Message) -> Any:
     """An envoy-data-plane message as Any, for use inside trimmed-proto messages."""
     return Any(type_url=PREFIX + type_name, value=bytes(message))

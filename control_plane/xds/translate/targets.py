@@ -11,7 +11,6 @@ from typing import Final
 
 from envoy_data_plane.envoy.extensions.clusters.aggregate.v3 import ClusterConfig
 from envoy_data_plane.envoy.extensions.filters.http.upstream_codec.v3 import UpstreamCodec
-from google.protobuf.any_pb2 import Any
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from control_plane.ir.model import Lane, Provider, TargetUse
@@ -66,14 +65,10 @@ def _cluster(use: TargetUse, provider: Provider, below: str) -> bytes:
     )
     cluster = Cluster(
         name=target_cluster(use),
-        connect_timeout=duration(use.connect_ms),
-        lb_policy=Cluster.CLUSTER_PROVIDED,
-        cluster_type=Cluster.CustomClusterType(name="envoy.clusters.aggregate", typed_config=_aggregate(below)),
-        circuit_breakers=CircuitBreakers(thresholds=[CircuitBreakers.Thresholds(max_retries=UInt32Value(value=MAX_RETRIES))]),
         typed_extension_protocol_options={HTTP_OPTIONS: pack(options)},
         metadata=target_metadata(use),
     )
-    return cluster.SerializeToString(deterministic=True)
+    return _shared(below, use.connect_ms) + cluster.SerializeToString(deterministic=True)
 
 
 def _filters(use: TargetUse, provider: Provider) -> list[HttpFilter]:
@@ -97,5 +92,12 @@ def _call(use: TargetUse) -> Call | None:
 
 
 @lru_cache(maxsize=4096)
-def _aggregate(below: str) -> Any:
-    return pack_foreign("envoy.extensions.clusters.aggregate.v3.ClusterConfig", ClusterConfig(clusters=[below]))
+def _shared(below: str, connect_ms: int) -> bytes:
+    """What all clusters over one provider cluster have, serialised; parsers merge it with the rest."""
+    aggregate = pack_foreign("envoy.extensions.clusters.aggregate.v3.ClusterConfig", ClusterConfig(clusters=[below]))
+    return Cluster(
+        connect_timeout=duration(connect_ms),
+        lb_policy=Cluster.CLUSTER_PROVIDED,
+        cluster_type=Cluster.CustomClusterType(name="envoy.clusters.aggregate", typed_config=aggregate),
+        circuit_breakers=CircuitBreakers(thresholds=[CircuitBreakers.Thresholds(max_retries=UInt32Value(value=MAX_RETRIES))]),
+    ).SerializeToString(deterministic=True)

@@ -2,7 +2,8 @@
 
 A provider's bytes come from its dialect's own client-side writer: what that cannot write is no feature of that dialect ("none").
 Clients' bytes are read by the same dialect's reader, and by the vendor's SDK where the conformance suite has it. A dialect that only
-providers speak has no writer, so its answers are "untested" here. What the client's dialect cannot write is "none" too.
+providers speak has no writer: its answers are made from its sibling's (`tests.siblings`), or "untested". What the client's dialect cannot
+write is "none" too.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from control_plane.dialects import canon as c
 from control_plane.dialects.registry import DIALECTS, PROVIDERS
 from tests.conformance.conftest import Sdks
 from tests.golden.matrix.asked import Outcome
+from tests.siblings import SIBLINGS
 
 Events = Sequence[c.Event]
 ORIGIN: Final = "<provider>"  # stands for the provider's own dialect
@@ -170,19 +172,30 @@ def _request(dialect: str, stream: bool) -> c.Request:
 
 def written(dialect: str, events: Events, stream: bool) -> bytes:
     """As the answer of that dialect's vendor."""
+    if (sibling := SIBLINGS.get(dialect)) is not None:
+        made = written(sibling.of, events, stream)
+        return sibling.framed(made) if stream else made
     writer = DIALECTS[dialect].writer(_request(dialect, stream), Ids())
     return b"".join(writer.emit(event) for event in events) + writer.finish()
 
 
+def _content_type(dialect: str, stream: bool) -> str:
+    sibling = SIBLINGS.get(dialect)
+    if sibling is not None and stream:
+        return sibling.content_type
+    own = sibling.of if sibling is not None else dialect
+    return DIALECTS[own].writer(_request(own, stream), Ids()).content_type
+
+
 def read(dialect: str, body: bytes, stream: bool) -> Events:
     reader = PROVIDERS[dialect].reader(_request(dialect, stream))
-    content_type = DIALECTS[dialect].writer(_request(dialect, stream), Ids()).content_type
-    reader.start(200, content_type)
+    reader.start(200, _content_type(dialect, stream))
     return [*reader.feed(body), *reader.finish()]
 
 
 def _of(provider: str, events: Events) -> Events:
     """The probe with the provider's own name and words in it."""
+    provider = SIBLINGS[provider].of if provider in SIBLINGS else provider
     found: list[c.Event] = []
     for event in events:
         if getattr(event, "origin", None) == ORIGIN:
@@ -193,7 +206,7 @@ def _of(provider: str, events: Events) -> Events:
 
 
 def outcome(client: str, provider: str, probe: Answered, stream: bool, sdks: Sdks) -> Outcome:
-    if provider not in DIALECTS:
+    if provider not in DIALECTS and provider not in SIBLINGS:
         return Outcome("untested")
     sent = _of(provider, probe.events)
     events = read(provider, written(provider, sent, stream), stream)
@@ -233,13 +246,17 @@ FAILURES: Final = (
 )
 
 
+def _errors_of(provider: str) -> str:
+    return SIBLINGS[provider].errors if provider in SIBLINGS else provider
+
+
 def errors(client: str, provider: str) -> Outcome:
     """Errors in front of an answer keep status and class."""
-    if provider not in DIALECTS:
+    if provider not in DIALECTS and provider not in SIBLINGS:
         return Outcome("untested")
     kept = 0
     for failure in FAILURES:
-        told = PROVIDERS[provider].read_error(failure.status, {}, DIALECTS[provider].write_error(failure))
+        told = PROVIDERS[provider].read_error(failure.status, {}, DIALECTS[_errors_of(provider)].write_error(failure))
         again = PROVIDERS[client].read_error(told.status, {}, DIALECTS[client].write_error(told))
         kept += (again.kind, again.status) == (failure.kind, failure.status)
     return Outcome("yes" if kept == len(FAILURES) else "partly" if kept else "no")
@@ -247,16 +264,20 @@ def errors(client: str, provider: str) -> Outcome:
 
 def errors_in_streams(client: str, provider: str) -> Outcome:
     """An error after content ends the client's stream as an error, never cleanly."""
-    if provider not in DIALECTS:
+    if provider not in DIALECTS and provider not in SIBLINGS:
         return Outcome("untested")
 
     def broken(dialect: str, events: Events, failure: c.Failure) -> bytes:
+        if (sibling := SIBLINGS.get(dialect)) is not None:
+            begun = DIALECTS[sibling.of].writer(_request(sibling.of, True), Ids())
+            sent = sibling.framed(b"".join(begun.emit(event) for event in events))
+            return sent + DIALECTS[sibling.errors].writer(_request(sibling.errors, True), Ids()).fail(failure)
         writer = DIALECTS[dialect].writer(_request(dialect, True), Ids())
         return b"".join(writer.emit(event) for event in events) + writer.fail(failure)
 
     def failure_of(dialect: str, body: bytes) -> c.Failure | None:
         reader = PROVIDERS[dialect].reader(_request(dialect, True))
-        reader.start(200, DIALECTS[dialect].writer(_request(dialect, True), Ids()).content_type)
+        reader.start(200, _content_type(dialect, True))
         found = [event.failure for event in reader.feed(body) if isinstance(event, c.InStreamError)]
         return found[0] if found else None
 

@@ -23,6 +23,8 @@ MODELS: Final = {
     "openai-chat": "gpt-5",
     "openai-responses": "gpt-5",
     "anthropic-messages": "claude-sonnet-5",
+    "anthropic-vertex": "claude-sonnet-5",
+    "anthropic-bedrock": "anthropic.claude-sonnet-5-v1:0",
     "gemini-generate-content": "gemini-3-flash",
     "bedrock-converse": "anthropic.claude-sonnet-4-5-20250929-v1:0",
     "cohere-chat": "command-a-03-2025",
@@ -187,7 +189,7 @@ def outcome(client: str, provider: str, probe: Asked, stream: bool) -> Outcome:
         return Outcome("yes")  # the passthrough lane: the body goes on as it is
     dialect, facts = PROVIDERS[provider], target(provider)
     try:
-        fitted, _ = settled(request, provider, dialect.replay(facts), "strip")
+        fitted, _ = settled(request, dialect.replay(facts), "strip")
         written = dialect.write_request(fitted, facts)
     except c.Unfit as unfit:
         name = request.named(unfit.field)

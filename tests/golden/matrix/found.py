@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from control_plane.dialects.counting.registry import COUNTERS
-from control_plane.dialects.embeddings.registry import EMBEDDERS
 from control_plane.dialects.registry import DIALECTS, PROVIDERS
 from control_plane.ir.operations import OPERATIONS
 from tests.conformance.conftest import Sdks
-from tests.golden.matrix import answered, asked
+from tests.golden.matrix import answered, asked, operated
 from tests.golden.matrix.asked import Outcome
 from tests.live.gateway.matrix import proven
 
-TRANSLATED: Final = {"embeddings": EMBEDDERS, "count_tokens": COUNTERS}
 ERRORS: Final = "errors"
 ERRORS_IN_STREAMS: Final = "errors inside streams"
 
@@ -38,7 +35,7 @@ def cell(client: str, provider: str, sdks: Sdks) -> dict[str, Any]:
     features[ERRORS] = _both(*[answered.errors(client, provider)] * 2)
     features[ERRORS_IN_STREAMS] = _both(*[answered.errors_in_streams(client, provider)] * 2)
     for operation in sorted({operation.name for operation in OPERATIONS} - {"chat"}):
-        features[operation] = _operation(client, provider, operation)
+        features[operation] = _both(*[operated.outcome(client, provider, operation)] * 2)
     return {
         "client": client,
         "provider": provider,
@@ -46,13 +43,6 @@ def cell(client: str, provider: str, sdks: Sdks) -> dict[str, Any]:
         "sdk": "proven" if (client, provider) in proven() else "unproven",
         "features": features,
     }
-
-
-def _operation(client: str, provider: str, name: str) -> dict[str, Any]:
-    offered = next((o for o in OPERATIONS if (o.dialect, o.name) == (client, name)), None)
-    if offered is None:
-        return {"outcome": "none"}
-    return {"outcome": "yes" if client == provider or (offered.translated and provider in TRANSLATED[name]) else "no"}
 
 
 def _both(plain: Outcome, streamed: Outcome) -> dict[str, Any]:

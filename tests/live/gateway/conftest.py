@@ -11,6 +11,7 @@ from control_plane.app.supervisor import GatewayProcess, Options
 from control_plane.demo.simulators import Pace, Simulator
 from tests.live.gateway.rig import (
     BEDROCK,
+    BEDROCK_CLAUDE,
     BEDROCK_KEYS,
     COHERE,
     COHERE_KEYS,
@@ -19,6 +20,8 @@ from tests.live.gateway.rig import (
     KEYS,
     MODELS,
     SPECS,
+    VERTEX,
+    VERTEX_KEYS,
     Loop,
     Rig,
     RigFactory,
@@ -46,7 +49,10 @@ def make_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RigFactory]:
             wanted, given = SPECS + GEMINI, KEYS | GEMINI_KEYS
         if "provider: bedrock" in routes:
             vendors["bedrock"] = Simulator("bedrock", keys=[*BEDROCK_KEYS.values()], pace=pace)
-            wanted, given = wanted + BEDROCK, given | BEDROCK_KEYS
+            wanted, given = wanted + BEDROCK + BEDROCK_CLAUDE, given | BEDROCK_KEYS
+        if "provider: vertex" in routes:
+            vendors["vertex"] = Simulator("vertex", keys=[*VERTEX_KEYS.values()], pace=pace)
+            wanted, given = wanted + VERTEX, given | VERTEX_KEYS
         if "provider: cohere" in routes:
             vendors["cohere"] = Simulator("cohere", keys=[*COHERE_KEYS.values()], pace=pace)
             wanted, given = wanted + COHERE, given | COHERE_KEYS

@@ -141,6 +141,8 @@ VENDORS: Final[Mapping[str, str]] = {
     "anthropic-messages": "anthropic",
     "gemini-generate-content": "gemini",
     "bedrock-converse": "bedrock",
+    "anthropic-vertex": "vertex-claude",
+    "anthropic-bedrock": "bedrock-claude",
     "cohere-chat": "cohere",
 }
 """Provider dialect to the rig's provider that speaks it and no other."""

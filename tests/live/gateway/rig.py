@@ -64,6 +64,43 @@ spec: {{preset: bedrock, baseUrl: "{bedrock}", allowInsecure: true, credentials:
 """
 """Only where a route names it."""
 
+BEDROCK_CLAUDE = """
+---
+apiVersion: headgate.dev/v1alpha1
+kind: Provider
+metadata: {{name: bedrock-claude}}
+spec:
+  preset: bedrock
+  baseUrl: "{bedrock}"
+  allowInsecure: true
+  dialects: [anthropic-bedrock]
+  credentials: [{{secretRef: {{env: SIM_BEDROCK_KEY}}}}]
+"""
+"""The same vendor, as a provider of Claude in Anthropic's own words."""
+
+VERTEX = """
+---
+apiVersion: headgate.dev/v1alpha1
+kind: Provider
+metadata: {{name: vertex}}
+spec:
+  preset: vertex
+  baseUrl: "{vertex}/v1/projects/p-1/locations/eu"
+  allowInsecure: true
+  credentials: [{{secretRef: {{env: SIM_VERTEX_KEY}}}}]
+---
+apiVersion: headgate.dev/v1alpha1
+kind: Provider
+metadata: {{name: vertex-claude}}
+spec:
+  preset: vertex
+  baseUrl: "{vertex}/v1/projects/p-1/locations/eu"
+  allowInsecure: true
+  dialects: [anthropic-vertex]
+  credentials: [{{secretRef: {{env: SIM_VERTEX_KEY}}}}]
+"""
+"""Only where a route names one of them."""
+
 COHERE = """
 ---
 apiVersion: headgate.dev/v1alpha1
@@ -89,6 +126,7 @@ spec:
 KEYS = {"SIM_OPENAI_KEY": "sk-canary-openai-4711", "SIM_ANTHROPIC_KEY": "sk-ant-canary-4712", "SIM_LOCAL_KEY": "canary-local-4713"}
 GEMINI_KEYS = {"SIM_GEMINI_KEY": "AIza-canary-gemini-4714"}
 BEDROCK_KEYS = {"SIM_BEDROCK_KEY": "bedrock-api-key-canary-4715"}
+VERTEX_KEYS = {"SIM_VERTEX_KEY": "ya29.canary-vertex-4716"}
 COHERE_KEYS = {"SIM_COHERE_KEY": "canary-cohere-4715"}
 MODELS = {
     "openai": "gpt-5",
@@ -96,6 +134,9 @@ MODELS = {
     "local": "llama-3.3-70b",
     "gemini": "gemini-2.5-flash",
     "bedrock": "anthropic.claude-sonnet-4-5-20250929-v1:0",
+    "bedrock-claude": "anthropic.claude-sonnet-4-5-20250929-v1:0",
+    "vertex": "gemini-2.5-flash",
+    "vertex-claude": "claude-sonnet-4-5@20250929",
     "answers": "gpt-5",
     "cohere": "command-a-03-2025",
 }

@@ -11,12 +11,16 @@ import cohere
 import httpx
 import openai
 import pytest
+from google import genai
+from google.genai import errors, types
 
+from control_plane.demo.simulators.tokens import count
 from control_plane.demo.simulators.vectors import vector
 from control_plane.signals.lines import RequestLine, decode
 from tests.live.gateway.rig import Rig, RigFactory
 
 MODELS = {"openai": "text-embedding-3-small", "cohere": "embed-v4.0", "gemini": "gemini-embedding-001"}
+TITAN = "amazon.titan-embed-text-v2:0"
 ROUTE = """
 ---
 apiVersion: headgate.dev/v1alpha1
@@ -40,6 +44,11 @@ ROUTES = (
     "".join(route(f"via-{name}", (name, model)) for name, model in MODELS.items())
     + route("openai-first", *((name, MODELS[name]) for name in ("openai", "cohere", "gemini")))
     + route("cohere-first", *((name, MODELS[name]) for name in ("cohere", "openai")))
+    + route("gemini-embedding-2", ("gemini", "gemini-embedding-2"))
+    + route("gemini-first", ("gemini", "gemini-embedding-2"), ("cohere", "embed-v4.0"))
+    + route("titan", ("bedrock", TITAN))
+    + route("bedrock-cohere", ("bedrock", "cohere.embed-v4:0"))
+    + route("titan-first", ("bedrock", TITAN), ("openai", MODELS["openai"]))
     + route("claude", ("anthropic", "claude-sonnet-5"))
     + route("ranks", ("cohere", "rerank-v3.5"))
 )
@@ -65,6 +74,82 @@ def gpt(rig: Rig) -> Iterator[openai.OpenAI]:
 def client(rig: Rig) -> Iterator[cohere.ClientV2]:
     with httpx.Client(timeout=20) as transport:
         yield cohere.ClientV2("client-key", base_url=rig.url, httpx_client=transport, max_retries=0)
+
+
+@pytest.fixture
+def google(rig: Rig) -> Iterator[genai.Client]:
+    with genai.Client(api_key="client-key", http_options=types.HttpOptions(base_url=rig.url)) as made:
+        yield made
+
+
+def values(made: types.EmbedContentResponse) -> list[list[float] | None]:
+    return [item.values for item in made.embeddings or ()]
+
+
+@pytest.mark.parametrize("model", ["via-openai", "via-cohere", "via-gemini", "gemini-embedding-2", "bedrock-cohere"])
+def test_gemini_clients(rig: Rig, gpt: openai.OpenAI, google: genai.Client, model: str) -> None:
+    config = types.EmbedContentConfig(output_dimensionality=256, task_type="RETRIEVAL_QUERY")
+    contents: Any = [types.Content(parts=[types.Part(text=text)]) for text in TEXTS]
+    made = google.models.embed_content(model=model, contents=contents, config=config)
+    native = gpt.embeddings.create(model="via-openai", input=TEXTS, dimensions=256)
+    wanted = [item.embedding for item in native.data] if model == "via-openai" else [vector(text, 256) for text in TEXTS]
+    assert values(made) == wanted
+    counted = model not in ("via-gemini", "bedrock-cohere")
+    assert (made.usage_metadata is not None and (made.usage_metadata.prompt_token_count or 0) > 0) is counted
+    if "gemini" in model:
+        seen = rig.vendors["gemini"].requests[-1]
+        upstream = MODELS["gemini"] if model == "via-gemini" else model
+        assert (seen.path, seen.key) == (f"/v1beta/models/{upstream}:batchEmbedContents", "key-0")
+        assert {item["model"] for item in seen.json()["requests"]} == {f"models/{upstream}"}
+
+
+@pytest.mark.parametrize("model", ["via-openai", "via-cohere", "via-gemini", "titan"])
+def test_gemini_clients_ask_for_one(rig: Rig, gpt: openai.OpenAI, model: str) -> None:
+    """Google's SDK always asks for a batch; its documentation shows this call."""
+    body = {"model": f"models/{model}", "content": {"parts": [{"text": "x"}]}, "outputDimensionality": 256, "title": "t"}
+    answer = httpx.post(f"{rig.url}/v1beta/models/{model}:embedContent", json=body, timeout=20)
+    wanted = gpt.embeddings.create(model="via-openai", input="x", dimensions=256).data[0].embedding if model == "via-openai" else None
+    assert answer.json()["embedding"]["values"] == (wanted or vector("x", 256))
+    dropped = None if model == "via-gemini" else "title"
+    assert answer.headers.get("x-headgate-dropped") == dropped
+
+
+def test_what_gemini_clients_are_refused(rig: Rig, google: genai.Client) -> None:
+    with pytest.raises(errors.ClientError, match=r"requests\.0\.content\.parts\.0: cannot be expressed in openai-chat") as unfit:
+        google.models.embed_content(model="via-openai", contents=types.Part.from_bytes(data=b"x", mime_type="image/png"))
+    assert (unfit.value.code, unfit.value.status) == (400, "INVALID_ARGUMENT")
+    with pytest.raises(errors.ClientError, match="does not serve"):
+        google.models.embed_content(model="claude", contents="x")
+    rig.break_vendor("openai", mode="status", status=429)
+    with pytest.raises(errors.ClientError) as limited:
+        google.models.embed_content(model="via-openai", contents="x")
+    assert (limited.value.code, limited.value.status) == (429, "RESOURCE_EXHAUSTED")
+
+
+def test_gemini_clients_fail_over_and_back(rig: Rig, google: genai.Client) -> None:
+    for broken, model in (("gemini", "gemini-first"), ("openai", "openai-first")):
+        rig.heal()
+        rig.break_vendor(broken, mode="status", status=503)
+        config = types.EmbedContentConfig(output_dimensionality=256)
+        assert values(google.models.embed_content(model=model, contents="x", config=config)) == [vector("x", 256)]
+
+
+def test_bedrock(rig: Rig, gpt: openai.OpenAI, client: cohere.ClientV2) -> None:
+    made = gpt.embeddings.create(model="titan", input="two words", dimensions=256, encoding_format="float")
+    assert (made.data[0].embedding, made.usage.prompt_tokens) == (vector("two words", 256), count("two words"))
+    seen = rig.vendors["bedrock"].requests[-1]
+    assert (seen.json(), seen.key) == ({"inputText": "two words", "dimensions": 256}, "key-0")
+    assert seen.path in (f"/model/{TITAN}/invoke", f"/model/{TITAN.replace(':', '%3A')}/invoke")
+    with pytest.raises(openai.BadRequestError, match="embeds one text at once"):
+        gpt.embeddings.create(model="titan", input=TEXTS)
+    raw = gpt.embeddings.with_raw_response.create(model="titan-first", input=TEXTS)
+    assert raw.headers["x-headgate-target"] == f"openai/{MODELS['openai']}"
+    many: Any = client.embed(model="bedrock-cohere", texts=TEXTS, input_type="search_query", output_dimension=256)
+    assert many.embeddings.float_ == [vector(text, 256) for text in TEXTS]
+    assert rig.vendors["bedrock"].requests[-1].json()["input_type"] == "search_query"
+    rig.break_vendor("bedrock", mode="status", status=429)
+    with pytest.raises(cohere.TooManyRequestsError):
+        client.embed(model="bedrock-cohere", texts=TEXTS, input_type="search_query")
 
 
 @pytest.mark.parametrize("model", ["via-cohere", "via-gemini"])
@@ -155,6 +240,10 @@ def test_reranking_passes_through(rig: Rig, client: cohere.ClientV2) -> None:
 
 def test_tokens_are_journalled_on_both_lanes(rig: Rig, gpt: openai.OpenAI, client: cohere.ClientV2) -> None:
     told: dict[str, int] = {}
+    for model in ("via-openai", "gemini-embedding-2"):  # translated, and untouched
+        body = {"content": {"parts": [{"text": "two words"}]}}
+        answer = httpx.post(f"{rig.url}/v1beta/models/{model}:embedContent", json=body, timeout=20)
+        told[answer.headers["x-headgate-request-id"]] = answer.json()["usageMetadata"]["promptTokenCount"]
     for model in ("via-openai", "via-cohere"):
         raw = gpt.embeddings.with_raw_response.create(model=model, input=TEXTS)
         told[raw.headers["x-headgate-request-id"]] = raw.parse().usage.prompt_tokens

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from botocore.exceptions import ClientError, EventStreamError
 from urllib3.exceptions import ReadTimeoutError
 
 from control_plane.demo.simulators import Fault, Pace, Simulator
+from control_plane.demo.simulators.tokens import count
 from tests.boto import MODEL, clients, streamed, tool, user, whole
 
 CITY = {"type": "string"}
@@ -177,3 +179,33 @@ async def test_anthropics_client_for_bedrock(vendor: Simulator) -> None:
                 await stream.get_final_message()
     paths = {recorded.path.rpartition("/")[2] for recorded in vendor.requests}
     assert paths == {"invoke", "invoke-with-response-stream"}
+
+
+@pytest.mark.parametrize(("version", "size"), [("v1", 1536), ("v2:0", 1024)])
+async def test_titans_embeddings(vendor: Simulator, bedrock: Callable[..., Any], version: str, size: int) -> None:
+    client, model = bedrock(vendor.url), f"amazon.titan-embed-text-{version}"
+    answer = await run(client.invoke_model, modelId=model, body=json.dumps({"inputText": "two words"}))
+    read = json.loads(answer["body"].read())
+    assert (len(read["embedding"]), read["inputTextTokenCount"]) == (size, count("two words"))
+    assert ("embeddingsByType" in read) is (version == "v2:0")
+    for bad in ({"inputText": ["a", "b"]}, {"inputText": "a", "odd": 1}, {"inputText": "a", "dimensions": 100}):
+        with pytest.raises(ClientError, match="Malformed input request"):
+            await run(client.invoke_model, modelId=model, body=json.dumps(bad))
+
+
+async def test_coheres_embeddings(vendor: Simulator, bedrock: Callable[..., Any]) -> None:
+    client = bedrock(vendor.url)
+
+    async def ask(model: str, **body: Any) -> Any:
+        answer = await run(client.invoke_model, modelId=model, body=json.dumps({"texts": ["a", "b"], **body}))
+        assert answer["ResponseMetadata"]["HTTPHeaders"]["x-amzn-bedrock-input-token-count"] == str(2 * count("a"))
+        return json.loads(answer["body"].read())
+
+    plain = await ask("cohere.embed-multilingual-v3", input_type="search_query")
+    assert (plain["response_type"], len(plain["embeddings"]), len(plain["embeddings"][0])) == ("embeddings_floats", 2, 1024)
+    typed = await ask("cohere.embed-v4:0", input_type="search_query", embedding_types=["float"], output_dimension=256)
+    assert (typed["response_type"], len(typed["embeddings"]["float"][0])) == ("embeddings_by_type", 256)
+    with pytest.raises(ClientError, match="input_type must be"):
+        await ask("cohere.embed-v4:0")
+    with pytest.raises(ClientError, match="extraneous key"):
+        await ask("cohere.embed-multilingual-v3", input_type="search_query", output_dimension=256)

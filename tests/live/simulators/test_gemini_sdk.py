@@ -6,11 +6,13 @@ import asyncio
 import base64
 from typing import Any
 
+import httpx
 import pytest
 from google import genai
 from google.genai import errors, types
 
 from control_plane.demo.simulators import Fault, Simulator
+from control_plane.demo.simulators.tokens import count
 
 FLASH, NEW = "gemini-2.5-flash", "gemini-3.5-flash"
 CITY: dict[str, Any] = {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -148,3 +150,20 @@ async def test_embeddings(gemini_client: genai.Client) -> None:
         await gemini_client.aio.models.embed_content(
             model="gemini-embedding-001", contents="a", config=types.EmbedContentConfig(output_dimensionality=9999)
         )
+
+
+async def test_one_embedding_and_its_tokens(gemini_vendor: Simulator, gemini_client: genai.Client) -> None:
+    counted = await gemini_client.aio.models.embed_content(model="gemini-embedding-2", contents="a word")
+    assert counted.usage_metadata is not None
+    assert counted.usage_metadata.prompt_token_count == count("a word")
+    older = await gemini_client.aio.models.embed_content(model="gemini-embedding-001", contents="a word")
+    assert older.usage_metadata is None
+    async with httpx.AsyncClient() as plain:
+        one = await plain.post(
+            f"{gemini_vendor.url}/v1beta/models/gemini-embedding-2:embedContent",
+            headers={"x-goog-api-key": "sk-a"},
+            json={"content": {"parts": [{"text": "a word"}]}, "outputDimensionality": 8},
+        )
+    answered = types.EmbedContentResponse.model_validate({"embeddings": [one.json()["embedding"]]})
+    assert answered.embeddings is not None
+    assert len(answered.embeddings[0].values or []) == 8

@@ -111,8 +111,9 @@ def test_retries_slow_down_and_stay_bounded() -> None:
 
 async def test_tokens_arrive_and_are_renewed(tmp_path: Path, service: Service, kept: SignIns) -> None:
     service.lifetime_s = 1.4  # due again after the shortest pause
-    await kept.follow(specs(tmp_path, "a", "b"))
+    await kept.follow(specs(tmp_path, "a"))
     assert isinstance(kept.tokens()["a"], Missing)
+    await kept.follow(specs(tmp_path, "a", "b"))
     assert await kept.settled(5)
     first = token(kept)
     assert token(kept, "b") != first

@@ -12,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from control_plane.dialects import canon
-from control_plane.dialects.api import TargetFacts
+from control_plane.dialects.api import Call, TargetFacts
 from control_plane.dialects.embeddings.canon import EmbedRequest
 from control_plane.dialects.embeddings.registry import CLIENTS, EMBEDDERS
 from control_plane.dialects.vectors import Vector
 from control_plane.kit.errors import ClientProtocolError, ProviderProtocolError
 
-OPENAI, COHERE, GEMINI = "openai-chat", "cohere-chat", "gemini-generate-content"
+OPENAI, COHERE, GEMINI, BEDROCK = "openai-chat", "cohere-chat", "gemini-generate-content", "bedrock-converse"
+TITAN1, TITAN2 = "amazon.titan-embed-text-v1", "eu.amazon.titan-embed-text-v2:0"
 PACKED = base64.b64encode(struct.pack("<2f", 0.5, -0.25)).decode()
 
 
@@ -31,7 +32,8 @@ class Ids:
 
 
 def read(client: str, **body: Any) -> EmbedRequest:
-    request = CLIENTS[client].read_request(json.dumps({"model": "m", **body}).encode())
+    named = {} if client == GEMINI else {"model": "m"}
+    request = CLIENTS[client].read_request(json.dumps({**named, **body}).encode(), Call("m") if client == GEMINI else None)
     assert isinstance(request, EmbedRequest)
     return request
 
@@ -85,9 +87,54 @@ def test_what_a_cohere_client_asks() -> None:
     assert read(COHERE, texts=["a"], input_type="search_query", embedding_types=["int8"]).features == ("embedding_types.0",)
 
 
+def content(*texts: str) -> dict[str, Any]:
+    return {"parts": [{"text": text} for text in texts]}
+
+
+def batch(*texts: str, **settings: Any) -> list[dict[str, Any]]:
+    return [{"model": "models/m", "content": content(text), **settings} for text in texts]
+
+
+def test_what_a_gemini_client_asks() -> None:
+    one = read(GEMINI, content=content("a", "b"), taskType="FACT_VERIFICATION", outputDimensionality=8, title="t")
+    assert (one.texts, one.purpose, one.dimensions, one.batch, one.model) == (("a\nb",), "fact", 8, False, "m")
+    assert (one.unmapped, one.field) == (("title",), "content")
+    many = read(GEMINI, requests=batch("a", "b", task_type="RETRIEVAL_QUERY", output_dimensionality=8, title="t"))
+    assert (many.texts, many.purpose, many.dimensions, many.batch) == (("a", "b"), "query", 8, True)
+    assert (many.unmapped, many.features) == (("requests.0.title", "requests.1.title"), ())
+    config = {"taskType": "CLUSTERING", "outputDimensionality": 4, "autoTruncate": False}
+    vertex = read(GEMINI, content=content("a"), embedContentConfig=config)
+    assert (vertex.purpose, vertex.dimensions, vertex.truncate, vertex.unmapped) == ("clustering", 4, False, ())
+    assert read(GEMINI, content={"parts": {"text": "a"}, "role": "user"}, taskType="TASK_TYPE_UNSPECIFIED").texts == ("a",)
+
+
+def test_what_a_gemini_client_asks_of_gemini_alone() -> None:
+    differing = [*batch("a", taskType="CLUSTERING"), *batch("b")]
+    assert read(GEMINI, requests=differing).features == ("requests.1",)
+    picture = {"parts": [{"text": "a"}, {"inlineData": {"mimeType": "image/png", "data": ""}}]}
+    assert read(GEMINI, content=picture).features == ("content.parts.1",)
+    assert read(GEMINI, content=content("a"), taskType="NEW").features == ("taskType",)
+
+
+def test_a_gemini_client_at_gemini_under_another_name() -> None:
+    """What passes through cannot be renamed inside a batch."""
+    sent = [*batch("a", taskType="CLUSTERING", odd=1), *batch("b")]
+    made = EMBEDDERS[GEMINI].write_request(read(GEMINI, requests=sent), TargetFacts("up", "/v1beta/models/{model}:batchEmbedContents"))
+    assert json.loads(made.body) == {"requests": [{**item, "model": "models/up"} for item in sent]}
+    assert (made.path, made.dropped) == ("/v1beta/models/up:batchEmbedContents", ())
+
+
 @pytest.mark.parametrize(
     ("client", "body", "param"),
     [
+        (GEMINI, {}, "content"),
+        (GEMINI, {"requests": []}, "requests"),
+        (GEMINI, {"requests": [{"model": "models/m"}]}, "requests.0.content"),
+        (GEMINI, {"requests": [5]}, "requests.0"),
+        (GEMINI, {"content": {"parts": []}}, "content.parts"),
+        (GEMINI, {"content": {"parts": [{"text": 5}]}}, "content.parts.0.text"),
+        (GEMINI, {"content": {"parts": [{"text": "a"}]}, "outputDimensionality": "x"}, "outputDimensionality"),
+        (GEMINI, {"content": {"parts": [{"text": "a"}]}, "taskType": 1}, "taskType"),
         (OPENAI, {}, "input"),
         (OPENAI, {"input": []}, "input"),
         (OPENAI, {"input": 5}, "input"),
@@ -131,6 +178,43 @@ def test_what_each_provider_is_asked() -> None:
     made = EMBEDDERS[GEMINI].write_request(read(OPENAI, input="a"), TargetFacts("models/e 1", "/v1/models/{model}:batchEmbedContents"))
     assert made.path == "/v1/models/e%201:batchEmbedContents"
     assert ask(OPENAI, OPENAI, input=[[1, 2]])[0]["input"] == [[1, 2]]
+    assert ask(GEMINI, OPENAI, requests=batch("a", "b", taskType="CLUSTERING", outputDimensionality=8, title="t")) == (
+        {"model": "up", "input": ["a", "b"], "encoding_format": "float", "dimensions": 8},
+        ("requests.0.title", "requests.1.title", "requests.0.taskType"),
+    )
+    assert ask(GEMINI, COHERE, content=content("a"), taskType="SEMANTIC_SIMILARITY", embedContentConfig={"autoTruncate": True}) == (
+        {"model": "up", "texts": ["a"], "input_type": "clustering", "embedding_types": ["float"], "truncate": "END"},
+        (),
+    )
+
+
+def test_what_bedrock_is_asked() -> None:
+    assert ask(OPENAI, BEDROCK, TITAN1, input="a", user="u") == ({"inputText": "a"}, ("user",))
+    sized = ({"inputText": "a", "dimensions": 256}, ("input_type", "truncate"))
+    assert ask(COHERE, BEDROCK, TITAN2, texts=["a"], input_type="search_query", output_dimension=256, truncate="END") == sized
+    assert ask(GEMINI, BEDROCK, "cohere.embed-v4:0", requests=batch("a", "b", outputDimensionality=256)) == (
+        {"texts": ["a", "b"], "input_type": "search_document", "embedding_types": ["float"], "output_dimension": 256},
+        (),
+    )
+    made = EMBEDDERS[BEDROCK].write_request(read(OPENAI, input="a"), TargetFacts(TITAN2, "/model/{model}/invoke"))
+    assert made.path is None  # the target's own
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "field", "reason"),
+    [
+        (TITAN2, {"input": ["a", "b"]}, "input", "embeds one text at once; send a request for each"),
+        (TITAN2, {"input": [1, 2]}, "input", "texts only"),
+        (TITAN1, {"input": "a", "dimensions": 256}, "dimensions", "one length only"),
+        ("cohere.embed-english-v3", {"input": "a", "dimensions": 256}, "dimensions", "one length only"),
+        ("cohere.embed-v4:0", {"input": ["a"] * 97}, "input", "96 texts"),
+        ("anthropic.claude-sonnet-4-5-20250929-v1:0", {"input": "a"}, "model", "not with anthropic"),
+    ],
+)
+def test_what_bedrocks_models_cannot_do_is_unfit(model: str, body: dict[str, Any], field: str, reason: str) -> None:
+    with pytest.raises(canon.Unfit, match=reason) as unfit:
+        ask(OPENAI, BEDROCK, model, **body)
+    assert unfit.value.field == field
 
 
 @pytest.mark.parametrize(
@@ -143,6 +227,9 @@ def test_what_each_provider_is_asked() -> None:
         (COHERE, OPENAI, {"images": ["data:"], "input_type": "image"}, "images"),
         (COHERE, GEMINI, {"texts": ["a"], "input_type": "search_query", "embedding_types": ["ubinary"]}, "embedding_types.0"),
         (COHERE, GEMINI, {"texts": ["a"] * 101, "input_type": "search_query"}, "texts"),
+        (GEMINI, COHERE, {"requests": batch(*["a"] * 97)}, "requests"),
+        (GEMINI, OPENAI, {"requests": [*batch("a"), *batch("b", outputDimensionality=3)]}, "requests.1"),
+        (GEMINI, OPENAI, {"content": {"parts": [{"fileData": {"fileUri": "gs://x"}}]}}, "content.parts.0"),
     ],
 )
 def test_what_a_provider_cannot_do_is_unfit(client: str, provider: str, body: dict[str, Any], field: str) -> None:
@@ -180,6 +267,24 @@ def test_what_a_client_gets() -> None:
     assert answer(COHERE, GEMINI, FROM_GEMINI, texts=["a"], input_type="search_query")["meta"]["billed_units"] == {}
 
 
+def test_what_a_gemini_client_gets() -> None:
+    counted = {"usageMetadata": {"promptTokenCount": 7}}
+    assert answer(GEMINI, COHERE, FROM_COHERE, content=content("a")) == {"embedding": {"values": [0.1, 2.5]}, **counted}
+    assert answer(GEMINI, OPENAI, FROM_OPENAI, requests=batch("a", "b")) == {
+        "embeddings": [{"values": [1e-45, 2]}, {"values": [0.5, -0.25]}],
+        **counted,
+    }
+    assert answer(GEMINI, GEMINI, FROM_GEMINI, requests=batch("a")) == {"embeddings": [{"values": [0.1, 2.5]}]}
+
+
+def test_what_bedrock_answers() -> None:
+    titan = {"embedding": [0.1, 2.5], "inputTextTokenCount": 7, "embeddingsByType": {"float": [0.1, 2.5]}}
+    made = answer(OPENAI, BEDROCK, titan, input="a")
+    assert (made["data"][0]["embedding"], made["usage"]["prompt_tokens"]) == ([0.1, 2.5], 7)
+    typed = {"id": "i", "embeddings": {"float": [[0.1, 2.5]]}, "texts": ["a"], "response_type": "embeddings_by_type"}
+    assert answer(GEMINI, BEDROCK, typed, content=content("a")) == {"embedding": {"values": [0.1, 2.5]}}
+
+
 def test_no_number_changes_on_its_way() -> None:
     request = read(OPENAI, input="a")
     reader, writer = EMBEDDERS[GEMINI].reader(request), CLIENTS[OPENAI].writer(request, Ids())
@@ -205,6 +310,10 @@ def test_no_number_changes_on_its_way() -> None:
         (GEMINI, b'{"embeddings":[{}]}'),
         (GEMINI, b'{"embedding":{"values":[1]}}'),
         (GEMINI, b"[]"),
+        (BEDROCK, b'{"embedding":"x"}'),
+        (BEDROCK, b'{"embedding":[1,"x"]}'),
+        (BEDROCK, b'{"embeddings":[[1]]}'),
+        (BEDROCK, b'{"message":"no"}'),
         (GEMINI, b""),
         (GEMINI, b"[" * 9999),
     ],
@@ -234,5 +343,6 @@ def test_errors_are_those_of_the_dialect() -> None:
     assert failure.kind == "transient"
     assert json.loads(CLIENTS[OPENAI].write_error(failure))["error"]["message"] == "model not found"
     assert json.loads(CLIENTS[COHERE].write_error(failure)) == {"message": "model not found"}
+    assert json.loads(CLIENTS[GEMINI].write_error(failure))["error"]["status"]
     writer = CLIENTS[COHERE].writer(read(COHERE, texts=["a"], input_type="search_query"), Ids())
     assert json.loads(writer.fail(failure)) == {"message": "model not found"}

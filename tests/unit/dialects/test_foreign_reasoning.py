@@ -32,7 +32,7 @@ def turn(*parts: c.Part) -> c.Request:
 
 
 def after(takes: ReasoningReplay, policy: ForeignReasoning, *parts: c.Part) -> tuple[tuple[c.Part, ...], tuple[str, ...]]:
-    request, named = settled(turn(*parts), "target", takes, policy)
+    request, named = settled(turn(*parts), takes, policy)
     return request.messages[1].parts, named
 
 
@@ -43,8 +43,8 @@ CALL, SIGNED_CALL = c.ToolCall("1", "f", "{}"), c.ToolCall("1", "f", "{}", "s", 
 def test_a_request_without_foreign_reasoning_stays_the_same_object() -> None:
     request = turn(c.Thinking("t", "s", "own"), c.RedactedThinking("d", "own"), c.Text("a"), CALL)
     for policy in POLICIES:
-        assert settled(request, "target", ReasoningReplay(sealed_by=OWN), policy) == (request, ())
-        assert settled(request, "target", ReasoningReplay(sealed_by=OWN), policy)[0] is request
+        assert settled(request, ReasoningReplay(sealed_by=OWN), policy) == (request, ())
+        assert settled(request, ReasoningReplay(sealed_by=OWN), policy)[0] is request
 
 
 def test_stripped() -> None:
@@ -79,8 +79,7 @@ def test_readable_reasoning_in_front_of_encrypted_reasoning_belongs_to_it() -> N
 
 def test_a_changed_request_of_the_targets_own_dialect_forgets_its_body() -> None:
     request = c.Request(dialect="target", model="m", messages=turn(SIGNED, CALL).messages, raw={"model": "m"})
-    assert settled(request, "target", ReasoningReplay(), "strip")[0].raw is None
-    assert settled(request, "other", ReasoningReplay(), "strip")[0].raw == {"model": "m"}
+    assert settled(request, ReasoningReplay(), "strip")[0].raw is None
 
 
 # ------------------------------------------------------------------------------------------------------- properties
@@ -154,10 +153,10 @@ def test_no_foreign_seal_is_sent_and_nothing_else_is_lost(
     dialect, target = PROVIDERS[provider], TargetFacts(f"gemini-{gemini}-pro", "/{model}:generateContent", options)
     takes = dialect.replay(target)
     try:
-        fitted, named = settled(request, dialect.name, takes, policy)
+        fitted, named = settled(request, takes, policy)
     except c.Unfit:
         assert policy == "refuse"
-        assert settled(request, dialect.name, takes, "strip")[1]
+        assert settled(request, takes, "strip")[1]
         return
     written = dialect.write_request(fitted, target)
     text = written.body.decode()

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from control_plane.dialects import canon
 from control_plane.dialects.api import Call, TargetFacts
-from control_plane.dialects.eventstream import CONTENT_TYPE, encode_event
+from control_plane.dialects.eventstream import encode_event
 from control_plane.dialects.registry import DIALECTS, PROVIDERS
 from control_plane.kit.errors import ClientProtocolError, ProviderProtocolError
+from tests.siblings import SIBLINGS, STREAMED
 
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -60,14 +61,15 @@ _JSON: st.SearchStrategy[Any] = st.recursive(
 def framed(name: str, events: list[Any]) -> bytes:
     """A stream of that dialect's; events of AWS are objects with their name as the only key."""
     if name != "bedrock-converse":
-        return "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode()
+        stream = "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode()
+        return SIBLINGS[name].framed(stream) if name in SIBLINGS else stream
     named = [next(iter(event.items())) if isinstance(event, dict) and event else ("contentBlockDelta", event) for event in events]
     return b"".join(encode_event(str(kind)[:60], json.dumps(told).encode()) for kind, told in named)
 
 
 def read_answer(name: str, body: bytes, stream: bool) -> list[canon.Event]:
     reader = PROVIDERS[name].reader(canon.Request(dialect=name, model="m", messages=(), stream=stream))
-    reader.start(200, ("text/event-stream" if name != "bedrock-converse" else CONTENT_TYPE) if stream else "application/json")
+    reader.start(200, STREAMED.get(name, "text/event-stream") if stream else "application/json")
     try:
         events = reader.feed(body)
         return events + reader.finish()

@@ -64,6 +64,8 @@ ASKED: dict[str, tuple[Asked, ...]] = {
     "openai-chat": (ANTHROPIC,),
     "openai-responses": (OPENAI, THINKING),
     "anthropic-messages": (OPENAI, IN_A_FORMAT),
+    "anthropic-vertex": (OPENAI, IN_A_FORMAT),
+    "anthropic-bedrock": (OPENAI, IN_A_FORMAT),
     "cohere-chat": (OPENAI, THINKING, IN_A_FORMAT),
     "gemini-generate-content": (OPENAI, ANTHROPIC, IN_A_FORMAT, ("openai-chat", LOOKED)),
     "bedrock-converse": (OPENAI, IN_A_FORMAT),
@@ -113,6 +115,12 @@ EFFECTS: dict[tuple[str, str], object] = {
     ("gemini-generate-content", "call_ids"): False,
     ("gemini-generate-content", "file_urls"): False,
     ("gemini-generate-content", "safety_settings"): [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_ONLY_HIGH"}],
+}
+EFFECTS |= {
+    (cloud, name): value
+    for (dialect, name), value in EFFECTS.items()
+    for cloud in ("anthropic-vertex", "anthropic-bedrock")
+    if dialect == "anthropic-messages"
 }
 """A value of every declared option that is not its default."""
 

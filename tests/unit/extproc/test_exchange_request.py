@@ -178,6 +178,18 @@ def test_the_client_dialect_learns_what_the_path_said(told: str, expected: Call)
     assert "x-headgate-call" in removed
 
 
+@pytest.mark.parametrize("by_path", [False, True])
+def test_the_client_dialect_learns_what_headers_said(by_path: bool) -> None:
+    dialect = Named()
+    attempt = Attempt(Exchange(Facts(dialect, dialect, "p/m", TargetFacts("up", "/up"), by_path=by_path), Ids(), Tally()), Tally())
+    message = ProcessingRequest()
+    for key, value in (("anthropic-beta", "a,b"), ("x-other", "no"), ("anthropic-beta", "c"), ("x-headgate-call", "whole  m")):
+        message.request_headers.headers.headers.add(key=key, raw_value=value.encode())
+    attempt.say(message)
+    sent(attempt.request_body(b"{}", end=True))
+    assert dialect.call == Call("m" if by_path else "", headers={"anthropic-beta": "a,b,c"})
+
+
 def test_a_path_that_nobody_told_of_is_out_of_turn() -> None:
     dialect = Named()
     exchange = Exchange(Facts(dialect, dialect, "p/m", TargetFacts("up", "/up"), by_path=True), Ids(), Tally())

@@ -93,6 +93,31 @@ def test_the_lane_follows_the_dialects(tmp_path: Path) -> None:
     }
 
 
+CLOUD = """
+apiVersion: headgate.dev/v1alpha1
+kind: Provider
+metadata: {name: cloud}
+spec: {preset: bedrock, baseUrl: "https://bedrock-runtime.eu-central-1.amazonaws.com", dialects: [anthropic-bedrock]}
+---
+"""
+
+
+def test_thinking_of_claude_moves_between_anthropic_and_the_clouds(tmp_path: Path) -> None:
+    file = tmp_path / "specs.yaml"
+    groups = ("{provider: anthropic, model: a}", "{provider: cloud, model: b}", "{provider: openai, model: c}")
+    plan = f"[{', '.join(f'{{targets: [{group}]}}' for group in groups)}]"
+    route = f"apiVersion: headgate.dev/v1alpha1\nkind: ModelRoute\nmetadata: {{name: r}}\nspec: {{models: [m], plan: {plan}}}\n"
+    file.write_text(CLOUD.lstrip() + PROVIDERS.lstrip() + route, encoding="utf-8")
+    loaded = load(file)
+    assert loaded.ok, [str(f) for f in loaded.findings]
+    (built,) = build(loaded.specs, None).routes
+    (entry,) = [e for e in built.entries if (e.dialect, e.operation) == ("anthropic-messages", "chat")]
+    uses = {c.use.provider: c.use for group in entry.groups for c in group}
+    assert {name: use.mute for name, use in uses.items()} == {"anthropic": False, "cloud": False, "openai": True}
+    assert (uses["cloud"].lane, uses["cloud"].provider_dialect) == (Lane.TRANSLATION, "anthropic-bedrock")
+    assert uses["cloud"].path == "/model/{model}/invoke"
+
+
 def test_no_foreign_thinking_where_the_plan_also_leads_to_a_vendor_that_would_refuse_it(tmp_path: Path) -> None:
     """Only Anthropic refuses it, and only what goes there untranslated still holds it."""
     (route,) = gateway(tmp_path, TWO).routes
@@ -251,3 +276,24 @@ def test_where_the_path_names_the_model_every_target_has_its_own_path(tmp_path: 
     assert not first.mute
     (((count,),),) = [gemini_uses(tmp_path, plan, "count_tokens")[:1]]
     assert (count.path, count.stream_path) == ("/v1beta/models/up%2F1:countTokens", "")
+
+
+def test_embeddings_of_gemini_clients(tmp_path: Path) -> None:
+    plan = "[{targets: [{provider: gemini, model: up}]}, {targets: [{provider: openai, model: a}]}]"
+    (own,), (other,) = gemini_uses(tmp_path, plan, "embeddings")
+    assert (own.lane, own.path, other.lane, other.path) == (
+        Lane.PASSTHROUGH,
+        "/v1beta/models/up:embedContent",
+        Lane.TRANSLATION,
+        "/v1/embeddings",
+    )
+    assert not other.mute
+    (renamed,), (batch,) = gemini_uses(tmp_path, plan, "batch_embeddings")
+    assert (renamed.lane, renamed.operation, renamed.path) == (
+        Lane.TRANSLATION,
+        "batch_embeddings",
+        "/v1beta/models/{model}:batchEmbedContents",
+    )
+    assert batch == other  # one target for both
+    ((same,),) = gemini_uses(tmp_path, "[{targets: [{provider: gemini, model: m}]}]", "batch_embeddings")
+    assert (same.lane, same.path) == (Lane.PASSTHROUGH, "/v1beta/models/m:batchEmbedContents")

@@ -552,6 +552,16 @@ def test_gemini_whole_and_as_an_array(edge: LuaFilter, texts: list[str], array: 
     assert meter(edge, [cut], WHOLE, "gemini-generate-content")[1].get("complete") is not True
 
 
+@pytest.mark.parametrize("document", [{"embedding": {"values": [0.5]}}, {"embeddings": [{"values": [0.5]}] * 20_000}])
+@pytest.mark.parametrize("counted", [False, True])
+def test_gemini_embeddings(edge: LuaFilter, document: dict[str, Any], counted: bool) -> None:
+    """Whole when their body is; older models do not count."""
+    usage = {"usageMetadata": {"promptTokenCount": 7}} if counted else {}
+    got, known = meter(edge, [json.dumps({**document, **usage}).encode()], WHOLE, "gemini-generate-content")
+    assert known == {"complete": True, **({"usage": {"input": 7}} if counted else {})}
+    assert json.loads(got) == {**document, **usage}
+
+
 def test_gemini_blocks_errors_and_cuts(edge: LuaFilter) -> None:
     def known(*chunks: Any) -> dict[str, Any]:
         return meter(edge, [event(c, False) for c in chunks], STREAM, "gemini-generate-content")[1]

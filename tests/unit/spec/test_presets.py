@@ -26,7 +26,7 @@ MOST_LINES = 15  # without comments: onboarding a vendor is a few lines
 ORIGINAL = ("anthropic", "openai", "openai-compatible")  # written out in full, one field a line
 OWN_ADDRESS = {  # no base URL of their own, so a Provider must give it
     "azure-openai", "azure-openai-deployments", "bedrock", "cloudflare", "databricks", "gpustack", "llama-cpp", "lm-studio", "ollama",
-    "openai-compatible", "sglang", "snowflake", "tensorrt-llm", "tgi", "vllm",
+    "openai-compatible", "sglang", "snowflake", "tensorrt-llm", "tgi", "vertex", "vllm",
 }  # fmt: skip
 BOTH = {  # Anthropic's dialect, too
     "deepseek", "gpustack", "llama-cpp", "lm-studio", "minimax", "moonshot", "novita", "ollama", "openrouter", "sglang", "vllm", "zai",

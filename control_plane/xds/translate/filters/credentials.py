@@ -20,7 +20,7 @@ from control_plane.pb.http_filter_pb2 import HttpFilter
 from control_plane.pb.mutation_rules_pb2 import HeaderMutation
 from control_plane.pb.secret_pb2 import SdsSecretConfig
 from control_plane.xds.translate.names import CALL_HEADER, MODEL_HEADER
-from control_plane.xds.translate.packing import duration, pack
+from control_plane.xds.translate.packing import duration, pack, pack_more
 
 CREDENTIAL_HEADERS: Final = (
     "authorization",
@@ -71,14 +71,21 @@ SECRET_WAIT_MS: Final = 2_000
 """How long a target may warm up for its key. Never 0 (= for ever): a plan that names a warming target is a 503."""
 
 
-@lru_cache(maxsize=16_384)
 def credentials(provider: Provider, target: str, client_dialect: str, call: Call | None = None) -> HttpFilter:
     """The filter for one target of a provider; on the way back it names the target to the client.
 
     `call`: where clients name the model in the path, what becomes of the header that tells the translator. Written anew from what
     the edge filter noted, since the attempt before may have changed every header.
     """
-    signatures = SIGNATURE_HEADERS if client_dialect in _SIGNING else ()
+    named = Mutations(response_mutations=[set_header(TARGET_HEADER, target.replace("%", "%%"), OVERWRITE)])
+    config = pack_more(_shared(provider, client_dialect in _SIGNING, call), HeaderMutationFilter(mutations=named))
+    return HttpFilter(name="envoy.filters.http.header_mutation", typed_config=config)
+
+
+@lru_cache(maxsize=4096)
+def _shared(provider: Provider, signing: bool, call: Call | None) -> bytes:
+    """What all targets of a provider have: the changes of requests, serialised."""
+    signatures = SIGNATURE_HEADERS if signing else ()
     mutations = [HeaderMutation(remove=name) for name in (*CREDENTIAL_HEADERS, *signatures, *TRACES)]
     if call == "told":
         mutations.append(set_header(CALL_HEADER, "%DYNAMIC_METADATA(headgate.model:call)%", OVERWRITE))
@@ -90,14 +97,8 @@ def credentials(provider: Provider, target: str, client_dialect: str, call: Call
         mutations.append(set_header(provider.auth.header, f"{provider.auth.prefix}%SECRET(key)%", OVERWRITE))
         source = GenericSecret(secret_configs={"key": secret_reference(provider.auth.secret)})
         formatters.append(TypedExtensionConfig(name="envoy.formatter.generic_secret", typed_config=pack(source)))
-    config = HeaderMutationFilter(
-        mutations=Mutations(
-            request_mutations=mutations,
-            response_mutations=[set_header(TARGET_HEADER, target.replace("%", "%%"), OVERWRITE)],
-            formatters=formatters,
-        )
-    )
-    return HttpFilter(name="envoy.filters.http.header_mutation", typed_config=pack(config))
+    config = HeaderMutationFilter(mutations=Mutations(request_mutations=mutations, formatters=formatters))
+    return config.SerializeToString(deterministic=True)
 
 
 def set_header(name: str, value: str, action: HeaderValueOption.HeaderAppendAction) -> HeaderMutation:

@@ -14,7 +14,7 @@ from control_plane.pb.ext_proc_filter_pb2 import ExternalProcessor, MetadataOpti
 from control_plane.pb.http_filter_pb2 import HttpFilter
 from control_plane.pb.mutation_rules_pb2 import HeaderMutationRules
 from control_plane.xds.translate.names import TRANSLATION_NAMESPACE, TRANSLATOR_CLUSTER
-from control_plane.xds.translate.packing import duration, pack, pack_foreign
+from control_plane.xds.translate.packing import duration, pack_foreign, pack_more
 
 MESSAGE_TIMEOUT_MS: Final = 600_000
 """Longer than any first-token timer: the hold answers the response headers only when the first content has come, and
@@ -47,6 +47,17 @@ RETRY: Final = RetryPolicy(
 """For the stream to the worker: with one of two workers dead, 100 of 100 requests are served (52 without it)."""
 
 
+_SHARED: Final = ExternalProcessor(
+    grpc_service=GrpcService(envoy_grpc=GrpcService.EnvoyGrpc(cluster_name=TRANSLATOR_CLUSTER), retry_policy=RETRY),
+    processing_mode=MODES,
+    allow_content_length_header=True,
+    message_timeout=duration(MESSAGE_TIMEOUT_MS),
+    mutation_rules=HeaderMutationRules(allow_all_routing=BoolValue(value=True)),
+    metadata_options=MetadataOptions(receiving_namespaces=MetadataOptions.MetadataNamespaces(untyped=[TRANSLATION_NAMESPACE])),
+).SerializeToString(deterministic=True)
+"""What the filters of all targets have."""
+
+
 def ext_proc(use: TargetUse, provider: Provider) -> HttpFilter:
     """The filter for one translated use."""
     told = {
@@ -73,16 +84,6 @@ def ext_proc(use: TargetUse, provider: Provider) -> HttpFilter:
         told["x-headgate-foreign-reasoning"] = use.foreign_reasoning
     if use.by_path:
         told["x-headgate-named-by"] = "path"
-    config = ExternalProcessor(
-        grpc_service=GrpcService(
-            envoy_grpc=GrpcService.EnvoyGrpc(cluster_name=TRANSLATOR_CLUSTER),
-            retry_policy=RETRY,
-            initial_metadata=[HeaderValue(key=key, value=value.replace("%", "%%")) for key, value in told.items()],
-        ),
-        processing_mode=MODES,
-        allow_content_length_header=True,
-        message_timeout=duration(MESSAGE_TIMEOUT_MS),
-        mutation_rules=HeaderMutationRules(allow_all_routing=BoolValue(value=True)),
-        metadata_options=MetadataOptions(receiving_namespaces=MetadataOptions.MetadataNamespaces(untyped=[TRANSLATION_NAMESPACE])),
-    )
-    return HttpFilter(name="envoy.filters.http.ext_proc", typed_config=pack(config))
+    metadata = [HeaderValue(key=key, value=value.replace("%", "%%")) for key, value in told.items()]
+    config = pack_more(_SHARED, ExternalProcessor(grpc_service=GrpcService(initial_metadata=metadata)))
+    return HttpFilter(name="envoy.filters.http.ext_proc", typed_config=config)

@@ -1,8 +1,9 @@
-"""Embeddings as the translator takes every operation: readers and writers of one dialect, with the error documents of its chat."""
+"""Operations beside chat as the translator takes every operation: readers and writers of one dialect, with the errors of its chat."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Generic, TypeVar
 
 from control_plane.dialects.api import (
     Call,
@@ -16,24 +17,21 @@ from control_plane.dialects.api import (
     TargetFacts,
 )
 from control_plane.dialects.canon import Failure, Request
-from control_plane.dialects.embeddings.canon import EmbedRequest
+
+R = TypeVar("R", bound=Request)
 
 
-def _embedding(request: Request) -> EmbedRequest:
-    assert isinstance(request, EmbedRequest), "an attempt has one operation"
-    return request
-
-
-class ClientSide:
-    """See control_plane.dialects.api.ClientDialect."""
+class ClientSide(Generic[R]):
+    """See control_plane.dialects.api.ClientDialect. `kind`: the canonical request of the operation."""
 
     def __init__(
         self,
         chat: ClientDialect,
-        read: Callable[[bytes, Call | None], EmbedRequest],
-        writer: Callable[[EmbedRequest, IdSource, Callable[[Failure], bytes]], ResponseWriter],
+        kind: type[R],
+        read: Callable[[bytes, Call | None], R],
+        writer: Callable[[R, IdSource, Callable[[Failure], bytes]], ResponseWriter],
     ) -> None:
-        self._chat, self._read, self._writer = chat, read, writer
+        self._chat, self._kind, self._read, self._writer = chat, kind, read, writer
 
     @property
     def name(self) -> str:
@@ -43,22 +41,23 @@ class ClientSide:
         return self._read(body, call)
 
     def writer(self, request: Request, ids: IdSource) -> ResponseWriter:
-        return self._writer(_embedding(request), ids, self._chat.write_error)
+        return self._writer(_of(self._kind, request), ids, self._chat.write_error)
 
     def write_error(self, error: Failure) -> bytes:
         return self._chat.write_error(error)
 
 
-class ProviderSide:
-    """See control_plane.dialects.api.ProviderDialect."""
+class ProviderSide(Generic[R]):
+    """See control_plane.dialects.api.ProviderDialect. `kind`: the canonical request of the operation."""
 
     def __init__(
         self,
         chat: ProviderDialect,
-        write: Callable[[EmbedRequest, TargetFacts], ProviderRequest],
-        reader: Callable[[EmbedRequest], ResponseReader],
+        kind: type[R],
+        write: Callable[[R, TargetFacts], ProviderRequest],
+        reader: Callable[[R], ResponseReader],
     ) -> None:
-        self._chat, self._write, self._reader = chat, write, reader
+        self._chat, self._kind, self._write, self._reader = chat, kind, write, reader
 
     @property
     def name(self) -> str:
@@ -68,10 +67,15 @@ class ProviderSide:
         return ReasoningReplay()
 
     def write_request(self, request: Request, target: TargetFacts) -> ProviderRequest:
-        return self._write(_embedding(request), target)
+        return self._write(_of(self._kind, request), target)
 
     def reader(self, request: Request) -> ResponseReader:
-        return self._reader(_embedding(request))
+        return self._reader(_of(self._kind, request))
 
     def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         return self._chat.read_error(status, headers, body)
+
+
+def _of(kind: type[R], request: Request) -> R:
+    assert isinstance(request, kind), "an attempt has one operation"
+    return request

@@ -1,0 +1,28 @@
+"""Operations beside chat that are translated: their dialects as clients speak them, and as providers do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from control_plane.dialects.api import ClientDialect, ProviderDialect
+from control_plane.dialects.counting import registry as counting
+from control_plane.dialects.embeddings import registry as embeddings
+from control_plane.dialects.rerank import registry as rerank
+
+
+class Sides(NamedTuple):
+    """By the name of the dialect."""
+
+    clients: Mapping[str, ClientDialect]
+    providers: Mapping[str, ProviderDialect]
+
+
+_EMBEDDINGS: Final = Sides(embeddings.CLIENTS, embeddings.EMBEDDERS)
+
+SIDES: Final[Mapping[str, Sides]] = {
+    "embeddings": _EMBEDDINGS,
+    "batch_embeddings": _EMBEDDINGS,
+    "count_tokens": Sides(counting.CLIENTS, counting.COUNTERS),
+    "rerank": Sides(rerank.CLIENTS, rerank.RERANKERS),
+}

@@ -1,0 +1,1 @@
+"""Reranking: a small canonical request and answer, and what each dialect makes of them."""
