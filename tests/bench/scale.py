@@ -1,10 +1,12 @@
 """A thousand routes over twenty providers: how long a full build takes, what a weight flip renders, how much memory it needs.
 
 .venv/bin/python tests/bench/scale.py
+.venv/bin/python tests/bench/scale.py --dialects openai-chat,anthropic-messages     # routes for clients of these alone
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import resource
 import sys
@@ -27,9 +29,10 @@ SETTINGS = EdgeSettings(listen=("127.0.0.1", 10000), translators=("/run/translat
 HEAD = "apiVersion: headgate.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}}}\n"
 
 
-def specs(weight: int) -> str:
-    """Three targets a route in two groups; route 500 has `weight`."""
+def specs(weight: int, dialects: str) -> str:
+    """Three targets a route in two groups; route 500 has `weight`. `dialects`: of clients, with commas; "" for all."""
     documents = []
+    only = f", dialects: [{dialects}]" if dialects else ""
     for i in range(PROVIDERS):
         preset = "anthropic" if i % 3 == 0 else "openai-compatible"
         documents.append(
@@ -39,7 +42,7 @@ def specs(weight: int) -> str:
         first = f"{{provider: p{i % 20}, model: u{i}, weight: {weight if i == 500 else 80}}}"
         second = f"{{provider: p{(i + 7) % 20}, model: v{i}, weight: 20}}"
         plan = f"[{{targets: [{first}, {second}]}}, {{targets: [{{provider: p{(i + 3) % 20}, model: w{i}}}]}}]"
-        documents.append(HEAD.format(kind="ModelRoute", name=f"r{i}") + f"spec: {{models: [m{i}], plan: {plan}}}\n")
+        documents.append(HEAD.format(kind="ModelRoute", name=f"r{i}") + f"spec: {{models: [m{i}], plan: {plan}{only}}}\n")
     return "---\n".join(documents)
 
 
@@ -54,16 +57,19 @@ def snapshot(file: Path) -> Snapshot:
 
 def main() -> None:
     """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dialects", default="", help="client dialects of every route, with commas; default: all")
+    dialects = parser.parse_args().dialects
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "specs.yaml"
-        file.write_text(specs(80))
+        file.write_text(specs(80, dialects))
         began = time.perf_counter()
         before = snapshot(file)
         full = time.perf_counter() - began
         began = time.perf_counter()
         refused = asyncio.run(Preflight(find_envoy())(list(before)))
         preflight = time.perf_counter() - began
-        file.write_text(specs(10))
+        file.write_text(specs(10, dialects))
         began = time.perf_counter()
         change = before.diff(snapshot(file))
         flip = time.perf_counter() - began
