@@ -446,6 +446,13 @@ class Embedded(msgspec.Struct, frozen=True):
     vectors: tuple[Vector, ...]
 
 
+class Counted(msgspec.Struct, frozen=True, gc=False):
+    """How many tokens the request has, where it was to be counted and not answered. No usage: nothing was used."""
+
+    is_content: ClassVar[bool] = True
+    tokens: int
+
+
 class Rank(msgspec.Struct, frozen=True, gc=False):
     """The place of a document in the request, and its score as the JSON number that came."""
 
@@ -510,6 +517,7 @@ Event = (
     | Logprobs
     | ForeignEvent
     | Embedded
+    | Counted
     | Ranked
     | UsageUpdate
     | Stop

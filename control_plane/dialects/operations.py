@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from control_plane.dialects.api import ClientDialect, ProviderDialect
+from control_plane.dialects.counting import registry as counting
 from control_plane.dialects.embeddings import registry as embeddings
 from control_plane.dialects.rerank import registry as rerank
 
@@ -22,5 +23,6 @@ _EMBEDDINGS: Final = Sides(embeddings.CLIENTS, embeddings.EMBEDDERS)
 SIDES: Final[Mapping[str, Sides]] = {
     "embeddings": _EMBEDDINGS,
     "batch_embeddings": _EMBEDDINGS,
+    "count_tokens": Sides(counting.CLIENTS, counting.COUNTERS),
     "rerank": Sides(rerank.CLIENTS, rerank.RERANKERS),
 }

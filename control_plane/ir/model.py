@@ -206,3 +206,7 @@ class Gateway:
     def models(self) -> tuple[str, ...]:
         """Every model name a client may send, sorted."""
         return tuple(sorted(model for route in self.routes for model in route.models))
+
+    def models_of(self, *dialects: str) -> tuple[str, ...]:
+        """Every model name with which a client of one of these dialects can call something, sorted."""
+        return tuple(sorted(m for route in self.routes for m in route.models if any(e.dialect in dialects for e in route.entries)))

@@ -87,13 +87,13 @@ OPERATIONS: Final = (
     _openai("translations", "/audio/translations", form=True),
     _openai("moderations", "/moderations", azure=False),
     Operation("openai-responses", "chat", "/v1/responses", translated=True),
-    Operation("openai-responses", "count_tokens", "/v1/responses/input_tokens", translated=False),
+    Operation("openai-responses", "count_tokens", "/v1/responses/input_tokens", translated=True),
     Operation("anthropic-messages", "chat", "/v1/messages", translated=True),
     Operation("openai-chat", "rerank", "/v1/rerank", translated=True),
     Operation("cohere-chat", "chat", "/v2/chat", translated=True),
     Operation("cohere-chat", "embeddings", "/v2/embed", translated=True),
     Operation("cohere-chat", "rerank", "/v2/rerank", translated=True),
-    Operation("anthropic-messages", "count_tokens", "/v1/messages/count_tokens", translated=False),
+    Operation("anthropic-messages", "count_tokens", "/v1/messages/count_tokens", translated=True),
     Operation(
         "gemini-generate-content",
         "chat",
@@ -102,7 +102,7 @@ OPERATIONS: Final = (
         templates=_google("generateContent"),
         streamed=(":generateContent", ":streamGenerateContent"),
     ),
-    Operation("gemini-generate-content", "count_tokens", None, translated=False, templates=_google("countTokens")),
+    Operation("gemini-generate-content", "count_tokens", None, translated=True, templates=_google("countTokens")),
     Operation("gemini-generate-content", "embeddings", None, translated=True, templates=_google("embedContent")),
     Operation(
         "gemini-generate-content",
@@ -127,34 +127,6 @@ Dialects that so far only providers speak have no operation here, and routes can
 
 STREAMED_TEXT: Final = frozenset({"chat", "completions", "fim"})
 """Operations whose streams say text bit by bit, so that an error may come before the first of it (the first-event hold)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """Calls about what an earlier call left at its provider, under `path`/<id>. They name no model, so clients say it in the query
-    (`?model=`), and nothing of them is translated. `operation`: whose provider paths they go on from.
-    """
-
-    dialect: str
-    name: str
-    operation: str
-    path: str
-    calls: tuple[tuple[str, str], ...]
-
-    def regex(self, suffix: str) -> str:
-        """The paths of the calls with this ending. Ids hold nothing that a provider could read as another path."""
-        return f"{self.path}/[A-Za-z0-9_-]+{suffix}"
-
-
-STORED: Final = (
-    Stored(
-        "openai-responses",
-        "stored",
-        "chat",
-        "/v1/responses",
-        (("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/input_items")),
-    ),
-)
 
 OWN_THINKING_ONLY: Final[Mapping[str, frozenset[str]]] = {
     "anthropic-messages": frozenset({"anthropic-messages", "anthropic-vertex", "anthropic-bedrock"}),

@@ -12,7 +12,8 @@ from control_plane.ir.draft import Draft, DraftRoute, PlannedTarget
 from control_plane.ir.egress import AUTHORITIES
 from control_plane.ir.egress_of import egress_of
 from control_plane.ir.model import ANY_MODEL, Auth, Choice, Entry, Lane, Provider, Signing, Speaks, TargetUse, Timers
-from control_plane.ir.operations import OWN_THINKING_ONLY, STORED, STREAMED_TEXT, Operation, Stored, operations_of
+from control_plane.ir.operations import OWN_THINKING_ONLY, STREAMED_TEXT, Operation, operations_of
+from control_plane.ir.stored import STORED, Stored
 from control_plane.spec import models as spec
 from control_plane.spec.presets import PresetSpec
 
@@ -142,7 +143,7 @@ def _entry(draft: Draft, route: DraftRoute, operation: Operation) -> Entry | Non
 
 
 def _stored(draft: Draft, route: DraftRoute, stored: Stored) -> Entry | None:
-    """A group for each provider of the plan that speaks the dialect: who keeps a response is not known, so they are asked in turn.
+    """A group for each provider of the plan that has it: who keeps a response or file is not known, so they are asked in turn.
 
     The model does not matter to them: one use of a provider for all routes.
     """

@@ -8,7 +8,7 @@ DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "
 ProviderDialectName = Literal[DialectName, "anthropic-vertex", "anthropic-bedrock"]
 OperationName = Literal[
     "chat", "embeddings", "batch_embeddings", "rerank", "count_tokens", "models", "completions", "fim", "image_generation",
-    "image_edits", "image_variations", "speech", "transcriptions", "translations", "moderations",
+    "image_edits", "image_variations", "speech", "transcriptions", "translations", "moderations", "files", "batches",
 ]  # fmt: skip
 """`operations` of ir.operations, and `models`, which the gateway answers itself."""
 DIALECT_NAMES: Final[tuple[DialectName, ...]] = (

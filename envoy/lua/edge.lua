@@ -41,6 +41,7 @@ local RESPONSE_BYTES_MAX = 1048576 -- the same for Responses, whose last event r
 local HELD_BYTES_MAX = 16384 -- an incomplete event kept from the client; a usage-only chunk has under 2 KiB
 local ERROR_BYTES_MAX = 4096 -- a whole answer that may be an error
 local WHOLE_BYTES_MAX = 65536 -- of a whole answer that is longer than twice this, only the end is kept for the meter
+local RELINKED_BYTES_MAX = 4194304 -- a list of batches, a thousand at most
 local SUGGESTIONS_PER_SECOND = 20 -- nearest names are worked out at most so often per worker
 
 -- Bytes that may stand between the strings of a JSON text: 1 plain, 2 quote, 3 opens, 4 closes; nil: not JSON.
@@ -690,17 +691,25 @@ local function model_in_query(query)
   return model, concat(kept, "&")
 end
 
--- A call about something that an earlier one left at a provider of the model. What follows facts.stored in the path is the same there.
+-- A call about what a provider of the model keeps. What follows facts.stored in the path is the same there, and nobody reads the body.
 local function on_stored(h, facts)
-  local dialect, headers = facts.dialect, h:headers()
+  local dialect = facts.dialect
+  local body = h:body() -- also before a refusal
+  local size = body and body:length() or 0
+  local headers = h:headers()
   local path = headers:get(":path")
   local mark = find(path, "?", 1, true) or #path + 1
   local model, query = model_in_query(sub(path, mark + 1))
   if not model then return refuse_body(h, dialect, "unnamed") end
-  headers:replace(MODEL_HEADER, model)
-  h:clearRouteCache() -- without a body there is no wait, so what the new route says cannot be read; if there is none, Envoy answers 404
-  announce(h, dialect, "whole", model)
   local rest = sub(path, #facts.stored + 1, mark - 1)
+  if facts.operation == "batches" and dialect == "anthropic-messages" then headers:remove("accept-encoding") end -- see relink
+  if size > 0 then
+    if not choose(h, headers, dialect, model, size) then return end
+  else -- without a body there is no wait, so what the new route says cannot be read; if there is none, Envoy answers 404
+    headers:replace(MODEL_HEADER, model)
+    h:clearRouteCache()
+  end
+  announce(h, dialect, "whole", model)
   h:streamInfo():dynamicMetadata():set("headgate.model", "query", query == "" and rest or rest .. "?" .. query)
 end
 
@@ -1734,6 +1743,18 @@ local CREDENTIALS_REFUSED = {
 local KEY_STATUS = { ["401"] = true, ["403"] = "bedrock-converse" } -- AWS says 403, with what it made of the signature
 local REFUSED_IN = { ["anthropic-messages"] = "anthropic", ["bedrock-converse"] = "bedrock", ["gemini-generate-content"] = "google", ["cohere-chat"] = "cohere" }
 
+-- The address of a batch's results is the vendor's own, and Anthropic's SDKs send the key of their client wherever it leads. A path
+-- leads them back here.
+local function relink(h, headers)
+  local length = tonumber(headers:get("content-length") or "")
+  if length and length > RELINKED_BYTES_MAX then return end
+  if not find(headers:get("content-type") or "", "application/json", 1, true) then return end
+  local body = h:body()
+  local text = body and body:getBytes(0, body:length())
+  if not text or not find(text, '"results_url"', 1, true) then return end
+  body:setBytes((gsub(text, '("results_url"%s*:%s*")https?://[^/"]+[^"]-(/v1/messages/batches/[%w_-]+/results")', "%1%2")))
+end
+
 function envoy_on_response(h)
   local facts = facts_of(h)
   if not facts then return end
@@ -1759,7 +1780,10 @@ function envoy_on_response(h)
     end
     return
   end
-  if facts.stored then return end -- usage that was metered when it was made
+  if facts.stored then -- usage that was metered when it was made
+    if facts.operation == "batches" and dialect == "anthropic-messages" then relink(h, headers) end
+    return
+  end
   local kind = headers:get("content-type")
   local coding = headers:get("content-encoding")
   if not kind or (coding and coding ~= "identity") then return end

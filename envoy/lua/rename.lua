@@ -35,11 +35,13 @@ local function splice(body, size, a, b, text)
   return body:setBytes(made)
 end
 
--- The upstream path with the client's query, of which the parameters go that the path's own query sets (Azure's api-version).
+-- The upstream path with the client's query, of which the parameters go that the path's own query sets (Azure's api-version). What
+-- stands before the mark of the query is the rest of the client's path.
 local function with_query(path, query)
-  local own = match(path, "%?(.*)$")
+  local base, own = match(path, "^(.-)%?(.*)$")
   if not own then return path .. query end
-  own = "&" .. own
+  local rest = match(query, "^[^?]*")
+  path, own, query = base .. rest .. "?" .. own, "&" .. own, sub(query, #rest + 1)
   for parameter in gmatch(query, "[^?&]+") do
     local name = match(parameter, "^[^=]*")
     if not find(own, "&" .. name .. "=", 1, true) then path = path .. "&" .. parameter end

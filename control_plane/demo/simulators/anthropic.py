@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from control_plane.demo.simulators import anthropic_errors as errors
+from control_plane.demo.simulators.anthropic_batches import BATCHES, FILES, Kept
 from control_plane.demo.simulators.anthropic_request import Message, signature
 from control_plane.demo.simulators.compose import Answer, answer
 from control_plane.demo.simulators.fault import Fault
@@ -45,6 +46,7 @@ class Anthropic:
         self._strict = strict
         self._cache = PromptCache(minimum_cached_tokens)
         self._number = itertools.count(1)
+        self._kept = Kept(self._batched)
 
     # the vendor protocol
 
@@ -69,6 +71,9 @@ class Anthropic:
 
     def _route(self, request: HttpRequest, number: int) -> Reply:
         path = request.path
+        if path.startswith((BATCHES, FILES)):
+            self._authenticate(request.headers)
+            return self._kept.answer(request, number, _headers(number))
         post = path in ("/v1/messages", "/v1/messages/count_tokens")
         if not post and path != "/v1/models" and not path.startswith("/v1/models/"):
             raise errors.not_found("Not Found")
@@ -114,6 +119,14 @@ class Anthropic:
             raise errors.invalid(f"The request body is {reason}") from None
         if not isinstance(body, dict):
             raise errors.invalid("Input should be a valid dictionary or object to extract fields from")
+        return self._checked(body)
+
+    def _batched(self, params: Mapping[str, Any]) -> Reply:
+        """A request of a batch, which streams nothing."""
+        body = self._checked({**params, "stream": False})
+        return self.message(body, f"{self._name}/{body['model']}", next(self._number))
+
+    def _checked(self, body: dict[str, Any]) -> dict[str, Any]:
         for name, kind in (("model", str), ("messages", list)):
             if name not in body:
                 raise errors.invalid(f"{name}: Field required")

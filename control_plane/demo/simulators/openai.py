@@ -21,6 +21,7 @@ from control_plane.demo.simulators.compose import Answer, answer
 from control_plane.demo.simulators.fault import Fault
 from control_plane.demo.simulators.form import read_form
 from control_plane.demo.simulators.http1 import HttpRequest
+from control_plane.demo.simulators.openai_files import Files
 from control_plane.demo.simulators.openai_request import Chat
 from control_plane.demo.simulators.openai_responses_request import Responses
 from control_plane.demo.simulators.openai_stored import Store
@@ -75,6 +76,7 @@ class OpenAI:
         self._cache = PromptCache(minimum_cached_tokens)
         self._stored = Store()
         self._number = itertools.count(1)
+        self._files = Files(lambda path, body: self._modelled(path, body, next(self._number)))
         self._static = header_lines(
             {
                 "access-control-expose-headers": "X-Request-ID",
@@ -115,6 +117,9 @@ class OpenAI:
             if (stored := self._stored.call(request.method, path)) is None:
                 raise errors.unknown_url(request.method, path)
             return Reply(200, self._headers(number, 0), encode(stored))
+        if path.startswith(("/v1/files", "/v1/batches")):
+            self._authenticate(request.headers)
+            return self._files.answer(request, number, self._headers(number, 0))
         post = path in JSON_PATHS or path in FORM_PATHS
         unknown = not post and path != "/v1/models" and not path.startswith("/v1/models/")
         if unknown or (self._vendor and path in ("/v1/fim/completions", "/v1/rerank")):  # as compatible servers have it
@@ -134,6 +139,9 @@ class OpenAI:
             raise errors.not_json() from None
         if not isinstance(body, dict):
             raise errors.not_json()
+        return self._modelled(path, body, number)
+
+    def _modelled(self, path: str, body: Mapping[str, Any], number: int) -> Reply:
         model = body.get("model")
         if model is None:
             raise errors.bad_request("you must provide a model parameter")

@@ -23,13 +23,13 @@ _TOOL_FIELDS: Final = frozenset(("name", "description", "input_schema", "type", 
 _EFFORTS: Final = frozenset(("low", "medium", "high", "xhigh", "max"))
 
 
-def read_request(body: bytes, call: Call | None = None) -> Request:
-    """The canonical request. Raises ClientProtocolError naming the field at fault."""
+def read_request(body: bytes, call: Call | None = None, *, counting: bool = False) -> Request:
+    """The canonical request. `counting`: one to be counted, which needs no limit. Raises ClientProtocolError naming the field at fault."""
     raw = j.parse_object(body)
     lost, features = j.placeless(raw, _MAPPED, _FEATURES)
     model = j.model_of(raw)
     wire_messages = j.messages_of(raw)
-    if raw.get("max_tokens") is None:
+    if raw.get("max_tokens") is None and not counting:
         j.reject("max_tokens", "is required", "missing_field")
     config = j.obj(raw, "output_config", "") or {}
     lost.extend(j.unknown_fields(config, frozenset(("effort", "format")), "output_config"))

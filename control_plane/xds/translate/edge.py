@@ -11,18 +11,18 @@ from typing import Final
 
 from google.protobuf.wrappers_pb2 import UInt32Value, UInt64Value
 
-from control_plane.ir.operations import OPERATIONS, STORED, Operation, Stored, operations_of
+from control_plane.ir.operations import OPERATIONS, Operation
 from control_plane.ir.path_template import envoy_regex, lua_pattern
-from control_plane.pb.matcher_pb2 import RegexMatcher, StringMatcher
-from control_plane.pb.route_pb2 import HeaderMatcher, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost
+from control_plane.ir.stored import STORED, Stored
+from control_plane.pb.matcher_pb2 import RegexMatcher
+from control_plane.pb.route_pb2 import Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost
 from control_plane.xds.resource import RDS, Resource
-from control_plane.xds.translate.errors import PREFIXES, answer, json_answer
+from control_plane.xds.translate.errors import PREFIXES, answer
 from control_plane.xds.translate.facts import route_metadata
 from control_plane.xds.translate.filters.body_limit import body_limit_of
+from control_plane.xds.translate.model_lists import model_lists
 from control_plane.xds.translate.names import DEFAULT_SCOPE
-
-CREATED: Final = 1_735_689_600
-"""`created` of every listed model (2025-01-01): clients demand the field, and an alias has no birthday."""
+from control_plane.xds.translate.stored_match import method_is, of_collection, version
 
 NO_CLUSTER: Final = "no-such-model"
 """A cluster that never exists. A route action and not a direct response, because only the former brings its body limit
@@ -30,12 +30,12 @@ along while the edge filter reads the body. The edge filter writes the text of t
 
 
 @lru_cache(maxsize=8)
-def default_table(models: tuple[str, ...], max_request_bytes: int) -> Resource:
-    """The route configuration of the default scope."""
+def default_table(models: tuple[str, ...], max_request_bytes: int, *listed: tuple[str, ...]) -> Resource:
+    """The route configuration of the default scope. `listed`: what clients of each of LISTED see."""
     routes = [r for operation in OPERATIONS for r in _operation(operation, models, max_request_bytes)]
     routes += [r for operation in OPERATIONS for r in _addresses(operation, models, max_request_bytes)]
     routes += [r for stored in STORED for r in _stored(stored, models, max_request_bytes)]
-    routes += _model_lists(models)
+    routes += model_lists(*listed)
     routes += [_unknown_path(prefix, dialect) for prefix, dialect in {**PREFIXES, "/": "openai-chat"}.items()]
     body_limit = max((len(r.direct_response.body.inline_bytes) for r in routes), default=0)
     table = RouteConfiguration(
@@ -52,7 +52,7 @@ def _operation(operation: Operation, models: tuple[str, ...], max_request_bytes:
     """The exact path of an operation."""
     if operation.path is None:
         return []
-    call = RouteMatch(path=operation.path, headers=[_method("POST")])
+    call = RouteMatch(path=operation.path, headers=[method_is("POST")])
     return [
         _call(operation, call, {}, models, max_request_bytes),
         answer(RouteMatch(path=operation.path), 405, operation.dialect, "method_not_allowed", f"{operation.path} takes POST only"),
@@ -69,7 +69,7 @@ def _addresses(operation: Operation, models: tuple[str, ...], max_request_bytes:
             facts["stream"] = "1"
         if not operation.by_path:
             facts["into"] = "body"
-        call = RouteMatch(safe_regex=regex, headers=[_method("POST")])
+        call = RouteMatch(safe_regex=regex, headers=[method_is("POST")])
         routes += [
             _call(operation, call, facts, models, max_request_bytes),
             answer(RouteMatch(safe_regex=regex), 405, operation.dialect, "method_not_allowed", f"{template} takes POST only"),
@@ -79,16 +79,16 @@ def _addresses(operation: Operation, models: tuple[str, ...], max_request_bytes:
 
 def _stored(stored: Stored, models: tuple[str, ...], max_request_bytes: int) -> list[Route]:
     """Calls whose query names the model."""
-    return [
-        _call(
-            stored,
-            RouteMatch(safe_regex=RegexMatcher(regex=stored.regex(suffix)), headers=[_method(method)]),
-            {"stored": stored.path},
-            models,
-            max_request_bytes,
-        )
-        for method, suffix in stored.calls
-    ]
+    matches = [of_collection(stored, method) for method in stored.collection]
+    for method, suffix in stored.calls:
+        regex = RegexMatcher(regex=stored.regex(suffix))
+        matches.append(RouteMatch(safe_regex=regex, headers=[method_is(method), *version(stored)]))
+    routes = [_call(stored, match, {"stored": stored.path}, models, max_request_bytes) for match in matches]
+    if stored.collection:
+        taken = " and ".join(stored.collection)
+        other = RouteMatch(path=stored.path, headers=version(stored))
+        routes.append(answer(other, 405, stored.dialect, "method_not_allowed", f"{stored.path} takes {taken} only"))
+    return routes
 
 
 def _call(operation: Operation | Stored, match: RouteMatch, more: dict[str, str], models: tuple[str, ...], max_request_bytes: int) -> Route:
@@ -103,57 +103,6 @@ def _call(operation: Operation | Stored, match: RouteMatch, more: dict[str, str]
     )
 
 
-def _model_lists(models: tuple[str, ...]) -> list[Route]:
-    """`GET /v1/models` and `GET /v1/models/<model>`: Anthropic's shape for clients that say which version they speak, Gemini's under
-    `/v1beta` and for clients with its key header."""
-    anthropic = HeaderMatcher(name="anthropic-version", present_match=True)
-    cards = {m: ({"id": m, "object": "model", "created": CREATED, "owned_by": "headgate"}, _anthropic_card(m)) for m in models}
-    listed = {
-        "data": [card for _, card in cards.values()],
-        "has_more": False,
-        "first_id": models[0] if models else None,
-        "last_id": models[-1] if models else None,
-    }
-    get = _method("GET")
-    keyed = HeaderMatcher(name="x-goog-api-key", present_match=True)
-    google = {model: _google_card(model) for model in models}
-    routes = [
-        json_answer(RouteMatch(path="/v1/models", headers=[get, anthropic]), 200, listed),
-        json_answer(RouteMatch(path="/v1/models", headers=[get, keyed]), 200, {"models": list(google.values())}),
-        json_answer(RouteMatch(path="/v1/models", headers=[get]), 200, {"object": "list", "data": [card for card, _ in cards.values()]}),
-        answer(RouteMatch(path="/v1/models"), 405, "openai-chat", "method_not_allowed", "/v1/models takes GET only"),
-    ]
-    routes += [
-        json_answer(RouteMatch(path="/v1beta/models", headers=[get]), 200, {"models": list(google.values())}),
-        answer(RouteMatch(path="/v1beta/models"), 405, "gemini-generate-content", "method_not_allowed", "/v1beta/models takes GET only"),
-    ]
-    for model, (openai_card, anthropic_card) in cards.items():
-        routes.append(json_answer(RouteMatch(path=f"/v1beta/models/{model}", headers=[get]), 200, google[model]))
-        path = f"/v1/models/{model}"
-        routes.append(json_answer(RouteMatch(path=path, headers=[get, anthropic]), 200, anthropic_card))
-        routes.append(json_answer(RouteMatch(path=path, headers=[get, keyed]), 200, google[model]))
-        routes.append(json_answer(RouteMatch(path=path, headers=[get]), 200, openai_card))
-    return routes
-
-
-def _anthropic_card(model: str) -> dict[str, object]:
-    return {"type": "model", "id": model, "display_name": model, "created_at": "2025-01-01T00:00:00Z"}
-
-
-def _google_card(model: str) -> dict[str, object]:
-    methods = [t.rpartition(":")[2] for o in operations_of("gemini-generate-content") for t, _ in (o.addresses[0], o.addresses[-1])]
-    return {
-        "name": f"models/{model}",
-        "version": "001",
-        "displayName": model,
-        "supportedGenerationMethods": list(dict.fromkeys(methods)),
-    }
-
-
 def _unknown_path(prefix: str, dialect: str) -> Route:
     known = ", ".join(f"POST {path}" for o in OPERATIONS for path in ([o.path] if o.path else o.templates[:1]))
     return answer(RouteMatch(prefix=prefix), 404, dialect, "unknown_path", f"unknown path; this gateway serves {known}, GET /v1/models")
-
-
-def _method(name: str) -> HeaderMatcher:
-    return HeaderMatcher(name=":method", string_match=StringMatcher(exact=name))

@@ -10,6 +10,7 @@ from control_plane.ir.model import Gateway
 from control_plane.xds.resource import Resource
 from control_plane.xds.translate.edge import default_table
 from control_plane.xds.translate.listener import listener
+from control_plane.xds.translate.model_lists import LISTED
 from control_plane.xds.translate.names import DEFAULT_SCOPE, NO_MODEL
 from control_plane.xds.translate.providers import provider_clusters
 from control_plane.xds.translate.routes import route, scope_of, scopes
@@ -35,7 +36,7 @@ def translate(gateway: Gateway, secrets: Mapping[str, Secret | SigningKeys], set
     found.append(listener(settings))
     found.append(scope_of(NO_MODEL, DEFAULT_SCOPE, DEFAULT_SCOPE))
     largest = max((r.max_request_bytes for r in gateway.routes), default=DEFAULT_MAX_REQUEST_BYTES)
-    found.append(default_table(gateway.models(), largest))
+    found.append(default_table(gateway.models(), largest, *(gateway.models_of(*dialects) for dialects in LISTED)))
     for node in gateway.routes:
         found.append(route(node))
         found += scopes(node)

@@ -11,8 +11,9 @@ from typing import Final
 
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value, UInt64Value
 
-from control_plane.ir.model import Entry, Route
-from control_plane.ir.operations import OPERATIONS, STORED
+from control_plane.ir.model import Choice, Entry, Route
+from control_plane.ir.operations import OPERATIONS
+from control_plane.ir.stored import stored_by
 from control_plane.pb.core_pb2 import HeaderValue, HeaderValueOption, Metadata, TypedExtensionConfig
 from control_plane.pb.priority_group_pb2 import ClusterWeight, PriorityGroup, PriorityGroupClusterSpecifier
 from control_plane.pb.route_pb2 import (
@@ -30,6 +31,7 @@ from control_plane.xds.resource import CDS, RDS, SRDS, Resource
 from control_plane.xds.translate.facts import route_metadata
 from control_plane.xds.translate.names import route_table, scope, target_cluster
 from control_plane.xds.translate.packing import duration, pack
+from control_plane.xds.translate.stored_match import of_collection, of_one
 
 RETRY_CONDITIONS: Final = {
     "transient": ("5xx", "reset", "connect-failure", "refused-stream"),
@@ -66,15 +68,7 @@ PRIVATE_RESPONSE_HEADERS: Final = (
 @lru_cache(maxsize=16_384)
 def route(node: Route) -> Resource:
     """The route configuration of one ModelRoute."""
-    routes = [
-        EnvoyRoute(
-            name=node.name,
-            match=_match(entry),
-            metadata=_facts(node, entry),
-            route=_action(node, entry),
-        )
-        for entry in node.entries
-    ]
+    routes = [one for entry in node.entries for one in _routes(node, entry)]
     table = RouteConfiguration(
         name=route_table(node),
         virtual_hosts=[
@@ -110,16 +104,19 @@ def scope_of(model: str, table: str, name: str | None = None) -> Resource:
     return Resource(type_url=SRDS, name=name, body=body.SerializeToString(deterministic=True), refs=frozenset({(RDS, table)}))
 
 
-def _match(entry: Entry) -> RouteMatch:
-    called = (entry.dialect, entry.operation)
-    for stored in STORED:
-        if (stored.dialect, stored.name) == called:
-            return RouteMatch(prefix=f"{stored.path}/")  # the default scope has looked at the path
-    return RouteMatch(path=next(o.call_path for o in OPERATIONS if (o.dialect, o.name) == called))
-
-
-def _is_stored(entry: Entry) -> bool:
-    return any((stored.dialect, stored.name) == (entry.dialect, entry.operation) for stored in STORED)
+def _routes(node: Route, entry: Entry) -> list[EnvoyRoute]:
+    facts = _facts(node, entry)
+    stored = stored_by(entry.dialect, entry.operation)
+    if stored is None:
+        path = next(o.call_path for o in OPERATIONS if (o.dialect, o.name) == (entry.dialect, entry.operation))
+        return [EnvoyRoute(name=node.name, match=RouteMatch(path=path), metadata=facts, route=_action(node, entry.groups, _retries(node)))]
+    first = entry.groups[:1]
+    routes = [
+        EnvoyRoute(name=node.name, match=of_collection(stored, method), metadata=facts, route=_action(node, first, None))
+        for method in stored.collection
+    ]
+    action = _action(node, entry.groups, _look_everywhere(node, entry))
+    return [*routes, EnvoyRoute(name=node.name, match=of_one(stored), metadata=facts, route=action)]
 
 
 def _facts(node: Route, entry: Entry) -> Metadata:
@@ -133,19 +130,19 @@ def _facts(node: Route, entry: Entry) -> Metadata:
         facts["mark"] = "1"
     if any(c.use.restore for group in entry.groups for c in group):
         facts["restore"] = "1"
-    if _is_stored(entry):
+    if stored_by(entry.dialect, entry.operation) is not None:
         facts["stored"] = "1"
     return route_metadata(facts, f"{entry.operation} {node.name}")
 
 
-def _action(node: Route, entry: Entry) -> RouteAction:
+def _action(node: Route, groups: tuple[tuple[Choice, ...], ...], retries: RetryPolicy | None) -> RouteAction:
     plan = PriorityGroupClusterSpecifier(
         priority_groups=[
             PriorityGroup(
                 name=f"g{number}",
                 clusters=[ClusterWeight(cluster_name=target_cluster(c.use), weight=UInt32Value(value=c.weight)) for c in group],
             )
-            for number, group in enumerate(entry.groups)
+            for number, group in enumerate(groups)
         ]
     )
     plugin = TypedExtensionConfig(name="envoy.router.cluster_specifier_plugin.priority_group", typed_config=pack(plan))
@@ -154,7 +151,7 @@ def _action(node: Route, entry: Entry) -> RouteAction:
         auto_host_rewrite=BoolValue(value=True),
         timeout=duration(node.timers.total_ms),
         idle_timeout=duration(node.timers.idle_ms),
-        retry_policy=_look_everywhere(node, entry) if _is_stored(entry) else _retries(node),
+        retry_policy=retries,
     )
 
 

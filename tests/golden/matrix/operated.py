@@ -13,8 +13,10 @@ from tests.golden.matrix.asked import Outcome
 
 TEXTS: Final = ("the gate", "the water")
 VECTORS: Final = ((0.125, 2.5), (-0.75, 0.0625))
+COUNT: Final = 12
 RANKS: Final = ((1, 0.875), (0, 0.25))
 _OPENAI, _COHERE, _GEMINI, _BEDROCK = "openai-chat", "cohere-chat", "gemini-generate-content", "bedrock-converse"
+_RESPONSES, _MESSAGES = "openai-responses", "anthropic-messages"
 _TASK: Final = {"taskType": "RETRIEVAL_QUERY", "outputDimensionality": 2}
 _RERANK: Final = {"model": "m", "query": "water", "documents": TEXTS, "top_n": 2}
 
@@ -25,6 +27,9 @@ ASKED: Final[dict[tuple[str, str], dict[str, Any]]] = {
     (_GEMINI, "batch_embeddings"): {"requests": [{"content": {"parts": [{"text": text}]}, **_TASK} for text in TEXTS]},
     (_OPENAI, "rerank"): {**_RERANK, "return_documents": True},
     (_COHERE, "rerank"): {**_RERANK, "max_tokens_per_doc": 100},
+    (_RESPONSES, "count_tokens"): {"model": "m", "instructions": TEXTS[0], "input": TEXTS[1]},
+    (_MESSAGES, "count_tokens"): {"model": "m", "system": TEXTS[0], "messages": [{"role": "user", "content": TEXTS[1]}]},
+    (_GEMINI, "count_tokens"): {"contents": [{"role": "user", "parts": [{"text": text} for text in TEXTS]}]},
 }
 """What clients of each dialect say, with the settings that the dialect has."""
 
@@ -36,6 +41,8 @@ def answered(provider: str, operation: str, count: int) -> dict[str, Any]:
     vectors = [list(vector) for vector in VECTORS[:count]]
     if operation == "rerank":
         return {"results": [{"index": index, "relevance_score": score} for index, score in RANKS]}
+    if operation == "count_tokens":
+        return {"totalTokens" if provider == _GEMINI else "input_tokens": COUNT}
     if provider == _OPENAI:
         return {"data": [{"index": index, "embedding": vector} for index, vector in enumerate(vectors)], "usage": {"prompt_tokens": 7}}
     if provider == _GEMINI:
@@ -66,13 +73,17 @@ def outcome(client: str, provider: str, name: str) -> Outcome:
     events = [*reader.feed(json.dumps(answered(provider, name, count)).encode()), *reader.finish()]
     writer = speaks.writer(request, _Ids())
     got = json.loads(b"".join(writer.emit(event) for event in events) + writer.finish())
-    assert _numbers(got) == (list(RANKS) if name == "rerank" else [list(vector) for vector in VECTORS[:count]]), f"{client} → {provider}"
+    expected = {"rerank": list(RANKS), "count_tokens": [COUNT]}.get(name, [list(vector) for vector in VECTORS[:count]])
+    assert _numbers(got) == expected, f"{client} → {provider}"
     named = tuple(sorted({request.named(path) for path in made.dropped}))
     return Outcome("partly" if named else "yes", named)
 
 
 def _numbers(document: Any) -> list[Any]:
-    """The vectors or ranks of any client's document."""
+    """The vectors, ranks or count of any client's document."""
+    for counted in ("totalTokens", "input_tokens"):
+        if counted in document:
+            return [document[counted]]
     if "results" in document:
         return [(result["index"], result["relevance_score"]) for result in document["results"]]
     if "data" in document:

@@ -218,8 +218,6 @@ def test_models_and_counting(client: genai.Client, rig: Rig) -> None:
     counted = client.models.count_tokens(model="via-gemini", contents="hello")
     assert counted.total_tokens
     assert last(rig, "gemini").path == "/v1beta/models/gemini-2.5-flash:countTokens"
-    with pytest.raises(errors.ClientError, match="does not serve"):
-        client.models.count_tokens(model="via-openai", contents="hello")
     with pytest.raises(errors.ClientError, match="did you mean 'via-gemini'") as caught:
         client.models.generate_content(model="via-gemin", contents="x")
     assert (caught.value.code, caught.value.status) == (404, "NOT_FOUND")

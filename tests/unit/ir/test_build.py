@@ -41,6 +41,7 @@ def targets(route: Route, dialect: str, operation: str = "chat") -> list[list[st
     return [[c.use.target for c in group] for group in entry.groups]
 
 
+KEPT = ("files", "batches")
 TWO = "spec: {models: [m], plan: [{targets: [{provider: openai, model: a}]}, {targets: [{provider: anthropic, model: b}]}]}"
 
 
@@ -132,15 +133,24 @@ def test_no_foreign_thinking_where_the_plan_also_leads_to_a_vendor_that_would_re
 def test_operations_that_cannot_be_translated_use_only_targets_that_offer_them(tmp_path: Path) -> None:
     (route,) = gateway(tmp_path, TWO).routes
     assert targets(route, "openai-chat", "embeddings") == [["openai/a"]]
-    assert targets(route, "anthropic-messages", "count_tokens") == [["anthropic/b"]]
+    assert targets(route, "openai-chat", "moderations") == [["openai/a"]]
+
+
+def test_tokens_are_counted_where_the_answer_would_be_made(tmp_path: Path) -> None:
+    (route,) = gateway(tmp_path, TWO).routes
+    for dialect, lanes in (("anthropic-messages", ["translation", "passthrough"]), ("openai-responses", ["passthrough", "translation"])):
+        assert targets(route, dialect, "count_tokens") == [["openai/a"], ["anthropic/b"]]
+        entry = next(e for e in route.entries if (e.dialect, e.operation) == (dialect, "count_tokens"))
+        assert [c.use.lane.value for g in entry.groups for c in g] == lanes
 
 
 def test_one_shared_name_is_written_at_the_edge_and_different_ones_at_the_targets(tmp_path: Path) -> None:
     (route,) = gateway(tmp_path, TWO).routes
-    assert {e.rename for e in route.entries if e.dialect == "openai-chat"} == {"a"}
+    assert {e.rename for e in route.entries if e.dialect == "openai-chat" and e.operation not in KEPT} == {"a"}
     both = "spec: {models: [m], dialects: [openai-chat], plan: [{targets: [{provider: openai, model: a}, {provider: local, model: b}]}]}"
     (route,) = gateway(tmp_path, both).routes
-    assert [(e.rename, [c.use.rename for g in e.groups for c in g]) for e in route.entries] == [(None, [True, True])] * len(route.entries)
+    entries = [e for e in route.entries if e.operation not in KEPT]
+    assert [(e.rename, [c.use.rename for g in e.groups for c in g]) for e in entries] == [(None, [True, True])] * len(entries)
 
 
 def test_a_passthrough_attempt_after_a_translated_one_restores_the_request(tmp_path: Path) -> None:
@@ -153,7 +163,8 @@ def test_a_passthrough_attempt_after_a_translated_one_restores_the_request(tmp_p
 
 def test_a_passthrough_attempt_before_any_change_needs_nothing(tmp_path: Path) -> None:
     (route,) = gateway(tmp_path, TWO).routes
-    uses = [c.use for e in route.entries if e.dialect == "openai-chat" for g in e.groups for c in g if c.use.provider == "openai"]
+    entries = [e for e in route.entries if e.dialect == "openai-chat" and e.operation not in KEPT]
+    uses = [c.use for e in entries for g in e.groups for c in g if c.use.provider == "openai"]
     assert uses
     assert not any(u.restore or u.path or u.rename for u in uses)
 
@@ -203,6 +214,18 @@ def test_a_routes_policies_reach_its_translated_targets_only(tmp_path: Path) -> 
     (route,) = gateway(tmp_path, strict).routes
     found = {(c.use.lane, c.use.unsupported_params, c.use.foreign_reasoning) for e in route.entries for g in e.groups for c in g}
     assert found == {(Lane.PASSTHROUGH, "drop", "strip"), (Lane.TRANSLATION, "reject", "text")}
+
+
+def test_files_belong_to_providers_in_the_order_of_the_plan(tmp_path: Path) -> None:
+    plan = "[{targets: [{provider: anthropic, model: c}, {provider: openai, model: a}]}, {targets: [{provider: openai, model: b}]}]"
+    (route,) = gateway(tmp_path, f"spec: {{models: [m], plan: {plan}}}").routes
+    for name in KEPT:
+        assert targets(route, "openai-chat", name) == [["openai/*"]]
+        assert targets(route, "anthropic-messages", name) == [["anthropic/*"]]
+    assert {u.path for u in gateway(tmp_path, f"spec: {{models: [m], plan: {plan}}}").uses() if u.operation == "batches"} == {
+        "/v1/batches",
+        "/v1/messages/batches",
+    }
 
 
 def test_stored_responses_are_looked_for_at_every_provider_that_speaks_the_dialect(tmp_path: Path) -> None:

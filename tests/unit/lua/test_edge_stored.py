@@ -68,3 +68,49 @@ def test_a_model_arrives_as_it_was_encoded_or_not_at_all(edge: LuaFilter, model:
         assert out.headers["x-headgate-model"].encode("latin1").decode() == model
     else:
         assert out.status == 400
+
+
+def keep(edge: LuaFilter, body: bytes, query: str = "?model=m", max_bytes: str = "100", dialect: str = "openai-chat") -> Outcome:
+    star = facts(["m"], dialect=dialect, operation="files", stored="/v1/files")
+    routes = {"m": facts(route="r", dialect=dialect, operation="files", stored="1", max_bytes=max_bytes)}
+    headers = {":path": f"/v1/files{query}", ":method": "POST", "content-type": "multipart/form-data; boundary=x"}
+    return edge.request(body, star, routes, headers)
+
+
+def test_a_body_goes_on_as_it_is(edge: LuaFilter) -> None:
+    body = b'--x\r\n\r\n{"model": "other"}\xff\r\n--x--'
+    out = keep(edge, body)
+    assert (out.status, out.changed, out.body) == (None, False, body)
+    assert out.headers["x-headgate-model"] == "m"
+    assert out.dynamic["headgate.model"] == {"query": ""}
+    assert keep(edge, body, "?model=m&limit=2").dynamic["headgate.model"] == {"query": "?limit=2"}
+
+
+def test_a_body_is_bounded_and_needs_a_route(edge: LuaFilter) -> None:
+    assert keep(edge, bytes(101)).status == 413
+    assert keep(edge, bytes(100), "").error["error"]["code"] == "missing_model"
+    unknown = keep(edge, bytes(100), "?model=n")
+    assert (unknown.status, unknown.headers["x-headgate-model"]) == (None, "*")  # the default scope's 404
+    assert "headgate.model" not in unknown.dynamic
+
+
+BATCH = facts(route="r", dialect="anthropic-messages", operation="batches", stored="1")
+JSON = {"content-type": "application/json"}
+
+
+@pytest.mark.parametrize("host", ["https://api.anthropic.com", "http://127.0.0.1:1/base"])
+def test_the_address_of_results_becomes_a_path(edge: LuaFilter, host: str) -> None:
+    path = "/v1/messages/batches/msgbatch_1/results"
+    text = f'{{"data":[{{"id":"a","results_url": "{host}{path}"}},{{"results_url":null}},{{"results_url":"{host}{path}"}}]}}'
+    assert edge.response([text.encode()], BATCH, JSON).body == text.replace(host, "").encode()
+    other = f'{{"note":"{host}{path}","results_url":"{host}/elsewhere"}}'.encode()
+    assert edge.response([other], BATCH, JSON).body == other
+    lines = edge.response([text.encode()], BATCH, {"content-type": "application/x-jsonl"})
+    assert lines.body == text.encode()
+
+
+def test_batches_are_asked_for_in_plain_bytes(edge: LuaFilter) -> None:
+    for dialect, kept in (("anthropic-messages", None), ("openai-chat", "gzip")):
+        star = facts([], dialect=dialect, operation="batches", stored="/v1/batches")
+        out = edge.request(b"", star, {}, {":path": "/v1/batches/b?model=m", ":method": "GET", "accept-encoding": "gzip"})
+        assert out.headers.get("accept-encoding") == kept

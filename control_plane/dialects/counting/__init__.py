@@ -1,0 +1,1 @@
+"""Token counting: a chat request of any dialect, asked for its size instead of for an answer."""
