@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator
 from typing import Any, Final
 
-from tests.unit.dialects.test_hostile import JUNK, KEY_WORDS, VALUE_WORDS
+from tests.unit.dialects.samples import JUNK, KEY_WORDS, VALUE_WORDS
 
 _KEYS: Final = tuple(KEY_WORDS.split())
 _VALUES: Final = tuple(VALUE_WORDS.split())

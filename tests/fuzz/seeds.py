@@ -12,7 +12,7 @@ from control_plane.dialects.registry import DIALECTS, PROVIDERS
 from tests.conformance.conftest import RECORDINGS, Recording, load
 from tests.fuzz.targets import Ids
 from tests.siblings import SIBLINGS
-from tests.unit.dialects.test_hostile import REQUESTS, STREAMS, framed
+from tests.unit.dialects.samples import REQUESTS, STREAMS, framed
 
 RECORDED_BYTES: Final = 24_000  # longer recordings slow every mutation down and say nothing new
 _APIS: Final = {"gemini-generate": "gemini-generate-content"}  # what recordings call otherwise
