@@ -37,8 +37,8 @@ REQUEST_BYTES: Final = 64 * 1024 * 1024  # the largest request body; Envoy's own
 TOO_LARGE: Final = ClientProtocolError(413, "request_too_large", f"the request body is larger than {REQUEST_BYTES} bytes")
 FAULT: Final = Failure("transient", 500, "the gateway failed to translate the request", code="translation_failed")
 
-# The provider is asked for plain bytes whatever the client accepts: a compressed answer could not be read as it arrives.
 CALL_HEADER: Final = "x-headgate-call"
+# The provider is asked for plain bytes whatever the client accepts: a compressed answer could not be read as it arrives.
 _REMOVED: Final = ("accept-encoding", "transfer-encoding", "expect", CALL_HEADER)
 _CREDENTIALS: Final = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 _TOLD: Final = frozenset((CALL_HEADER, *BESIDE_BODY))

@@ -33,18 +33,6 @@ CREDENTIAL_HEADERS: Final = (
 )
 """Everything that may carry a secret, under any vendor's name: removed before every attempt."""
 
-SIGNATURE_HEADERS: Final = (
-    "x-amz-date",
-    "x-amz-security-token",
-    "x-amz-content-sha256",
-    "amz-sdk-invocation-id",
-    "amz-sdk-request",
-)
-"""What AWS's SDKs sign a call to the gateway with, and count their own tries with: it is of no use to any provider."""
-
-_SIGNING: Final = frozenset({"bedrock-converse"})
-"""Dialects whose clients sign their calls."""
-
 TRACES: Final = (
     "x-forwarded-for",
     "x-forwarded-proto",
@@ -71,22 +59,21 @@ SECRET_WAIT_MS: Final = 2_000
 """How long a target may warm up for its key. Never 0 (= for ever): a plan that names a warming target is a 503."""
 
 
-def credentials(provider: Provider, target: str, client_dialect: str, call: Call | None = None) -> HttpFilter:
+def credentials(provider: Provider, target: str, call: Call | None = None) -> HttpFilter:
     """The filter for one target of a provider; on the way back it names the target to the client.
 
     `call`: where clients name the model in the path, what becomes of the header that tells the translator. Written anew from what
     the edge filter noted, since the attempt before may have changed every header.
     """
     named = Mutations(response_mutations=[set_header(TARGET_HEADER, target.replace("%", "%%"), OVERWRITE)])
-    config = pack_more(_shared(provider, client_dialect in _SIGNING, call), HeaderMutationFilter(mutations=named))
+    config = pack_more(_shared(provider, call), HeaderMutationFilter(mutations=named))
     return HttpFilter(name="envoy.filters.http.header_mutation", typed_config=config)
 
 
 @lru_cache(maxsize=4096)
-def _shared(provider: Provider, signing: bool, call: Call | None) -> bytes:
+def _shared(provider: Provider, call: Call | None) -> bytes:
     """What all targets of a provider have: the changes of requests, serialised."""
-    signatures = SIGNATURE_HEADERS if signing else ()
-    mutations = [HeaderMutation(remove=name) for name in (*CREDENTIAL_HEADERS, *signatures, *TRACES)]
+    mutations = [HeaderMutation(remove=name) for name in (*CREDENTIAL_HEADERS, *TRACES)]
     if call == "told":
         mutations.append(set_header(CALL_HEADER, "%DYNAMIC_METADATA(headgate.model:call)%", OVERWRITE))
     elif call == "removed":
