@@ -10,7 +10,9 @@ from typing import Any, Final
 
 import msgspec
 
-from control_plane.dialects.canon import Unfit
+from control_plane.dialects import quirks
+from control_plane.dialects.api import TargetFacts
+from control_plane.dialects.canon import Request, Unfit
 
 _KEPT: Final = frozenset(
     (
@@ -21,6 +23,20 @@ _KEPT: Final = frozenset(
 # A tuple, since what is looked up may be a list.
 _FORMATS: Final = ("date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid")
 _IGNORED: Final = frozenset(("$schema", "$id", "$comment", "examples"))
+
+
+def answer_schema(request: Request, target: TargetFacts, dialect: str, dropped: list[str]) -> dict[str, Any] | None:
+    """The fitted schema that the answer has to follow; None where text will do. Raises Unfit when the target cannot promise it."""
+    wanted = request.response_format
+    if wanted is None or wanted.kind == "text":
+        return None
+    if wanted.kind == "json":
+        raise Unfit("response_format", f"{dialect} cannot promise JSON without a schema; use json_schema")
+    if not quirks.flag(target.options, "structured_outputs", True):
+        raise Unfit("response_format", f"the model {target.model} does not know structured outputs")
+    if wanted.schema is None:
+        raise Unfit("response_format.json_schema.schema", f"{dialect} needs a schema")
+    return fit_schema(dict(wanted.schema), "response_format.json_schema.schema", dropped)
 
 
 def fit_schema(schema: dict[str, Any], path: str, dropped: list[str]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from control_plane.demo.simulators import openai_errors as errors
@@ -241,19 +241,24 @@ def check_name(name: str, place: str) -> None:
         raise errors.bad_request(message, place, "invalid_value")
 
 
-def _read_tools(tools: Any, parts: list[str], sizes: list[int]) -> tuple[Tool, ...]:
+def function_tools(tools: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The function tools among `tools`, with their place; those of other types are accepted and never called."""
     if tools is None:
-        return ()
+        return
     if not isinstance(tools, list):
         raise errors.wrong_type("tools", "an array of objects", tools)
-    found = []
     for number, tool in enumerate(tools):
         if not isinstance(tool, dict):
             raise errors.wrong_type(f"tools[{number}]", "an object", tool)
-        if tool.get("type") != "function":
-            if "type" not in tool:
-                raise errors.missing(f"tools[{number}].type")
-            continue
+        if tool.get("type") == "function":
+            yield number, tool
+        elif "type" not in tool:
+            raise errors.missing(f"tools[{number}].type")
+
+
+def _read_tools(tools: Any, parts: list[str], sizes: list[int]) -> tuple[Tool, ...]:
+    found = []
+    for number, tool in function_tools(tools):
         function = tool.get("function")
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise errors.missing(f"tools[{number}].function.name")

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from control_plane.demo.simulators import openai_errors as errors
 from control_plane.demo.simulators.compose import Ask, Directive, Tool, read_directive
-from control_plane.demo.simulators.openai_request import REASONING_TOKENS, REASONS, check_image, check_name, integer
+from control_plane.demo.simulators.openai_request import REASONING_TOKENS, REASONS, check_image, check_name, function_tools, integer
 from control_plane.demo.simulators.reply import VendorError
 from control_plane.demo.simulators.tokens import IMAGE_TOKENS, count
 
@@ -230,18 +230,8 @@ def _content(content: Any, where: str, role: str) -> tuple[str, int]:
 
 
 def _read_tools(tools: Any, parts: list[str], sizes: list[int]) -> tuple[Tool, ...]:
-    if tools is None:
-        return ()
-    if not isinstance(tools, list):
-        raise errors.wrong_type("tools", "an array of objects", tools)
     found = []
-    for number, tool in enumerate(tools):
-        if not isinstance(tool, dict):
-            raise errors.wrong_type(f"tools[{number}]", "an object", tool)
-        if tool.get("type") != "function":
-            if "type" not in tool:
-                raise errors.missing(f"tools[{number}].type")
-            continue
+    for number, tool in function_tools(tools):
         name = tool.get("name")
         if not isinstance(name, str):
             raise errors.missing(f"tools[{number}].name")

@@ -17,7 +17,7 @@ from control_plane.dialects.anthropic_messages.vocabulary import NAME, VERSION_H
 from control_plane.dialects.api import ProviderRequest, TargetFacts
 from control_plane.dialects.canon import Request, Thinking, Tool, ToolChoice, ToolResult, Unfit
 from control_plane.dialects.claude import BUDGETS, EFFORTS, MIN_BUDGET_TOKENS, thinks_adaptively
-from control_plane.dialects.closed_schema import fit_schema
+from control_plane.dialects.closed_schema import answer_schema, fit_schema
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -108,17 +108,9 @@ def _tool_choice(body: dict[str, Any], choice: ToolChoice) -> None:
 
 
 def _response_format(body: dict[str, Any], request: Request, target: TargetFacts, dropped: list[str]) -> None:
-    wanted = request.response_format
-    if wanted is None or wanted.kind == "text":
-        return
-    if wanted.kind == "json":
-        raise Unfit("response_format", f"{NAME} cannot promise JSON without a schema; use json_schema")
-    if not quirks.flag(target.options, "structured_outputs", True):
-        raise Unfit("response_format", f"the model {target.model} does not know structured outputs")
-    if wanted.schema is None:
-        raise Unfit("response_format.json_schema.schema", f"{NAME} needs a schema")
-    schema = fit_schema(dict(wanted.schema), "response_format.json_schema.schema", dropped)
-    body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
+    schema = answer_schema(request, target, NAME, dropped)
+    if schema is not None:
+        body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
 
 
 def _thinking(body: dict[str, Any], request: Request, target: TargetFacts, dropped: list[str]) -> bool:

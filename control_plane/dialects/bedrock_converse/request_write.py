@@ -17,7 +17,7 @@ from control_plane.dialects.bedrock_converse.messages_write import MessageWriter
 from control_plane.dialects.bedrock_converse.thinking_write import is_claude, write_thinking
 from control_plane.dialects.bedrock_converse.vocabulary import NAME, STREAMED
 from control_plane.dialects.canon import Request, Tool, ToolChoice, Unfit
-from control_plane.dialects.closed_schema import fit_schema
+from control_plane.dialects.closed_schema import answer_schema, fit_schema
 from control_plane.dialects.eventstream import CONTENT_TYPE
 from control_plane.dialects.model_path import filled, streaming
 
@@ -145,16 +145,9 @@ def _tool_choice(choice: ToolChoice, dropped: list[str]) -> dict[str, Any]:
 
 
 def _response_format(body: dict[str, Any], request: Request, target: TargetFacts, dropped: list[str]) -> None:
-    wanted = request.response_format
-    if wanted is None or wanted.kind == "text":
+    schema, wanted = answer_schema(request, target, NAME, dropped), request.response_format
+    if schema is None:
         return
-    if wanted.kind == "json":
-        raise Unfit("response_format", f"{NAME} cannot promise JSON without a schema; use json_schema")
-    if not quirks.flag(target.options, "structured_outputs", True):
-        raise Unfit("response_format", f"the model {target.model} does not know structured outputs")
-    if wanted.schema is None:
-        raise Unfit("response_format.json_schema.schema", f"{NAME} needs a schema")
-    schema = fit_schema(dict(wanted.schema), "response_format.json_schema.schema", dropped)
     named = {name: value for name in ("name", "description") if (value := getattr(wanted, name))}
     structure = {"jsonSchema": {"schema": _encode(schema).decode(), **named}}
     body["outputConfig"] = {"textFormat": {"type": "json_schema", "structure": structure}}
