@@ -40,6 +40,7 @@ BESIDE_CHAT: Final[Mapping[DialectName, tuple[OperationName, ...]]] = {
     "openai-responses": ("count_tokens",),
     "anthropic-messages": ("count_tokens",),
     "gemini-generate-content": ("count_tokens", "embeddings", "batch_embeddings"),
+    "bedrock-converse": ("count_tokens",),
     "cohere-chat": ("embeddings", "rerank"),
 }  # fmt: skip
 """What clients of a dialect can call with a model's name, besides chat."""

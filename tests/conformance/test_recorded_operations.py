@@ -16,7 +16,7 @@ from google import genai
 from google.genai import types
 
 from control_plane.dialects.api import Call, TargetFacts
-from control_plane.dialects.canon import Request
+from control_plane.dialects.canon import Counted, Request
 from control_plane.dialects.operations import SIDES
 from tests.conformance.conftest import RECORDINGS, Recording, load
 from tests.conformance.ledger import Ledger
@@ -160,6 +160,23 @@ def test_recorded_requests_are_asked_of_every_vendor(operations: list[Recording]
                 assert said in told, (recording.name, name)
             known += 1
     assert known > 20
+
+
+def test_recorded_counts_of_clouds() -> None:
+    """Bedrock's own, of what Converse and InvokeModel would be sent; their requests are read as those of clients."""
+    if not RECORDINGS.exists():
+        pytest.skip("no recordings here")
+    found = [recording for recording in load(("count-tokens",)) if recording.provider == "bedrock" and recording.status == 200]
+    assert len(found) >= 2
+    clients, providers = SIDES["count_tokens"].clients, SIDES["count_tokens"].providers
+    for recording in found:
+        assert recording.request is not None
+        request = clients["bedrock-converse"].read_request(recording.request, Call("m"))
+        assert request.messages
+        reader = providers["bedrock-converse"].reader(request)
+        reader.start(200, "application/json")
+        counted = [event for event in [*reader.feed(recording.body), *reader.finish()] if isinstance(event, Counted)]
+        assert [event.tokens for event in counted] == [json.loads(recording.body)["inputTokens"]]
 
 
 def _strings(value: Any) -> list[str]:

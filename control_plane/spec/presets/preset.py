@@ -35,11 +35,12 @@ _FOLDER: Final = resources.files("control_plane.spec.presets")
 VendorPath = Annotated[
     str,
     StringConstraints(
-        pattern=r"^(/([a-z0-9_.-]+|\{model\})(:[a-zA-Z]+)?)+(\?[A-Za-z0-9_.-]+=[A-Za-z0-9_.-]*(&[A-Za-z0-9_.-]+=[A-Za-z0-9_.-]*)*)?$",
+        pattern=r"^(/([a-z0-9_.-]+|\{(base_)?model\})(:[a-zA-Z]+)?)+(\?[A-Za-z0-9_.-]+=[A-Za-z0-9_.-]*(&[A-Za-z0-9_.-]+=[A-Za-z0-9_.-]*)*)?$",
         max_length=200,
     ),
 ]
-"""`{model}` stands for the upstream name of the model, where a vendor has it in the path. A query is sent with every request; a
+"""`{model}` stands for the upstream name of the model, where a vendor has it in the path, `{base_model}` for the one behind an inference
+profile of Bedrock's. A query is sent with every request; a
 client's parameters go along, except those that the path's own query sets."""
 Title = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(check_title)]
 KeyPrefix = Annotated[str, StringConstraints(pattern=r"^[!-~ ]*$", max_length=32)]
