@@ -95,6 +95,19 @@ def test_which_presets_need_an_address_and_which_speak_two_dialects() -> None:
         assert next(iter(presets[name].dialects)) == "openai-chat", "the vendor's first dialect is the one to translate to"
 
 
+def test_which_presets_have_files_and_batches() -> None:
+    """Both or neither: a batch is of a file."""
+    offering = {
+        operation: {
+            name
+            for name, preset in load_presets().items()
+            if "openai-chat" in preset.dialects and preset.dialects["openai-chat"].path_of(operation)
+        }
+        for operation in ("files", "batches")
+    }
+    assert offering["files"] == offering["batches"] == {"openai", "groq", "novita", "azure-openai"}
+
+
 def test_keys_travel_only_in_headers_that_are_wiped_before_every_attempt() -> None:
     assert set(KEY_HEADERS) <= set(CREDENTIAL_HEADERS)
 
