@@ -43,7 +43,7 @@ AT = 1_787_150_040.0  # Wed, 19 Aug 2026 14:34:00 GMT
 )  # fmt: skip
 def test_forms(text: str, requests: UnitLimit | None, tokens: UnitLimit | None, wait_s: float | None) -> None:
     found = read(text, AT)
-    if requests is tokens is wait_s is None:
+    if (requests, tokens, wait_s) == (None, None, None):
         assert found is None
         return
     assert found is not None
