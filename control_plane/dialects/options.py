@@ -116,6 +116,7 @@ OPTIONS: Final[Mapping[str, Mapping[str, Option]]] = MappingProxyType(
         "cohere-chat": _table(_COHERE_CHAT),
         "gemini-generate-content": _table(_GEMINI_GENERATE_CONTENT),
         "bedrock-converse": _table(_BEDROCK_CONVERSE),
+        **{name: _table(()) for name in ("voyage", "tei", "sglang-rerank", "nvidia-rerank")},  # without chat
     }
 )
 """By dialect and name. A dialect that is not here has no options at all."""

@@ -108,7 +108,7 @@ class FactsReader:
         limits: str,
     ) -> Facts:
         for dialect in (client, provider):
-            if dialect not in self._providers:
+            if dialect not in self._providers and not any(dialect in sides.providers for sides in SIDES.values()):
                 raise SpecError(f"target {name}: this translator does not know the dialect {dialect!r}")
         if client not in self._clients:
             raise SpecError(f"target {name}: clients cannot speak the dialect {client!r} yet, only providers")
@@ -131,7 +131,7 @@ class FactsReader:
         if policy is None:
             raise SpecError(f"target {name}: {FOREIGN} is {foreign!r}, not one of {', '.join(FOREIGN_REASONING)}")
         target_facts, vendor = TargetFacts(model, path, decoded), Vendor(rules, told)
-        if operation == "chat":
+        if operation == "chat" and provider in self._providers:
             clients, providers = self._clients[client], self._providers[provider]
             return Facts(clients, providers, name, target_facts, mute, reject, policy, by_path, lacking, vendor)
         sides = SIDES.get(operation)

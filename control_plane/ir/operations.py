@@ -121,6 +121,7 @@ OPERATIONS: Final = (
         templates=("/model/{model}/converse",),
         streamed=("/converse", "/converse-stream"),
     ),
+    Operation("bedrock-converse", "count_tokens", None, translated=True, templates=("/model/{model}/count-tokens",)),
 )
 """In the order in which paths are matched, exact ones first. All are POST; `GET /v1/models` is answered from the configuration itself.
 Dialects that so far only providers speak have no operation here, and routes cannot name them (HG1018)."""

@@ -42,7 +42,8 @@ def _provider(document: spec.Provider, preset: PresetSpec) -> Provider:
     usual = [dialect for dialect, offered in preset.dialects.items() if offered.default]
     for dialect in body.dialects or usual:
         offered = preset.dialects[dialect]
-        speaks.append(Speaks(dialect, "chat", root + offered.path))
+        if offered.path is not None:
+            speaks.append(Speaks(dialect, "chat", root + offered.path))
         speaks += [Speaks(dialect, operation, root + path) for operation, path in sorted(offered.operations.items())]
     provider = Provider(
         name=name,

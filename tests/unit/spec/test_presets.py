@@ -14,6 +14,7 @@ from control_plane.dialects.registry import PROVIDERS
 from control_plane.ir.build import build
 from control_plane.ir.model import Lane
 from control_plane.ir.passes import _errors
+from control_plane.spec.dialect_names import WITHOUT_CHAT
 from control_plane.spec.fields import KEY_HEADERS
 from control_plane.spec.load import Loaded, SpecFile, load, parse_bytes
 from control_plane.spec.models import PresetDocument
@@ -25,8 +26,8 @@ FOLDER = Path(__file__).parents[3] / "control_plane/spec/presets"
 MOST_LINES = 15  # without comments: onboarding a vendor is a few lines
 ORIGINAL = ("anthropic", "openai", "openai-compatible")  # written out in full, one field a line
 OWN_ADDRESS = {  # no base URL of their own, so a Provider must give it
-    "azure-openai", "azure-openai-deployments", "bedrock", "cloudflare", "databricks", "gpustack", "llama-cpp", "lm-studio", "ollama",
-    "openai-compatible", "sglang", "snowflake", "tensorrt-llm", "tgi", "vertex", "vllm",
+    "azure-openai", "azure-openai-deployments", "bedrock", "cloudflare", "databricks", "gpustack", "llama-cpp", "lm-studio", "nim-rerank",
+    "nvidia-rerank", "ollama", "openai-compatible", "sglang", "snowflake", "tei", "tensorrt-llm", "tgi", "vertex", "vllm",
 }  # fmt: skip
 BOTH = {  # Anthropic's dialect, too
     "deepseek", "gpustack", "llama-cpp", "lm-studio", "minimax", "moonshot", "novita", "ollama", "openrouter", "sglang", "vllm", "zai",
@@ -81,7 +82,7 @@ def test_a_shipped_preset_is_short_and_says_where_it_comes_from(name: str) -> No
     preset = load_presets()[name]
     assert preset.name == name
     assert preset.auth.header in KEY_HEADERS
-    assert set(preset.dialects) <= set(PROVIDERS)
+    assert set(preset.dialects) <= {*PROVIDERS, *WITHOUT_CHAT}
     assert not list(bad_options(preset))
 
 
@@ -92,6 +93,19 @@ def test_which_presets_need_an_address_and_which_speak_two_dialects() -> None:
     assert {name for name, preset in presets.items() if {"openai-chat", "anthropic-messages"} <= set(preset.dialects)} == BOTH
     for name in BOTH:
         assert next(iter(presets[name].dialects)) == "openai-chat", "the vendor's first dialect is the one to translate to"
+
+
+def test_which_presets_have_files_and_batches() -> None:
+    """Both or neither: a batch is of a file."""
+    offering = {
+        operation: {
+            name
+            for name, preset in load_presets().items()
+            if "openai-chat" in preset.dialects and preset.dialects["openai-chat"].path_of(operation)
+        }
+        for operation in ("files", "batches")
+    }
+    assert offering["files"] == offering["batches"] == {"openai", "groq", "novita", "azure-openai"}
 
 
 def test_keys_travel_only_in_headers_that_are_wiped_before_every_attempt() -> None:
