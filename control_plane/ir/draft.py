@@ -54,6 +54,8 @@ class Draft:
                     attempts=spec.retry.attempts,
                     retry_on=tuple(sorted(spec.retry.on)),
                     max_request_bytes=spec.max_request_bytes,
+                    unsupported_params=spec.unsupported_params,
+                    foreign_reasoning=spec.foreign_reasoning,
                 )
             )
         return Gateway(providers=tuple(self.providers[n] for n in sorted(self.providers)), routes=tuple(routes))

@@ -11,9 +11,11 @@ from typing import Final
 
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value, UInt64Value
 
-from control_plane.ir.model import Choice, Entry, Route
+from control_plane.dialects.told import Asked
+from control_plane.ir.model import Choice, Entry, Lane, Route
 from control_plane.ir.operations import OPERATIONS
 from control_plane.ir.stored import stored_by
+from control_plane.ir.target_paths import call
 from control_plane.pb.core_pb2 import HeaderValue, HeaderValueOption, Metadata, TypedExtensionConfig
 from control_plane.pb.priority_group_pb2 import ClusterWeight, PriorityGroup, PriorityGroupClusterSpecifier
 from control_plane.pb.route_pb2 import (
@@ -65,6 +67,9 @@ PRIVATE_RESPONSE_HEADERS: Final = (
 """The provider account's business, not the caller's."""
 
 
+_OPERATIONS: Final = {(o.dialect, o.name): o for o in OPERATIONS}
+
+
 @lru_cache(maxsize=16_384)
 def route(node: Route) -> Resource:
     """The route configuration of one ModelRoute."""
@@ -108,7 +113,7 @@ def _routes(node: Route, entry: Entry) -> list[EnvoyRoute]:
     facts = _facts(node, entry)
     stored = stored_by(entry.dialect, entry.operation)
     if stored is None:
-        path = next(o.call_path for o in OPERATIONS if (o.dialect, o.name) == (entry.dialect, entry.operation))
+        path = _OPERATIONS[entry.dialect, entry.operation].call_path
         return [EnvoyRoute(name=node.name, match=RouteMatch(path=path), metadata=facts, route=_action(node, entry.groups, _retries(node)))]
     first = entry.groups[:1]
     routes = [
@@ -120,7 +125,7 @@ def _routes(node: Route, entry: Entry) -> list[EnvoyRoute]:
 
 
 def _facts(node: Route, entry: Entry) -> Metadata:
-    """What the edge filter must know about the route of a model, and what the journal says."""
+    """What the edge filter, the targets and the translator must know about the route of a model, and what the journal says."""
     facts = {"route": node.name, "dialect": entry.dialect, "max_bytes": str(node.max_request_bytes)}
     if entry.operation != "chat":
         facts["operation"] = entry.operation
@@ -128,11 +133,27 @@ def _facts(node: Route, entry: Entry) -> Metadata:
         facts["rename"] = entry.rename
     if any(c.use.rename for group in entry.groups for c in group):
         facts["mark"] = "1"
-    if any(c.use.restore for group in entry.groups for c in group):
+    restore = any(c.use.restore for group in entry.groups for c in group)
+    if restore:
         facts["restore"] = "1"
     if stored_by(entry.dialect, entry.operation) is not None:
         facts["stored"] = "1"
-    return route_metadata(facts, f"{entry.operation} {node.name}")
+    at_targets = call(entry.dialect, entry.operation) if restore else ""
+    translated = any(c.use.lane is Lane.TRANSLATION for group in entry.groups for c in group)
+    return route_metadata(facts, f"{entry.operation} {node.name}", at_targets=at_targets, asked=_asked(node, entry) if translated else None)
+
+
+def _asked(node: Route, entry: Entry) -> Asked:
+    operation = _OPERATIONS[entry.dialect, entry.operation]
+    return Asked(
+        dialect=entry.dialect,
+        operation=entry.operation,
+        served_by=operation.served_by,
+        by_path=operation.by_path,
+        thinking_of=entry.thinking_of,
+        unsupported_params=node.unsupported_params,
+        foreign_reasoning=node.foreign_reasoning,
+    )
 
 
 def _action(node: Route, groups: tuple[tuple[Choice, ...], ...], retries: RetryPolicy | None) -> RouteAction:

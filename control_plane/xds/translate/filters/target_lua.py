@@ -9,7 +9,8 @@ from __future__ import annotations
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import BoolValue
 
-from control_plane.ir.model import TargetUse
+from control_plane.ir.model import Provider, TargetUse
+from control_plane.ir.target_paths import paths_of
 from control_plane.pb.core_pb2 import DataSource
 from control_plane.pb.http_filter_pb2 import HttpFilter
 from control_plane.pb.lua_pb2 import Lua
@@ -17,15 +18,13 @@ from control_plane.xds.translate.packing import pack
 from control_plane.xds.translate.sources import lua_source
 
 
-def target_lua(use: TargetUse) -> HttpFilter:
+def target_lua(use: TargetUse, provider: Provider) -> HttpFilter:
     """The filter for a use with `rename` or `restore`."""
     context = Struct()
     if use.rename:
         context["model"] = use.model
     if use.restore:
-        context["path"] = use.path
-    if use.stream_path:
-        context["stream_path"] = use.stream_path
+        context["paths"] = "".join(f"\n{call}={path}" for call, path in paths_of(provider, use.model)) + "\n"
     config = Lua(
         default_source_code=DataSource(inline_string=lua_source("rename")),
         stat_prefix="target",
