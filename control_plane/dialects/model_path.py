@@ -18,6 +18,8 @@ COLLECTIONS: Final = {
 
 def filled(path: str, model: str) -> str:
     """`path` with the model in it, percent-encoded; "tunedModels/x" in "/models/{model}:generateContent" is "/tunedModels/x:…"."""
+    if PLACE not in path:
+        return path
     for collection, replaced in COLLECTIONS.items():
         if model.startswith(collection):
             for usual in replaced:

@@ -132,6 +132,15 @@ class _Offers:
     def __init__(self, providers: Mapping[str, Provider]) -> None:
         self._providers = providers
         self._known: dict[tuple[str, str, str], tuple[Speaks | None, Speaks | None]] = {}
+        self._uses: dict[tuple[str, str, Lane, int, bool, bool, bool], TargetUse] = {}
+
+    def use(self, target: PlannedTarget, lane: Lane, connect_ms: int, *, hold: bool, rename: bool, restore: bool) -> TargetUse:
+        """One object for equal uses, of which a route has dozens."""
+        key = (target.provider, target.model, lane, connect_ms, hold, rename, restore)
+        use = self._uses.get(key)
+        if use is None:
+            use = self._uses[key] = TargetUse(*key)
+        return use
 
     def group(self, route: DraftRoute, operation: Operation, targets: Sequence[PlannedTarget]) -> _Group:
         """Those of the targets that can serve it, each with the lane and what of the provider's it becomes."""
@@ -172,19 +181,15 @@ def _entry(offers: _Offers, route: DraftRoute, operation: Operation) -> Entry | 
     connect_ms = asked.timeouts.connect_ms
 
     def chosen(target: PlannedTarget, lane: Lane, serves: Speaks, undo: bool) -> Choice:
-        if lane is Lane.TRANSLATION:
-            return Choice(TargetUse(target.provider, target.model, lane, connect_ms), target.weight, serves)
-        restore = undo or filled(serves.path, target.model) != operation.call_path
-        use = TargetUse(target.provider, target.model, lane, connect_ms, hold=hold, rename=at_target, restore=restore)
+        native = lane is Lane.PASSTHROUGH
+        restore = native and (undo or filled(serves.path, target.model) != operation.call_path)
+        use = offers.use(target, lane, connect_ms, hold=native and hold, rename=native and at_target, restore=restore)
         return Choice(use, target.weight, serves)
 
     return Entry(
         dialect=operation.dialect,
         operation=operation.name,
-        groups=tuple(
-            tuple(chosen(target, lane, serves, undo) for target, lane, serves in group)
-            for group, undo in zip(groups, restored, strict=True)
-        ),
+        groups=tuple([tuple([chosen(*target, undo) for target in group]) for group, undo in zip(groups, restored, strict=True)]),
         rename=next(iter(native)) if len(native) == 1 and not operation.by_path else None,
         thinking_of=OWN_THINKING_ONLY.get(operation.dialect, ()) if native and operation.name == "chat" else (),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import msgspec
-from google.protobuf.struct_pb2 import ListValue, Struct
+from google.protobuf.struct_pb2 import Struct
 
 from control_plane.dialects.told import Asked
 from control_plane.ir.model import TargetUse
@@ -23,21 +23,19 @@ def route_metadata(
     where there is one, the ModelRoute. `models` is what the edge filter may suggest for an unknown name. `at_targets` tells
     envoy/lua/rename.lua which of a target's paths is meant, `asked` tells the translator everything about the call."""
     told, logged = Struct(), Struct()
-    told["facts"] = "\n".join(f"{key}={value}" for key, value in facts.items())
+    told.fields["facts"].string_value = "\n".join(f"{key}={value}" for key, value in facts.items())
     if models is not None:
-        names = ListValue()
-        names.extend(models)
-        told["models"] = names
-    logged["call"] = call
+        told.fields["models"].list_value.extend(models)
+    logged.fields["call"].string_value = call
     if at_targets:
-        told["call"] = at_targets
+        told.fields["call"].string_value = at_targets
     if asked is not None:
-        logged["asked"] = msgspec.json.encode(asked).decode()
+        logged.fields["asked"].string_value = msgspec.json.encode(asked).decode()
     return Metadata(filter_metadata={LUA_NAMESPACE: told, NAMESPACE: logged})
 
 
 def target_metadata(use: TargetUse) -> Metadata:
     """Metadata of a target, for the journal: lane and name, which begins with the provider's name."""
     logged = Struct()
-    logged["at"] = f"{use.lane.value} {use.target}"
+    logged.fields["at"].string_value = f"{use.lane.value} {use.target}"
     return Metadata(filter_metadata={NAMESPACE: logged})

@@ -12,12 +12,12 @@ from typing import Final
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value, UInt64Value
 
 from control_plane.dialects.told import Asked
-from control_plane.ir.model import Choice, Entry, Lane, Route
+from control_plane.ir.model import Choice, Entry, Lane, Route, TargetUse
 from control_plane.ir.operations import OPERATIONS
 from control_plane.ir.stored import stored_by
 from control_plane.ir.target_paths import call
 from control_plane.pb.core_pb2 import HeaderValue, HeaderValueOption, Metadata, TypedExtensionConfig
-from control_plane.pb.priority_group_pb2 import ClusterWeight, PriorityGroup, PriorityGroupClusterSpecifier
+from control_plane.pb.priority_group_pb2 import PriorityGroupClusterSpecifier
 from control_plane.pb.route_pb2 import (
     ClusterSpecifierPlugin,
     HeaderMatcher,
@@ -29,7 +29,8 @@ from control_plane.pb.route_pb2 import (
     VirtualHost,
 )
 from control_plane.pb.route_pb2 import Route as EnvoyRoute
-from control_plane.xds.resource import CDS, RDS, SRDS, Resource
+from control_plane.xds import wire
+from control_plane.xds.resource import CDS, RDS, SRDS, Ref, Resource
 from control_plane.xds.translate.facts import route_metadata
 from control_plane.xds.translate.names import route_table, scope, target_cluster
 from control_plane.xds.translate.packing import duration, pack
@@ -56,6 +57,9 @@ ABOUT: Final = (
     ("x-headgate-request-id", "%STREAM_ID%"),
     ("x-headgate-attempts", "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
 )
+_ABOUT: Final = [
+    HeaderValueOption(header=HeaderValue(key=k, value=v), append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD) for k, v in ABOUT
+]
 PRIVATE_RESPONSE_HEADERS: Final = (
     UNFIT_HEADER,
     "set-cookie",
@@ -73,26 +77,20 @@ _OPERATIONS: Final = {(o.dialect, o.name): o for o in OPERATIONS}
 @lru_cache(maxsize=16_384)
 def route(node: Route) -> Resource:
     """The route configuration of one ModelRoute."""
-    routes = [one for entry in node.entries for one in _routes(node, entry)]
-    table = RouteConfiguration(
-        name=route_table(node),
-        virtual_hosts=[
-            VirtualHost(
-                name=node.name,
-                domains=["*"],
-                routes=routes,
-                include_request_attempt_count=True,
-                request_body_buffer_limit=UInt64Value(value=node.max_request_bytes),
-                response_headers_to_add=[
-                    HeaderValueOption(header=HeaderValue(key=k, value=v), append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD)
-                    for k, v in ABOUT
-                ],
-                response_headers_to_remove=PRIVATE_RESPONSE_HEADERS,
-            )
-        ],
-    )
-    targets = frozenset((CDS, target_cluster(c.use)) for entry in node.entries for group in entry.groups for c in group)
-    return Resource(type_url=RDS, name=route_table(node), body=table.SerializeToString(deterministic=True), refs=targets)
+    actions = _Actions(node)
+    host = VirtualHost(
+        name=node.name,
+        domains=["*"],
+        include_request_attempt_count=True,
+        retry_policy=_retries(node),
+        request_body_buffer_limit=UInt64Value(value=node.max_request_bytes),
+        response_headers_to_add=_ABOUT,
+        response_headers_to_remove=PRIVATE_RESPONSE_HEADERS,
+    ).SerializeToString(deterministic=True)
+    routes = [wire.field(VirtualHost.ROUTES_FIELD_NUMBER, one) for entry in node.entries for one in _routes(node, entry, actions)]
+    table = RouteConfiguration(name=route_table(node)).SerializeToString(deterministic=True)
+    body = table + wire.field(RouteConfiguration.VIRTUAL_HOSTS_FIELD_NUMBER, b"".join((host, *routes)))
+    return Resource(type_url=RDS, name=route_table(node), body=body, refs=frozenset(actions.targets))
 
 
 def scopes(node: Route) -> list[Resource]:
@@ -109,19 +107,21 @@ def scope_of(model: str, table: str, name: str | None = None) -> Resource:
     return Resource(type_url=SRDS, name=name, body=body.SerializeToString(deterministic=True), refs=frozenset({(RDS, table)}))
 
 
-def _routes(node: Route, entry: Entry) -> list[EnvoyRoute]:
+def _routes(node: Route, entry: Entry, actions: _Actions) -> list[bytes]:
+    """The routes of an entry, serialised: their actions are, so that those that share one do not each encode it."""
     facts = _facts(node, entry)
     stored = stored_by(entry.dialect, entry.operation)
     if stored is None:
-        path = _OPERATIONS[entry.dialect, entry.operation].call_path
-        return [EnvoyRoute(name=node.name, match=RouteMatch(path=path), metadata=facts, route=_action(node, entry.groups, _retries(node)))]
-    first = entry.groups[:1]
-    routes = [
-        EnvoyRoute(name=node.name, match=of_collection(stored, method), metadata=facts, route=_action(node, first, None))
-        for method in stored.collection
-    ]
-    action = _action(node, entry.groups, _look_everywhere(node, entry))
-    return [*routes, EnvoyRoute(name=node.name, match=of_one(stored), metadata=facts, route=action)]
+        match = RouteMatch(path=_OPERATIONS[entry.dialect, entry.operation].call_path)
+        return [_route(node, match, facts, actions.plan(entry.groups))]
+    once = actions.once(entry.groups[:1])
+    found = [_route(node, of_collection(stored, method), facts, once) for method in stored.collection]
+    return [*found, _route(node, of_one(stored), facts, actions.everywhere(entry.groups))]
+
+
+def _route(node: Route, match: RouteMatch, facts: Metadata, action: bytes) -> bytes:
+    one = EnvoyRoute(name=node.name, match=match, metadata=facts).SerializeToString(deterministic=True)
+    return one + wire.field(EnvoyRoute.ROUTE_FIELD_NUMBER, action)
 
 
 def _facts(node: Route, entry: Entry) -> Metadata:
@@ -131,15 +131,18 @@ def _facts(node: Route, entry: Entry) -> Metadata:
         facts["operation"] = entry.operation
     if entry.rename is not None:
         facts["rename"] = entry.rename
-    if any(c.use.rename for group in entry.groups for c in group):
+    mark = restore = translated = False
+    for use in [choice.use for group in entry.groups for choice in group]:
+        mark |= use.rename
+        restore |= use.restore
+        translated |= use.lane is Lane.TRANSLATION
+    if mark:
         facts["mark"] = "1"
-    restore = any(c.use.restore for group in entry.groups for c in group)
     if restore:
         facts["restore"] = "1"
     if stored_by(entry.dialect, entry.operation) is not None:
         facts["stored"] = "1"
     at_targets = call(entry.dialect, entry.operation) if restore else ""
-    translated = any(c.use.lane is Lane.TRANSLATION for group in entry.groups for c in group)
     return route_metadata(facts, f"{entry.operation} {node.name}", at_targets=at_targets, asked=_asked(node, entry) if translated else None)
 
 
@@ -156,24 +159,57 @@ def _asked(node: Route, entry: Entry) -> Asked:
     )
 
 
-def _action(node: Route, groups: tuple[tuple[Choice, ...], ...], retries: RetryPolicy | None) -> RouteAction:
-    plan = PriorityGroupClusterSpecifier(
-        priority_groups=[
-            PriorityGroup(
-                name=f"g{number}",
-                clusters=[ClusterWeight(cluster_name=target_cluster(c.use), weight=UInt32Value(value=c.weight)) for c in group],
-            )
-            for number, group in enumerate(groups)
-        ]
-    )
-    plugin = TypedExtensionConfig(name="envoy.router.cluster_specifier_plugin.priority_group", typed_config=pack(plan))
-    return RouteAction(
-        inline_cluster_specifier_plugin=ClusterSpecifierPlugin(extension=plugin),
-        auto_host_rewrite=BoolValue(value=True),
-        timeout=duration(node.timers.total_ms),
-        idle_timeout=duration(node.timers.idle_ms),
-        retry_policy=retries,
-    )
+_Groups = tuple[tuple[Choice, ...], ...]
+
+
+class _Actions:
+    """What becomes of the requests of one ModelRoute, serialised: most of its entries have one of few plans."""
+
+    def __init__(self, node: Route) -> None:
+        self._node = node
+        self._known: dict[tuple[tuple[tuple[TargetUse, int], ...], ...], bytes] = {}
+        self.targets: set[Ref] = set()
+
+    def plan(self, groups: _Groups) -> bytes:
+        """A group for each attempt, as the route's retries say (they are the virtual host's)."""
+        key = tuple([tuple([(choice.use, choice.weight) for choice in group]) for group in groups])
+        action = self._known.get(key)
+        if action is None:
+            action = self._known[key] = self._rendered(groups).SerializeToString(deterministic=True)
+        return action
+
+    def once(self, groups: _Groups) -> bytes:
+        """One attempt only."""
+        return self.plan(groups) + _with(RetryPolicy(num_retries=UInt32Value(value=0)))
+
+    def everywhere(self, groups: _Groups) -> bytes:
+        """For what one provider of the plan keeps: a 404 asks the next one, and every one is asked."""
+        policy = _retries(self._node)
+        policy.retry_on = ",".join(sorted({*policy.retry_on.split(","), "retriable-status-codes"}))
+        policy.retriable_status_codes.append(NOT_FOUND)
+        policy.num_retries.value = len(groups) - 1
+        return self.plan(groups) + _with(policy)
+
+    def _rendered(self, groups: _Groups) -> RouteAction:
+        plan = PriorityGroupClusterSpecifier()
+        for number, group in enumerate(groups):
+            into = plan.priority_groups.add(name=f"g{number}")
+            for choice in group:
+                name = target_cluster(choice.use)
+                self.targets.add((CDS, name))
+                into.clusters.add(cluster_name=name).weight.value = choice.weight
+        plugin = TypedExtensionConfig(name="envoy.router.cluster_specifier_plugin.priority_group", typed_config=pack(plan))
+        return RouteAction(
+            inline_cluster_specifier_plugin=ClusterSpecifierPlugin(extension=plugin),
+            auto_host_rewrite=BoolValue(value=True),
+            timeout=duration(self._node.timers.total_ms),
+            idle_timeout=duration(self._node.timers.idle_ms),
+        )
+
+
+def _with(policy: RetryPolicy) -> bytes:
+    """A policy instead of the virtual host's, as the rest of an action."""
+    return RouteAction(retry_policy=policy).SerializeToString(deterministic=True)
 
 
 def _retries(node: Route) -> RetryPolicy:
@@ -189,13 +225,3 @@ def _retries(node: Route) -> RetryPolicy:
         retry_back_off=RetryPolicy.RetryBackOff(base_interval=duration(base), max_interval=duration(most)),
         refresh_cluster_on_retry=True,
     )
-
-
-def _look_everywhere(node: Route, entry: Entry) -> RetryPolicy:
-    """For what one provider of the plan keeps: a 404 asks the next one, and every one is asked."""
-    policy = RetryPolicy()
-    policy.CopyFrom(_retries(node))
-    policy.retry_on = ",".join(sorted({*policy.retry_on.split(","), "retriable-status-codes"}))
-    policy.retriable_status_codes.append(NOT_FOUND)
-    policy.num_retries.value = len(entry.groups) - 1
-    return policy
