@@ -30,7 +30,8 @@ from control_plane.pb.route_pb2 import (
 )
 from control_plane.pb.route_pb2 import Route as EnvoyRoute
 from control_plane.xds import wire
-from control_plane.xds.resource import CDS, RDS, SRDS, Ref, Resource
+from control_plane.xds.resource import CDS, RDS, SRDS, Resource
+from control_plane.xds.translate.errors import answer
 from control_plane.xds.translate.facts import route_metadata
 from control_plane.xds.translate.names import route_table, scope, target_cluster
 from control_plane.xds.translate.packing import duration, pack
@@ -49,6 +50,8 @@ UNFIT_HEADER: Final = "x-headgate-failure"
 
 RETRY_STATUSES: Final = {"rate_limited": (429,), "credential": (401, 403)}
 NOT_FOUND: Final = 404
+CLOSED_RETRY_AFTER_S: Final = "30"
+"""Seconds after which to come again when a whole route is out of traffic: nobody knows when it returns, and asking costs little."""
 BACKOFF_MS: Final = (5, 50)
 """Base and maximum pause between attempts. Short, because the next attempt goes to another provider."""
 
@@ -90,7 +93,8 @@ def route(node: Route) -> Resource:
     routes = [wire.field(VirtualHost.ROUTES_FIELD_NUMBER, one) for entry in node.entries for one in _routes(node, entry, actions)]
     table = RouteConfiguration(name=route_table(node)).SerializeToString(deterministic=True)
     body = table + wire.field(RouteConfiguration.VIRTUAL_HOSTS_FIELD_NUMBER, b"".join((host, *routes)))
-    return Resource(type_url=RDS, name=route_table(node), body=body, refs=frozenset(actions.targets))
+    targets = frozenset((CDS, target_cluster(use)) for use in node.uses())
+    return Resource(type_url=RDS, name=route_table(node), body=body, refs=targets)
 
 
 def scopes(node: Route) -> list[Resource]:
@@ -110,18 +114,35 @@ def scope_of(model: str, table: str, name: str | None = None) -> Resource:
 def _routes(node: Route, entry: Entry, actions: _Actions) -> list[bytes]:
     """The routes of an entry, serialised: their actions are, so that those that share one do not each encode it."""
     facts = _facts(node, entry)
-    stored = stored_by(entry.dialect, entry.operation)
-    if stored is None:
-        match = RouteMatch(path=_OPERATIONS[entry.dialect, entry.operation].call_path)
-        return [_route(node, match, facts, actions.plan(entry.groups))]
-    once = actions.once(entry.groups[:1])
-    found = [_route(node, of_collection(stored, method), facts, once) for method in stored.collection]
-    return [*found, _route(node, of_one(stored), facts, actions.everywhere(entry.groups))]
+    if not entry.groups:
+        return [_closed(node, entry, facts, match) for match in _matches(entry)]
+    *collection, match = _matches(entry)
+    stored = stored_by(entry.dialect, entry.operation) is not None
+    once = actions.once(entry.groups[:1]) if collection else b""
+    made = [_route(node, one, facts, once) for one in collection]
+    return [*made, _route(node, match, facts, actions.everywhere(entry.groups) if stored else actions.plan(entry.groups))]
 
 
 def _route(node: Route, match: RouteMatch, facts: Metadata, action: bytes) -> bytes:
     one = EnvoyRoute(name=node.name, match=match, metadata=facts).SerializeToString(deterministic=True)
     return one + wire.field(EnvoyRoute.ROUTE_FIELD_NUMBER, action)
+
+
+def _matches(entry: Entry) -> list[RouteMatch]:
+    """The requests that an entry is for."""
+    if stored := stored_by(entry.dialect, entry.operation):
+        return [*(of_collection(stored, method) for method in stored.collection), of_one(stored)]
+    return [RouteMatch(path=_OPERATIONS[entry.dialect, entry.operation].call_path)]
+
+
+def _closed(node: Route, entry: Entry, facts: Metadata, match: RouteMatch) -> bytes:
+    """Every target is out: an operator's wish, and no fault of the client's, who may come again."""
+    text = f'every target of route "{node.name}" is taken out of traffic by an operator'
+    closed = answer(match, 503, entry.dialect, "no_target_in_traffic", text)
+    closed.name = node.name
+    closed.metadata.CopyFrom(facts)
+    closed.response_headers_to_add.append(HeaderValueOption(header=HeaderValue(key="retry-after", value=CLOSED_RETRY_AFTER_S)))
+    return closed.SerializeToString(deterministic=True)
 
 
 def _facts(node: Route, entry: Entry) -> Metadata:
@@ -168,7 +189,6 @@ class _Actions:
     def __init__(self, node: Route) -> None:
         self._node = node
         self._known: dict[tuple[tuple[tuple[TargetUse, int], ...], ...], bytes] = {}
-        self.targets: set[Ref] = set()
 
     def plan(self, groups: _Groups) -> bytes:
         """A group for each attempt, as the route's retries say (they are the virtual host's)."""
@@ -195,9 +215,7 @@ class _Actions:
         for number, group in enumerate(groups):
             into = plan.priority_groups.add(name=f"g{number}")
             for choice in group:
-                name = target_cluster(choice.use)
-                self.targets.add((CDS, name))
-                into.clusters.add(cluster_name=name).weight.value = choice.weight
+                into.clusters.add(cluster_name=target_cluster(choice.use)).weight.value = choice.weight
         plugin = TypedExtensionConfig(name="envoy.router.cluster_specifier_plugin.priority_group", typed_config=pack(plan))
         return RouteAction(
             inline_cluster_specifier_plugin=ClusterSpecifierPlugin(extension=plugin),
