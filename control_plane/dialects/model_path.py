@@ -26,6 +26,8 @@ def filled(path: str, model: str) -> str:
     "{base_model}" is the model behind an inference profile of Bedrock's, whose token counting knows only models.
     """
     path = path.replace(BASE_PLACE, quote(_PROFILE.sub("", model), safe=""))
+    if PLACE not in path:
+        return path
     for collection, replaced in COLLECTIONS.items():
         if model.startswith(collection):
             for usual in replaced:

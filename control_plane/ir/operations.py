@@ -129,11 +129,11 @@ Dialects that so far only providers speak have no operation here, and routes can
 STREAMED_TEXT: Final = frozenset({"chat", "completions", "fim"})
 """Operations whose streams say text bit by bit, so that an error may come before the first of it (the first-event hold)."""
 
-OWN_THINKING_ONLY: Final[Mapping[str, frozenset[str]]] = {
-    "anthropic-messages": frozenset({"anthropic-messages", "anthropic-vertex", "anthropic-bedrock"}),
-    "openai-responses": frozenset({"openai-responses"}),
-    "gemini-generate-content": frozenset({"gemini-generate-content"}),
-    "bedrock-converse": frozenset({"bedrock-converse"}),
+OWN_THINKING_ONLY: Final[Mapping[str, tuple[str, ...]]] = {
+    "anthropic-messages": ("anthropic-messages", "anthropic-vertex", "anthropic-bedrock"),
+    "openai-responses": ("openai-responses",),
+    "gemini-generate-content": ("gemini-generate-content",),
+    "bedrock-converse": ("bedrock-converse",),
 }
 """Dialects whose vendor refuses a replayed conversation with thinking that it did not sign, and the dialects in which it signs."""
 

@@ -55,19 +55,13 @@ def is_proxy(cluster: str) -> bool:
 
 
 def target_cluster(use: TargetUse) -> str:
-    """One thin cluster for each distinct use of a target; the suffixes say what sets it apart."""
-    name = f"target:{use.target}@{use.client_dialect}"
-    if use.operation not in ("", "chat"):
-        name += f"/{use.operation}"
+    """One thin cluster for each distinct use of a target. What follows the last "@" says what sets it apart; a model may hold one, too."""
+    name = f"target:{use.target}@{use.lane.value}"
     if use.connect_ms != DEFAULT_CONNECT_MS:
         name += f"~{use.connect_ms}ms"
-    for flag, on in (("hold", use.hold), ("rename", use.rename), ("restore", use.restore), ("mute", use.mute)):
+    for flag, on in (("hold", use.hold), ("rename", use.rename), ("restore", use.restore)):
         if on:
             name += f"+{flag}"
-    if use.unsupported_params != "drop":
-        name += f"+{use.unsupported_params}"
-    if use.foreign_reasoning != "strip":
-        name += f"+foreign-{use.foreign_reasoning}"
     return name
 
 

@@ -168,8 +168,8 @@ def test_two_providers_share_a_preset_and_differ_in_what_is_theirs(tmp_path: Pat
 def test_a_vendor_with_two_dialects_translates_for_neither_client_and_for_others_to_its_first(tmp_path: Path) -> None:
     specs = loaded_from(tmp_path, PRESET + USERS).specs
     (route,) = build(specs).routes
-    uses = [c.use for e in route.entries if e.operation == "chat" for g in e.groups for c in g]
-    assert {(use.client_dialect, use.lane, use.provider_dialect) for use in uses} == {
+    chats = [(e.dialect, c) for e in route.entries if e.operation == "chat" for g in e.groups for c in g]
+    assert {(dialect, c.use.lane, c.serves.dialect) for dialect, c in chats} == {
         ("openai-chat", Lane.PASSTHROUGH, "openai-chat"),
         ("anthropic-messages", Lane.PASSTHROUGH, "anthropic-messages"),
         ("openai-responses", Lane.TRANSLATION, "openai-chat"),
