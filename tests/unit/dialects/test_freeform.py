@@ -163,7 +163,9 @@ def test_every_other_vendor_is_told_of_functions(provider: str, text: str) -> No
         ],
         tool_choice={"type": "custom", "name": "apply_patch"},
     )
-    assert request.unmapped == request.features == request.foreign_tools == ()
+    assert not (request.unmapped)
+    assert not (request.features)
+    assert not (request.foreign_tools)
     body = json.dumps(written(provider, request), ensure_ascii=False)
     assert "custom" not in body
     assert json.dumps(GRAMMAR)[1:-1] in body
@@ -320,7 +322,11 @@ def test_servers_that_tell_the_input_at_the_end_only() -> None:
 
 
 def test_a_text_that_ends_early_is_what_came_of_it() -> None:
-    events = [canon.ToolCallStart(0, "c", "apply_patch"), canon.ToolArgumentsDelta(0, '{"input":"half a li'), canon.Stop("max_tokens")]
+    events: list[canon.Event] = [
+        canon.ToolCallStart(0, "c", "apply_patch"),
+        canon.ToolArgumentsDelta(0, '{"input":"half a li'),
+        canon.Stop("max_tokens"),
+    ]
     document = json.loads(answered("openai-responses", responses(), [canon.Start(), *events, canon.End()]))
     assert (document["status"], document["output"][0]["input"], document["output"][0]["status"]) == (
         "incomplete",
