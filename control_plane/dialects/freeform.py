@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
+from control_plane.dialects import quirks
+from control_plane.dialects.api import TargetFacts
 from control_plane.dialects.canon import Freeform, Request, Tool, ToolChoice
 
 ARGUMENT: Final = "input"
@@ -23,6 +25,8 @@ _SCHEMA: Final = {
 }
 OPENING: Final = '{"input":"'
 CLOSING: Final = '"}'
+_OLDER: Final = re.compile(r"(?:^|[/.])(?:gpt-[34]|chatgpt|o[1-4])(?![0-9])")
+"""Names of OpenAI's models without custom tools, which came with GPT-5."""
 _WAYS: Final = {"lark": "this Lark grammar", "regex": "this regular expression"}
 _ESCAPED: Final = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _PLAIN: Final = re.compile(r'[^"\\]+')
@@ -37,6 +41,11 @@ def tool(name: str, description: str | None, syntax: str | None, definition: str
     if definition is not None:
         about.append(f"The string must match {_WAYS.get(syntax or '', f'this {syntax} grammar')}:\n\n{definition}")
     return Tool(name, "\n\n".join(about), _SCHEMA, freeform=Freeform(description, syntax, definition))
+
+
+def native(target: TargetFacts, default: bool) -> bool:
+    """Whether the target itself has such tools: the option `custom_tools`, unless its model is older than they are."""
+    return quirks.flag(target.options, "custom_tools", default) and _OLDER.search(target.model) is None
 
 
 def names(request: Request) -> frozenset[str]:

@@ -35,7 +35,7 @@ class MessageWriter:
         self._request = request
         self._dropped = dropped
         self._system_role = "developer" if quirks.flag(target.options, "developer_role", False) else "system"
-        self._custom = quirks.flag(target.options, "custom_tools", request.dialect == NAME)
+        self._custom = freeform.native(target, request.dialect == NAME)
         self._images_in_results = quirks.flag(target.options, "tool_result_images", False)
         replay = target.options.get("replay_reasoning")
         self._replay = replay if isinstance(replay, str) else None

@@ -57,7 +57,7 @@ def _from_canon(request: Request, target: TargetFacts, dropped: list[str]) -> di
     dropped.extend(request.lost_to(NAME))
     body: dict[str, Any] = {"model": target.model}
     body["messages"] = MessageWriter(request, target, dropped).write()
-    native = quirks.flag(target.options, "custom_tools", request.dialect == NAME)
+    native = freeform.native(target, request.dialect == NAME)
     tools = [*(_tool(tool, native, dropped) for tool in request.tools), *(dict(tool.raw) for tool in request.foreign_tools)]
     if tools:
         body["tools"] = tools

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from control_plane.dialects import freeform, quirks
+from control_plane.dialects import freeform
 from control_plane.dialects.api import TargetFacts
 from control_plane.dialects.canon import (
     Document,
@@ -33,7 +33,7 @@ class MessageWriter:
     def __init__(self, request: Request, target: TargetFacts, dropped: list[str]) -> None:
         self._request = request
         self._dropped = dropped
-        self._native = quirks.flag(target.options, "custom_tools", True)
+        self._native = freeform.native(target, True)
         self._custom: set[str] = set()  # ids of calls with free text, whose results are of another type
 
     def write(self) -> tuple[str, list[dict[str, Any]]]:

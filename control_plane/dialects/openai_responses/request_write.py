@@ -66,7 +66,7 @@ def _from_canon(request: Request, target: TargetFacts, dropped: list[str]) -> di
     if instructions:
         body["instructions"] = instructions
     body["input"] = items
-    native = quirks.flag(target.options, "custom_tools", True)
+    native = freeform.native(target, True)
     tools = [*(_tool(tool, native, dropped) for tool in request.tools), *(dict(tool.raw) for tool in request.foreign_tools)]
     if tools:
         body["tools"] = tools

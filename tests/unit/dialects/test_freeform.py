@@ -216,6 +216,16 @@ def test_a_request_to_its_own_dialect_keeps_them_unless_the_target_has_none(dial
     assert told["service_tier"] == "flex"
 
 
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [("gpt-5.2-codex", "custom"), ("gpt-4o", "function"), ("openai/gpt-4.1", "function"), ("o3", "function"), ("my-gpt-4", "custom")],
+)
+def test_models_that_are_older_than_custom_tools(model: str, kind: str) -> None:
+    for provider, request in (("openai-chat", responses()), ("openai-responses", chat())):
+        facts = TargetFacts(model, "/", {"custom_tools": True})
+        assert json.loads(PROVIDERS[provider].write_request(request, facts).body)["tools"][0]["type"] == kind
+
+
 def test_formats_that_nobody_knows_stay_with_their_vendor() -> None:
     odd = {"type": "custom", "name": "c", "format": {"type": "sketch"}}
     assert [tool.path for tool in responses(tools=[odd]).foreign_tools] == ["tools.0"]
