@@ -14,6 +14,7 @@ from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value, UInt64Value
 from control_plane.ir.model import Choice, Entry, Route
 from control_plane.ir.operations import OPERATIONS
 from control_plane.ir.stored import stored_by
+from control_plane.kit.headers import FAILURE_HEADER
 from control_plane.pb.core_pb2 import HeaderValue, HeaderValueOption, Metadata, TypedExtensionConfig
 from control_plane.pb.priority_group_pb2 import ClusterWeight, PriorityGroup, PriorityGroupClusterSpecifier
 from control_plane.pb.route_pb2 import (
@@ -42,9 +43,6 @@ RETRY_CONDITIONS: Final = {
 }
 """What operators name in `retry.on`, in Envoy's words. An unreadable answer reaches the router as a 503 of the hold."""
 
-UNFIT_HEADER: Final = "x-headgate-failure"
-"""Set by the translator on an answer that another target may do better, whatever its status; never shown to clients."""
-
 RETRY_STATUSES: Final = {"rate_limited": (429,), "credential": (401, 403)}
 NOT_FOUND: Final = 404
 CLOSED_RETRY_AFTER_S: Final = "30"
@@ -58,7 +56,7 @@ ABOUT: Final = (
     ("x-headgate-attempts", "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
 )
 PRIVATE_RESPONSE_HEADERS: Final = (
-    UNFIT_HEADER,
+    FAILURE_HEADER,
     "set-cookie",
     "alt-svc",
     "openai-organization",
@@ -178,7 +176,7 @@ def _retries(node: Route) -> RetryPolicy:
     return RetryPolicy(
         retry_on=",".join(sorted(conditions)),
         retriable_status_codes=sorted(s for kind in node.retry_on for s in RETRY_STATUSES.get(kind, ())),
-        retriable_headers=[HeaderMatcher(name=UNFIT_HEADER, present_match=True)],
+        retriable_headers=[HeaderMatcher(name=FAILURE_HEADER, present_match=True)],
         num_retries=UInt32Value(value=node.attempts - 1),
         per_try_timeout=duration(node.timers.first_token_ms),
         retry_back_off=RetryPolicy.RetryBackOff(base_interval=duration(base), max_interval=duration(most)),
