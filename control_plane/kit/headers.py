@@ -11,7 +11,7 @@ CALL_HEADER: Final = "x-headgate-call"
 """What the client's path said, where it names the model: how, query and model, with blanks between them."""
 
 FAILURE_HEADER: Final = "x-headgate-failure"
-"""Set by the translator on an answer that another target may do better, whatever its status: why. Routes retry it; never shown to clients."""
+"""Why another target may do better: set by the translator, whatever the status. Routes retry such answers; clients never see it."""
 
 TARGET_HEADER: Final = "x-headgate-target"
 """The target's name: told to the translator, and named in the answer to the client."""
