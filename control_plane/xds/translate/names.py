@@ -7,6 +7,8 @@ from typing import Final
 
 from control_plane.ir.egress import Egress
 from control_plane.ir.model import DEFAULT_CONNECT_MS, Route, Signing, TargetUse
+from control_plane.kit.headers import CALL_HEADER as CALL_HEADER
+from control_plane.kit.headers import MODEL_HEADER as MODEL_HEADER
 
 DEFAULT_SCOPE: Final = "default"
 """Scope and route table for requests whose model is not known (yet)."""
@@ -14,8 +16,6 @@ DEFAULT_SCOPE: Final = "default"
 NO_MODEL: Final = "*"
 """Value of the model header before the edge filter has read the body. Specs refuse it as a model name."""
 
-MODEL_HEADER: Final = "x-headgate-model"
-CALL_HEADER: Final = "x-headgate-call"
 """What the path said, for the translator, where clients name the model there: how to answer, the query, the model."""
 
 NAMESPACE: Final = "headgate"

@@ -16,6 +16,7 @@ from control_plane.ir.model import Choice, Entry, Lane, Route, TargetUse
 from control_plane.ir.operations import OPERATIONS
 from control_plane.ir.stored import stored_by
 from control_plane.ir.target_paths import call
+from control_plane.kit.headers import FAILURE_HEADER
 from control_plane.pb.core_pb2 import HeaderValue, HeaderValueOption, Metadata, TypedExtensionConfig
 from control_plane.pb.priority_group_pb2 import PriorityGroupClusterSpecifier
 from control_plane.pb.route_pb2 import (
@@ -45,9 +46,6 @@ RETRY_CONDITIONS: Final = {
 }
 """What operators name in `retry.on`, in Envoy's words. An unreadable answer reaches the router as a 503 of the hold."""
 
-UNFIT_HEADER: Final = "x-headgate-failure"
-"""Set by the translator on an answer that another target may do better, whatever its status; never shown to clients."""
-
 RETRY_STATUSES: Final = {"rate_limited": (429,), "credential": (401, 403)}
 NOT_FOUND: Final = 404
 CLOSED_RETRY_AFTER_S: Final = "30"
@@ -64,7 +62,7 @@ _ABOUT: Final = [
     HeaderValueOption(header=HeaderValue(key=k, value=v), append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD) for k, v in ABOUT
 ]
 PRIVATE_RESPONSE_HEADERS: Final = (
-    UNFIT_HEADER,
+    FAILURE_HEADER,
     "set-cookie",
     "alt-svc",
     "openai-organization",
@@ -237,7 +235,7 @@ def _retries(node: Route) -> RetryPolicy:
     return RetryPolicy(
         retry_on=",".join(sorted(conditions)),
         retriable_status_codes=sorted(s for kind in node.retry_on for s in RETRY_STATUSES.get(kind, ())),
-        retriable_headers=[HeaderMatcher(name=UNFIT_HEADER, present_match=True)],
+        retriable_headers=[HeaderMatcher(name=FAILURE_HEADER, present_match=True)],
         num_retries=UInt32Value(value=node.attempts - 1),
         per_try_timeout=duration(node.timers.first_token_ms),
         retry_back_off=RetryPolicy.RetryBackOff(base_interval=duration(base), max_interval=duration(most)),

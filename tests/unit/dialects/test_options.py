@@ -62,9 +62,12 @@ ANTHROPIC: Asked = ("anthropic-messages", FROM_ANTHROPIC)
 THINKING: Asked = ("anthropic-messages", {**FROM_ANTHROPIC, "max_tokens": 4000, "thinking": {"type": "enabled", "budget_tokens": 1024}})
 IN_A_FORMAT: Asked = ("openai-chat", {**FROM_OPENAI, "response_format": FORMATTED})
 
+CUSTOM: Asked = ("openai-chat", {**FROM_OPENAI, "tools": [{"type": "custom", "custom": {"name": "patch"}}]})
+CODEX: Asked = ("openai-responses", {"model": "asked", "input": "hello", "tools": [{"type": "custom", "name": "patch"}]})
+
 ASKED: dict[str, tuple[Asked, ...]] = {
-    "openai-chat": (ANTHROPIC,),
-    "openai-responses": (OPENAI, THINKING),
+    "openai-chat": (ANTHROPIC, CODEX),
+    "openai-responses": (OPENAI, THINKING, CUSTOM),
     "anthropic-messages": (OPENAI, IN_A_FORMAT),
     "anthropic-vertex": (OPENAI, IN_A_FORMAT),
     "anthropic-bedrock": (OPENAI, IN_A_FORMAT),
@@ -90,6 +93,7 @@ EFFECTS: dict[tuple[str, str], object] = {
     ("openai-chat", "tool_result_images"): True,
     ("openai-chat", "developer_role"): True,
     ("openai-chat", "top_k"): True,
+    ("openai-chat", "custom_tools"): True,
     ("anthropic-messages", "drop_params"): ["tools"],
     ("anthropic-messages", "rename_params"): {"tools": "kit"},
     ("anthropic-messages", "default_max_tokens"): 17,
@@ -100,6 +104,7 @@ EFFECTS: dict[tuple[str, str], object] = {
     ("openai-responses", "rename_params"): {"temperature": "heat"},
     ("openai-responses", "encrypted_reasoning"): False,
     ("openai-responses", "reasoning_summary"): False,
+    ("openai-responses", "custom_tools"): False,
     ("bedrock-converse", "drop_params"): ["temperature"],
     ("bedrock-converse", "rename_params"): {"temperature": "heat"},
     ("bedrock-converse", "thinking"): "budget",

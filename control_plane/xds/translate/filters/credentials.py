@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Final
 
 from control_plane.ir.model import Provider
+from control_plane.kit.headers import TARGET_HEADER
 from control_plane.pb.config_source_pb2 import AggregatedConfigSource, ApiVersion, ConfigSource
 from control_plane.pb.core_pb2 import HeaderValue, HeaderValueOption, TypedExtensionConfig
 from control_plane.pb.generic_secret_pb2 import GenericSecret
@@ -52,7 +53,6 @@ TRACES: Final = (
 """What vendors have no business to see, and what a signature of the client or of an earlier attempt left; compressed answers
 could not be metered. `x-request-id` and `x-envoy-attempt-count` stay, since the journal reads them from the same headers."""
 
-TARGET_HEADER: Final = "x-headgate-target"
 OVERWRITE: Final = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 SECRET_WAIT_MS: Final = 2_000
