@@ -23,6 +23,7 @@ Headers = Sequence[tuple[str, str]]
 METADATA_NAMESPACE: Final = "headgate.translation"
 LANE: Final = ("x-headgate-lane", "translation")
 FAILURE_HEADER: Final = "x-headgate-failure"
+FAULT_HEADER: Final = "x-headgate-fault"
 DROPPED_HEADER: Final = "x-headgate-dropped"
 JSON_TYPE: Final = "application/json"
 

@@ -15,6 +15,7 @@ from control_plane.ir.model import Choice, Entry, Route
 from control_plane.ir.operations import OPERATIONS
 from control_plane.ir.stored import stored_by
 from control_plane.pb.core_pb2 import HeaderValue, HeaderValueOption, Metadata, TypedExtensionConfig
+from control_plane.pb.matcher_pb2 import StringMatcher
 from control_plane.pb.priority_group_pb2 import ClusterWeight, PriorityGroup, PriorityGroupClusterSpecifier
 from control_plane.pb.route_pb2 import (
     ClusterSpecifierPlugin,
@@ -39,13 +40,28 @@ RETRY_CONDITIONS: Final = {
     "unreadable": ("5xx",),
     "rate_limited": ("retriable-status-codes",),
     "credential": ("retriable-status-codes",),
+    "context_too_long": (),
+    "content_policy": (),
 }
 """What operators name in `retry.on`, in Envoy's words. An unreadable answer reaches the router as a 503 of the hold."""
 
 UNFIT_HEADER: Final = "x-headgate-failure"
 """Set by the translator on an answer that another target may do better, whatever its status; never shown to clients."""
 
-RETRY_STATUSES: Final = {"rate_limited": (429,), "credential": (401, 403)}
+FAULT_HEADER: Final = "x-headgate-fault"
+"""The class of an error, by its body too: from the filter of a passthrough target (`filters/faults.py`) or from the translator."""
+
+RETRY_FAULTS: Final = {
+    "transient": ("transient",),
+    "unreadable": ("unreadable",),
+    "rate_limited": ("rate_limited", "quota_spent"),
+    "credential": ("credential_dead", "quota_spent"),
+    "context_too_long": ("context_too_long",),
+    "content_policy": ("content_policy",),
+}
+"""What operators name in `retry.on`, as classes of errors: for those that the status does not tell."""
+
+RETRY_STATUSES: Final = {"rate_limited": (429,), "credential": (401, 402, 403)}
 NOT_FOUND: Final = 404
 CLOSED_RETRY_AFTER_S: Final = "30"
 """Seconds after which to come again when a whole route is out of traffic: nobody knows when it returns, and asking costs little."""
@@ -178,12 +194,17 @@ def _retries(node: Route) -> RetryPolicy:
     return RetryPolicy(
         retry_on=",".join(sorted(conditions)),
         retriable_status_codes=sorted(s for kind in node.retry_on for s in RETRY_STATUSES.get(kind, ())),
-        retriable_headers=[HeaderMatcher(name=UNFIT_HEADER, present_match=True)],
+        retriable_headers=[HeaderMatcher(name=UNFIT_HEADER, present_match=True), *_faults(node.retry_on)],
         num_retries=UInt32Value(value=node.attempts - 1),
         per_try_timeout=duration(node.timers.first_token_ms),
         retry_back_off=RetryPolicy.RetryBackOff(base_interval=duration(base), max_interval=duration(most)),
         refresh_cluster_on_retry=True,
     )
+
+
+def _faults(retry_on: tuple[str, ...]) -> list[HeaderMatcher]:
+    classes = sorted({kind for reason in retry_on for kind in RETRY_FAULTS[reason]})
+    return [HeaderMatcher(name=FAULT_HEADER, string_match=StringMatcher(exact=kind)) for kind in classes]
 
 
 def _look_everywhere(node: Route, entry: Entry) -> RetryPolicy:

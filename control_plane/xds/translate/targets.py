@@ -22,6 +22,7 @@ from control_plane.xds.resource import CDS, ECDS, SDS, Resource
 from control_plane.xds.translate.facts import target_metadata
 from control_plane.xds.translate.filters.credentials import Call, credentials
 from control_plane.xds.translate.filters.ext_proc import ext_proc
+from control_plane.xds.translate.filters.faults import faults
 from control_plane.xds.translate.filters.hold import hold
 from control_plane.xds.translate.filters.signer import signer
 from control_plane.xds.translate.filters.target_lua import target_lua
@@ -78,6 +79,8 @@ def _filters(use: TargetUse, provider: Provider) -> list[HttpFilter]:
         filters.append(target_lua(use))
     if use.lane is Lane.TRANSLATION:
         filters.append(ext_proc(use, provider))
+    else:
+        filters.append(faults(use.provider_dialect, provider.errors))
     if use.hold:
         filters.append(hold())
     if provider.signing is not None:
