@@ -8,15 +8,23 @@ answers that are no error the script is not even instantiated.
 from __future__ import annotations
 
 from functools import cache, lru_cache
-from typing import Final
 
 from envoy_data_plane.envoy.config.core.v3 import TypedExtensionConfig
 from envoy_data_plane.envoy.extensions.common.matching.v3 import ExtensionWithMatcher
 from envoy_data_plane.envoy.extensions.filters.http.composite.v3 import Composite, ExecuteFilterAction
-from envoy_data_plane.envoy.type.matcher.v3 import HttpResponseStatusCodeClassMatchInput
+from envoy_data_plane.envoy.type.matcher.v3 import HttpResponseHeaderMatchInput
 from envoy_data_plane.google.protobuf import Any
 from envoy_data_plane.xds.core.v3 import TypedExtensionConfig as XdsExtension
-from envoy_data_plane.xds.type.matcher.v3 import Matcher, MatcherMatcherTree, MatcherMatcherTreeMatchMap, MatcherOnMatch
+from envoy_data_plane.xds.type.matcher.v3 import (
+    Matcher,
+    MatcherMatcherList,
+    MatcherMatcherListFieldMatcher,
+    MatcherMatcherListPredicate,
+    MatcherMatcherListPredicatePredicateList,
+    MatcherMatcherListPredicateSinglePredicate,
+    MatcherOnMatch,
+    StringMatcher,
+)
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import BoolValue
 
@@ -27,8 +35,6 @@ from control_plane.pb.http_filter_pb2 import HttpFilter
 from control_plane.pb.lua_pb2 import Lua
 from control_plane.xds.translate.packing import pack, pack_foreign
 from control_plane.xds.translate.sources import lua_source
-
-ERRORS: Final = ("4xx", "5xx")
 
 
 @lru_cache(maxsize=4096)
@@ -49,21 +55,29 @@ def faults(dialect: str, errors: str) -> HttpFilter:
     action = ExecuteFilterAction(
         typed_config=TypedExtensionConfig(name="envoy.filters.http.lua", typed_config=Any(type_url=packed.type_url, value=packed.value))
     )
-    on_error = MatcherOnMatch(action=XdsExtension(name="faults", typed_config=Any.pack(action)))
-    tree = MatcherMatcherTree(
-        input=XdsExtension(name="status", typed_config=Any.pack(HttpResponseStatusCodeClassMatchInput())),
-        exact_match_map=MatcherMatcherTreeMatchMap(map=dict.fromkeys(ERRORS, on_error)),
-    )
+    then = MatcherOnMatch(action=XdsExtension(name="faults", typed_config=Any.pack(action)))
+    errors_only = MatcherMatcherListPredicate(or_matcher=MatcherMatcherListPredicatePredicateList(predicate=[_begins(d) for d in "45"]))
     matched = ExtensionWithMatcher(
         extension_config=TypedExtensionConfig(name="envoy.filters.http.composite", typed_config=Any.pack(Composite())),
-        xds_matcher=Matcher(matcher_tree=tree),
+        # A list with one entry, not a tree by status class: it would hold the script twice.
+        xds_matcher=Matcher(
+            matcher_list=MatcherMatcherList(matchers=[MatcherMatcherListFieldMatcher(predicate=errors_only, on_match=then)])
+        ),
     )
     return HttpFilter(
         name="headgate.faults", typed_config=pack_foreign("envoy.extensions.common.matching.v3.ExtensionWithMatcher", matched)
     )
 
 
+def _begins(digit: str) -> MatcherMatcherListPredicate:
+    status = XdsExtension(name="status", typed_config=Any.pack(HttpResponseHeaderMatchInput(header_name=":status")))
+    single = MatcherMatcherListPredicateSinglePredicate(input=status, value_match=StringMatcher(prefix=digit))
+    return MatcherMatcherListPredicate(single_predicate=single)
+
+
 @cache
 def source() -> str:
-    """The script with the built-in rules in front."""
-    return f"local BUILT_IN = [==[\n{table_text()}]==]\n{lua_source('faults')}"
+    """The script with the built-in rules in front. Every target holds it, so its comments stay behind."""
+    lines = (line.strip().partition(" -- ")[0] for line in lua_source("faults").splitlines())
+    script = "\n".join(line for line in lines if line and not line.startswith("--"))
+    return f"local BUILT_IN = [==[\n{table_text()}]==]\n{script}\n"
