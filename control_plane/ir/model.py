@@ -29,13 +29,15 @@ class Lane(Enum):
 class Auth:
     """How a provider wants its key: `header: <prefix><key>`. `secret` names the key; its value is never in the IR.
 
-    `signed_in` says that it is a token, which comes and goes, and no fixed key.
+    `signed_in` says that it is a token, which comes and goes, and no fixed key. `spare` names the next key of the pool, if it
+    has more than one.
     """
 
     header: str
     prefix: str
     secret: str
     signed_in: bool = False
+    spare: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ class TargetUse:
     `by_path`: the client's path names the model and whether to stream, which the target needs to know beside the body; a stream is
     asked for under `stream_path`, if that is not empty.
     `mute` asks the translator to leave thinking out of answers, because the plan also leads to a vendor that would refuse it in a replay.
+    `spare` takes the next key of the provider's pool instead of the one in use.
     `unsupported_params` and `foreign_reasoning` are the route's policies; passthrough uses have none, since nothing is changed there.
     """
 
@@ -134,6 +137,7 @@ class TargetUse:
     foreign_reasoning: ForeignReasoning = "strip"
     by_path: bool = False
     stream_path: str = ""
+    spare: bool = False
 
     @property
     def target(self) -> str:
@@ -219,7 +223,7 @@ def ordered(uses: Iterable[TargetUse]) -> tuple[TargetUse, ...]:
             uses,
             key=lambda u: (
                 *(u.provider, u.model, u.client_dialect, u.operation, u.connect_ms, u.hold, u.rename, u.restore, u.mute),
-                *(u.unsupported_params, u.foreign_reasoning),
+                *(u.unsupported_params, u.foreign_reasoning, u.spare),
             ),
         )
     )

@@ -19,6 +19,7 @@ from control_plane.spec import models as spec
 from control_plane.spec.presets import PresetSpec
 
 _Plan = list[list[PlannedTarget]]
+_Groups = list[list[tuple[PlannedTarget, TargetUse]]]
 
 
 def resolve_providers(draft: Draft) -> None:
@@ -72,7 +73,8 @@ def _auth(document: spec.Provider, preset: PresetSpec) -> Auth | None:
         return None
     credential, secret = document.spec.credentials[0], f"provider/{document.name}"
     if credential.secret_ref is not None:
-        return Auth(header=preset.auth.header, prefix=preset.auth.prefix, secret=secret)
+        pooled = sum(one.secret_ref is not None for one in document.spec.credentials) > 1
+        return Auth(header=preset.auth.header, prefix=preset.auth.prefix, secret=secret, spare=f"{secret}~spare" if pooled else None)
     return None if credential.aws is not None else Auth(header="authorization", prefix="Bearer ", secret=secret, signed_in=True)
 
 
@@ -119,9 +121,11 @@ def settle_timers(draft: Draft) -> None:
     """
     for route in draft.routes.values():
         asked = route.spec.spec
-        route.timers = Timers(
-            first_token_ms=asked.timeouts.first_token_ms, idle_ms=asked.effective_idle_ms, total_ms=asked.timeouts.total_ms
-        )
+        # A pool's spare key has an attempt of its own, unless the operator has counted them.
+        spare = "attempts" not in asked.retry.model_fields_set and any(_pooled(draft, t.provider) for group in route.groups for t in group)
+        route.attempts = min(asked.retry.attempts + spare, spec.MAX_GROUPS)
+        idle_ms = max(asked.timeouts.idle_ms, asked.idle_floor_ms // asked.retry.attempts * route.attempts)
+        route.timers = Timers(first_token_ms=asked.timeouts.first_token_ms, idle_ms=idle_ms, total_ms=asked.timeouts.total_ms)
 
 
 def expand_entries(draft: Draft) -> None:
@@ -155,6 +159,7 @@ def _entry(draft: Draft, route: DraftRoute, plan: _Plan, operation: Operation) -
     groups = [group for group in groups if group]
     if not groups:
         return None
+    groups = [*groups, *_spares(draft, groups)]
     if not operation.by_path:
         groups = _restoring(groups, operation.call_path, repeats=route.spec.spec.retry.attempts > len(groups))
     native = {use.model for group in groups for _, use in group if use.lane is Lane.PASSTHROUGH}
@@ -170,6 +175,20 @@ def _entry(draft: Draft, route: DraftRoute, plan: _Plan, operation: Operation) -
         ),
         rename=shared,
     )
+
+
+def _spares(draft: Draft, groups: _Groups) -> _Groups:
+    """One more group behind the plan, where a provider has more than one key: its targets with the next key, for what the key in use
+    could not serve. Of the first group that has such a provider."""
+    if len(groups) >= spec.MAX_GROUPS:
+        return []
+    spares = ([(t, replace(use, spare=True)) for t, use in group if _pooled(draft, use.provider)] for group in groups)
+    return [group for group in spares if group][:1]
+
+
+def _pooled(draft: Draft, provider: str) -> bool:
+    auth = draft.providers[provider].auth
+    return auth is not None and auth.spare is not None
 
 
 def _stored(draft: Draft, route: DraftRoute, plan: _Plan, stored: Stored) -> Entry | None:
@@ -233,9 +252,6 @@ def _use(draft: Draft, route: DraftRoute, operation: Operation, target: PlannedT
         by_path=operation.by_path,
         stream_path=streaming(path, operation.streamed) if named and operation.streamed is not None else "",
     )
-
-
-_Groups = list[list[tuple[PlannedTarget, TargetUse]]]
 
 
 def _restoring(groups: _Groups, client_path: str, repeats: bool) -> _Groups:

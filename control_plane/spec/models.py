@@ -98,7 +98,7 @@ class ProviderSpec(Shape):
     credentials: tuple[Credential, ...] = Field(
         default=(),
         max_length=MAX_CREDENTIALS,
-        description="Keys of the account, or sign-ins to its cloud; only the first is used in this version",
+        description="Keys of the account, the first that works is used; or one sign-in to its cloud",
     )
     headers: Annotated[dict[HeaderName, HeaderValue], AfterValidator(check_headers)] = Field(
         default_factory=dict,

@@ -28,7 +28,7 @@ def route_metadata(facts: Mapping[str, str], call: str, models: Sequence[str] | 
 
 
 def target_metadata(use: TargetUse) -> Metadata:
-    """Metadata of a target, for the journal: lane and name, which begins with the provider's name."""
+    """Metadata of a target, for the journal: lane, with a star where it takes the spare key, and name, which begins with the provider's."""
     logged = Struct()
-    logged["at"] = f"{use.lane.value} {use.target}"
+    logged["at"] = f"{use.lane.value}{'*' if use.spare else ''} {use.target}"
     return Metadata(filter_metadata={NAMESPACE: logged})

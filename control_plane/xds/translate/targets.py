@@ -48,7 +48,7 @@ def target(use: TargetUse, provider: Provider) -> Resource:
     if use.lane is Lane.TRANSLATION:
         refs.add((CDS, TRANSLATOR_CLUSTER))
     if provider.auth is not None:
-        refs.add((SDS, provider.auth.secret))
+        refs.add((SDS, (provider.auth.spare if use.spare else None) or provider.auth.secret))
     if provider.signing is not None:
         refs.add((ECDS, signer_config(provider.signing)))
     return Resource(
@@ -74,7 +74,7 @@ def _cluster(use: TargetUse, provider: Provider, below: str) -> bytes:
 
 def _filters(use: TargetUse, provider: Provider) -> list[HttpFilter]:
     """In the order in which a request meets them; answers meet them in reverse."""
-    filters = [credentials(provider, use.target, _call(use))]
+    filters = [credentials(provider, use.target, _call(use), spare=use.spare)]
     if use.rename or use.restore:
         filters.append(target_lua(use))
     if use.lane is Lane.TRANSLATION:

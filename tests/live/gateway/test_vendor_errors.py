@@ -147,7 +147,7 @@ def test_another_400_of_the_same_vendor_is_the_clients_and_is_not_tried_again(ri
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_wrong_key_that_is_a_400_fails_over_on_the_passthrough_lane_too(rig: Rig, refusal: list[bytes], stream: bool) -> None:
     with openai.OpenAI(base_url=f"{rig.url}/v1", api_key="any", max_retries=0) as client:
-        raw = client.chat.completions.with_raw_response.create(model="smart", messages=HELLO, stream=stream)  # type: ignore[call-overload]
+        raw = client.chat.completions.with_raw_response.create(model="smart", messages=HELLO, stream=stream)  # type: ignore[arg-type]
     assert raw.headers["x-headgate-attempts"] == "2"
     assert (asked(rig, "local"), asked(rig, "anthropic")) == (1, 1)
 

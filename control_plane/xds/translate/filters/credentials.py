@@ -60,19 +60,19 @@ SECRET_WAIT_MS: Final = 2_000
 """How long a target may warm up for its key. Never 0 (= for ever): a plan that names a warming target is a 503."""
 
 
-def credentials(provider: Provider, target: str, call: Call | None = None) -> HttpFilter:
+def credentials(provider: Provider, target: str, call: Call | None = None, *, spare: bool = False) -> HttpFilter:
     """The filter for one target of a provider; on the way back it names the target to the client.
 
     `call`: where clients name the model in the path, what becomes of the header that tells the translator. Written anew from what
-    the edge filter noted, since the attempt before may have changed every header.
+    the edge filter noted, since the attempt before may have changed every header. `spare`: with the next key of the pool.
     """
     named = Mutations(response_mutations=[set_header(TARGET_HEADER, target.replace("%", "%%"), OVERWRITE)])
-    config = pack_more(_shared(provider, call), HeaderMutationFilter(mutations=named))
+    config = pack_more(_shared(provider, call, spare), HeaderMutationFilter(mutations=named))
     return HttpFilter(name="envoy.filters.http.header_mutation", typed_config=config)
 
 
 @lru_cache(maxsize=4096)
-def _shared(provider: Provider, call: Call | None) -> bytes:
+def _shared(provider: Provider, call: Call | None, spare: bool) -> bytes:
     """What all targets of a provider have: the changes of requests, and the names of its rate-limit headers, serialised."""
     mutations = [HeaderMutation(remove=name) for name in (*CREDENTIAL_HEADERS, *TRACES)]
     if call == "told":
@@ -83,7 +83,7 @@ def _shared(provider: Provider, call: Call | None) -> bytes:
     formatters = []
     if provider.auth is not None:
         mutations.append(set_header(provider.auth.header, f"{provider.auth.prefix}%SECRET(key)%", OVERWRITE))
-        source = GenericSecret(secret_configs={"key": secret_reference(provider.auth.secret)})
+        source = GenericSecret(secret_configs={"key": secret_reference((provider.auth.spare if spare else None) or provider.auth.secret)})
         formatters.append(TypedExtensionConfig(name="envoy.formatter.generic_secret", typed_config=pack(source)))
     limits = repeated(provider.rate_limits)
     config = HeaderMutationFilter(mutations=Mutations(request_mutations=mutations, response_mutations=limits, formatters=formatters))
