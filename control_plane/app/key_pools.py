@@ -147,11 +147,7 @@ class KeyPools:
                 log.info("a key is in use again", extra=told)
         if pool.exhausted(now) and not before.exhausted(now):
             log.error("every key is out of use; the provider leaves the plans", extra=fields(Field.PROVIDER, held.provider.name))
-        if (pool.active, pool.spare, pool.exhausted(now)) != (
-            before.active,
-            before.spare,
-            before.exhausted(now),
-        ) or pool.since != before.since:
+        if pool.since != before.since or pool.exhausted(now) != before.exhausted(now):
             self._news.set()
         self._count(now)
 

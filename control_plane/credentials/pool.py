@@ -105,7 +105,9 @@ class Pool:
             KeyState(usable=there) if new else replace(key, usable=there)
             for key, there, new in zip(self.keys, usable, changed, strict=True)
         )
-        return self if keys == self.keys else replace(self, keys=keys).assigned(now)
+        if keys == self.keys and not any(changed):
+            return self
+        return replace(replace(self, keys=keys).assigned(now), since=now)
 
     def _position(self, role: Role) -> int | None:
         return self.active if role == "active" else self.spare
