@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from control_plane.credentials.pool import Pool, Role
@@ -50,13 +50,14 @@ class KeyPools:
             values = resolve_pool(provider, self._environ)
             if not values:
                 continue
+            quarantine_s = provider.spec.key_quarantine_ms / 1000
             usable = [isinstance(value, Resolved) for value in values]
             old = self._held.get(provider.name)
             if old is not None and len(old.values) == len(values):
                 changed = [not _same(a, b) for a, b in zip(old.values, values, strict=True)]
-                pool = old.pool.renewed(usable, changed, now)
+                pool = replace(old.pool, quarantine_s=quarantine_s).renewed(usable, changed, now)
             else:
-                pool = Pool.of(usable, now)
+                pool = Pool.of(usable, now, quarantine_s)
             held[provider.name] = _Held(provider, values, pool)
         self._held = held
         self._count(now)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 QUARANTINE_S: Final = 1800.0
-"""How long a key is out. Quotas are raised and keys restored by people, so sooner would only cost attempts."""
+"""How long a key is out unless the spec says otherwise. People raise quotas and restore keys, so sooner would only cost attempts."""
 
 SETTLE_S: Final = 2.0
 """After a change of the assignment, attempts that began earlier than this may still have had the key before: their faults say nothing."""
@@ -47,11 +47,13 @@ class Pool:
     active: int = 0
     spare: int | None = None
     since: float = float("-inf")
+    quarantine_s: float = QUARANTINE_S
 
     @classmethod
-    def of(cls, usable: Sequence[bool], now: float) -> Pool:
+    def of(cls, usable: Sequence[bool], now: float, quarantine_s: float = QUARANTINE_S) -> Pool:
         """A new pool, no key of which is known to be bad."""
-        return replace(cls(tuple(KeyState(usable=value) for value in usable)).assigned(now), since=float("-inf"))
+        keys = tuple(KeyState(usable=value) for value in usable)
+        return replace(cls(keys, quarantine_s=quarantine_s).assigned(now), since=float("-inf"))
 
     def assigned(self, now: float) -> Pool:
         """The same keys, with those assigned that are best now."""
@@ -82,7 +84,7 @@ class Pool:
         if not certain and key.doubts + 1 < DOUBTS:
             return self._with(at, replace(key, doubts=key.doubts + 1))
         reason = f"{fault}: the vendor answered {status}"
-        return self._with(at, replace(key, out_until=now + QUARANTINE_S, reason=reason, doubts=0)).assigned(now)
+        return self._with(at, replace(key, out_until=now + self.quarantine_s, reason=reason, doubts=0)).assigned(now)
 
     def served(self, role: Role, began_at: float, now: float) -> Pool:
         """After an attempt that went well: what was held against the key is void."""

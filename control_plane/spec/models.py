@@ -100,6 +100,11 @@ class ProviderSpec(Shape):
         max_length=MAX_CREDENTIALS,
         description="Keys of the account, the first that works is used; or one sign-in to its cloud",
     )
+    key_quarantine_ms: Annotated[int, Duration("1s", "24h")] = Field(
+        default=1_800_000,
+        alias="keyQuarantine",
+        description="How long a key is out of use that the vendor has refused, or whose quota is spent",
+    )
     headers: Annotated[dict[HeaderName, HeaderValue], AfterValidator(check_headers)] = Field(
         default_factory=dict,
         max_length=MAX_HEADERS,
