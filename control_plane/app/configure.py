@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,7 @@ from control_plane.credentials.resolve import NO_TOKENS
 from control_plane.ir.build import build
 from control_plane.ir.model import Gateway
 from control_plane.ir.show import diff
-from control_plane.ir.steering import NO_STEERING, Steering
+from control_plane.ir.steering import NO_STEERING, Steer, Steering
 from control_plane.spec.findings import Finding
 from control_plane.spec.load import Loaded
 from control_plane.spec.models import SpecSet
@@ -143,9 +143,18 @@ class Configurator:
     def _translate(self, specs: SpecSet) -> tuple[Gateway, Secrets, list[Resource]]:
         chosen, spent = (self.pools.chosen(), self.pools.exhausted()) if self.pools is not None else (NONE_CHOSEN, {})
         keys = Keys.of(specs, tokens=self.sign_ins.tokens() if self.sign_ins is not None else NO_TOKENS, chosen=chosen)
-        gateway = build(specs, {**spent, **keys.unready()}, self.steering(specs))
+        gateway = build(specs, keys.unready(), last_resorts(self.steering(specs), specs, spent))
         secrets = keys.values(gateway, kept=self._secrets)
         return gateway, secrets, translate(gateway, secrets, self.settings)
+
+
+def last_resorts(steering: Steering, specs: SpecSet, providers: Mapping[str, str]) -> Steering:
+    """`steering`, and the targets of these providers (with the reason) behind every plan: to be asked when all others have failed."""
+    if not providers:
+        return steering
+    named = {t.key: t.provider for route in specs.routes for group in route.spec.plan for t in group.targets}
+    spent = {key: Steer(0, providers[provider]) for key, provider in named.items() if provider in providers}
+    return replace(steering, targets={**spent, **{k: s for k, s in steering.targets.items() if s.percent == 0 or k not in spent}})
 
 
 def only_weights(before: Gateway, after: Gateway) -> bool:

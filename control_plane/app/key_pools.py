@@ -110,9 +110,11 @@ class KeyPools:
         return found
 
     def exhausted(self) -> dict[str, str]:
-        """Providers whose keys are all out, with the reason."""
+        """Providers whose keys are all out, with the reason. Of those with several: a single key that is refused is a matter of its targets'
+        breaker, which asks again much sooner."""
         now = self._clock.now()
-        return {name: "every key of its pool is out" for name, held in self._held.items() if held.pool.exhausted(now)}
+        spent = {name for name, held in self._held.items() if len(held.values) > 1 and held.pool.exhausted(now)}
+        return dict.fromkeys(spent, "every key of its pool is out")
 
     def rows(self, provider: str) -> list[dict[str, object]]:
         """One a key, for operators: by its place in the spec and where it comes from."""
@@ -146,8 +148,8 @@ class KeyPools:
                 log.error("a key is out of use", extra=told)
             elif old.out_until and not new.out_until:
                 log.info("a key is in use again", extra=told)
-        if pool.exhausted(now) and not before.exhausted(now):
-            log.error("every key is out of use; the provider leaves the plans", extra=fields(Field.PROVIDER, held.provider.name))
+        if len(pool.keys) > 1 and pool.exhausted(now) and not before.exhausted(now):
+            log.error("every key is out of use; the provider is behind all plans now", extra=fields(Field.PROVIDER, held.provider.name))
         if pool.since != before.since or pool.exhausted(now) != before.exhausted(now):
             self._news.set()
         self._count(now)
