@@ -110,8 +110,8 @@ class KeyPools:
         return found
 
     def exhausted(self) -> dict[str, str]:
-        """Providers whose keys are all out, with the reason. Of those with several: a single key that is refused is a matter of its targets'
-        breaker, which asks again much sooner."""
+        """Providers whose keys are all out, with the reason. Of those with several: a single key that is refused is for its
+        targets' breaker to judge, which asks again much sooner."""
         now = self._clock.now()
         spent = {name for name, held in self._held.items() if len(held.values) > 1 and held.pool.exhausted(now)}
         return dict.fromkeys(spent, "every key of its pool is out")

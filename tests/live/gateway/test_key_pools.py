@@ -101,7 +101,7 @@ def pooled(made: Pooled) -> Pooled:
     return made
 
 
-def wait(done: Callable[[], object], timeout_s: float = 20) -> None:
+def wait(done: Callable[[], object], timeout_s: float = 40) -> None:
     deadline = time.monotonic() + timeout_s
     while not done():
         assert time.monotonic() < deadline
