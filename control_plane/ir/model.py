@@ -32,13 +32,15 @@ class Lane(Enum):
 class Auth:
     """How a provider wants its key: `header: <prefix><key>`. `secret` names the key; its value is never in the IR.
 
-    `signed_in` says that it is a token, which comes and goes, and no fixed key.
+    `signed_in` says that it is a token, which comes and goes, and no fixed key. `spare` names the next key of the pool, if it
+    has more than one.
     """
 
     header: str
     prefix: str
     secret: str
     signed_in: bool = False
+    spare: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ class TargetUse:
 
     `hold` is the first-event hold. Of passthrough uses: `rename` asks for the model name to be set at the target, because the plan's
     targets disagree on it. `restore` asks for path and length of the client's request to be set again, because the target's path is
-    another one or an earlier attempt may have changed them.
+    another one or an earlier attempt may have changed them. `spare` takes the next key of the provider's pool instead of the one in use.
     """
 
     provider: str
@@ -115,6 +117,7 @@ class TargetUse:
     hold: bool = False
     rename: bool = False
     restore: bool = False
+    spare: bool = False
 
     @property
     def target(self) -> str:
@@ -201,4 +204,4 @@ class Gateway:
 
 def ordered(uses: Iterable[TargetUse]) -> tuple[TargetUse, ...]:
     """Sorted by everything that tells uses apart."""
-    return tuple(sorted(uses, key=lambda u: (u.provider, u.model, u.lane.value, u.connect_ms, u.hold, u.rename, u.restore)))
+    return tuple(sorted(uses, key=lambda u: (u.provider, u.model, u.lane.value, u.connect_ms, u.hold, u.rename, u.restore, u.spare)))
