@@ -163,10 +163,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Timers:
-    """Milliseconds. `idle_ms` is already long enough to span all attempts, as Envoy's idle timer does."""
+    """Milliseconds. `idle_ms` is Envoy's: already long enough to span all attempts, and to let `silence_ms` go first, the longest time
+    without anything of a begun answer, which the translator and the edge filter watch.
+    """
 
     first_token_ms: int
     idle_ms: int
+    silence_ms: int
     total_ms: int
 
 

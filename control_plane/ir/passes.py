@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -16,6 +17,10 @@ from control_plane.ir.operations import OWN_THINKING_ONLY, STREAMED_TEXT, Operat
 from control_plane.ir.stored import STORED, Stored
 from control_plane.spec import models as spec
 from control_plane.spec.presets import PresetSpec
+
+
+SILENCE_FIRST_MS: Final = 500
+"""By how much Envoy's idle timer is later than the translator's, which asks every 100 ms."""
 
 
 def resolve_providers(draft: Draft) -> None:
@@ -101,12 +106,16 @@ def leave_out_unready_targets(draft: Draft) -> None:
 def settle_timers(draft: Draft) -> None:
     """Envoy's idle timer runs on across attempts until the first headers, so it must span all of them.
 
-    The loader warns where that raises what the operator wrote.
+    The loader warns where that raises what the operator wrote. It is later than what watches the answer itself, which can say to
+    the client what has happened.
     """
     for route in draft.routes.values():
         asked = route.spec.spec
         route.timers = Timers(
-            first_token_ms=asked.timeouts.first_token_ms, idle_ms=asked.effective_idle_ms, total_ms=asked.timeouts.total_ms
+            first_token_ms=asked.timeouts.first_token_ms,
+            idle_ms=max(asked.effective_idle_ms, asked.timeouts.idle_ms + SILENCE_FIRST_MS),
+            silence_ms=asked.timeouts.idle_ms,
+            total_ms=asked.timeouts.total_ms,
         )
 
 

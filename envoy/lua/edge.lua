@@ -315,7 +315,7 @@ local function facts_of(h)
   if facts then return facts end
   facts = {}
   for key, value in gmatch(text, "([^=\n]+)=([^\n]*)") do facts[key] = value end
-  facts.max_bytes = tonumber(facts.max_bytes)
+  facts.max_bytes, facts.silence = tonumber(facts.max_bytes), tonumber(facts.silence)
   if facts_count == FACTS_KEPT_MAX then facts_kept, facts_count = {}, 0 end
   facts_kept[text], facts_count = facts, facts_count + 1
   return facts
@@ -1175,6 +1175,8 @@ end
 
 -- ------------------------------------------------------------------------------------------------ streams
 
+local clock = guard.clock
+
 -- First and last byte of the JSON text of the data line that holds position p; nil when that line is no data line.
 local function data_line(s, p)
   local a = p
@@ -1406,16 +1408,47 @@ local function after_last_line(s)
   return i + 1
 end
 
--- Watches a stream that is passed on untouched. `most`: bytes of an incomplete line that are kept. `on`: nothing says that no more
--- will come.
-local function meter_stream(h, read, most, on)
+-- Ends a stream whose body ended without its last event: the client is told behind the last chunk. `tail`: the last bytes that came.
+local function end_broken(h, known, last, tail, dialect)
+  if not last or known.complete or known.stream_error or known.finish then return end
+  known.stream_error = guard.CUT
+  publish(h, known)
+  last:setBytes(last:getBytes(0, last:length()) .. guard.ending(tail, dialect, guard.CUT))
+end
+
+-- Ends a stream that has gone silent with `chunk`, of which `before` is left; `chunks` gives the rest of it.
+local function end_silent(h, known, chunks, chunk, before, dialect)
+  known.stream_error = guard.STALLED
+  publish(h, known)
+  chunk:setBytes(before .. guard.event(dialect, guard.STALLED))
+  return guard.swallow(chunks, chunks())
+end
+
+-- Watches a stream that is passed on untouched, but for its end where that is broken. `most`: bytes of an incomplete line that are
+-- kept. `on`: nothing says that no more will come. `silence`: milliseconds without content, nil for any.
+local function meter_stream(h, read, most, on, dialect, silence)
   local known, carry, skipping = { complete = false }, nil, false
+  local heard, doubt, limit = guard.watch(silence)
+  local last, tail, blind = nil, "", false -- blind: a line was too long to be read, and may have been the last
   local parts, size = nil, 0 -- of a line that goes on over several chunks, joined when it ends; bytes of the incomplete line
   publish(h, known)
-  for chunk in h:bodyChunks() do
+  local chunks = h:bodyChunks()
+  for chunk in chunks do
     local n = chunk:length()
+    last = chunk
     if n > 0 then
       local s = chunk:getBytes(0, n)
+      tail = s
+      if heard then
+        local now = clock()
+        if now - heard > doubt then
+          if carry or skipping or guard.content(s, dialect) then
+            heard = now
+          elseif now - heard > limit then
+            return end_silent(h, known, chunks, chunk, s, dialect)
+          end
+        end
+      end
       if skipping then -- the rest of a line that was too long to keep
         local z = find(s, "\n", 1, true)
         skipping = not z
@@ -1432,7 +1465,7 @@ local function meter_stream(h, read, most, on)
         else
           size = size + n
           if size > most then
-            carry, parts, skipping = nil, nil, true
+            carry, parts, skipping, blind = nil, nil, true, true
           else
             parts = parts or { carry }
             parts[#parts + 1] = s
@@ -1444,7 +1477,7 @@ local function meter_stream(h, read, most, on)
       if n > 0 and byte(s, n) ~= 10 then
         local cut = after_last_line(s)
         size = n - cut + 1
-        if size <= most then carry = sub(s, cut) else skipping = true end
+        if size <= most then carry = sub(s, cut) else skipping, blind = true, true end
         s = sub(s, 1, cut - 1)
       end
       if s ~= "" and read(s, known) then
@@ -1454,6 +1487,7 @@ local function meter_stream(h, read, most, on)
     end
   end
   if carry and read(parts and concat(parts) or carry, known) then publish(h, known) end
+  if not blind then end_broken(h, known, last, tail, dialect) end
 end
 
 local MEDIA = { image_generation = true, image_edits = true, speech = true, transcriptions = true, translations = true }
@@ -1557,15 +1591,42 @@ local function read_frames(s, known)
   return i - 1, nil, news
 end
 
+-- Whether whole frames hold anything of the answer; what is no whole frame is part of one that is long, so it does.
+local function frames_content(s)
+  local i, n = 1, #s
+  while i <= n do
+    if n - i < 11 then return true end
+    local size, headers = u32(s, i), u32(s, i + 4)
+    if size < 16 + headers or size > n - i + 1 then return true end
+    if guard.frame_content(sub(s, i + 12, i + 11 + headers), sub(s, i + 12 + headers, i + size - 5)) then return true end
+    i = i + size
+  end
+  return false
+end
+
 -- As meter_stream, for frames: bounded by FRAME_BYTES_MAX, and a longer frame is skipped.
-local function meter_frames(h)
+local function meter_frames(h, silence)
   local known, carry, skip = { complete = false }, nil, 0
+  local heard, doubt, limit = guard.watch(silence)
+  local last, blind = nil, false -- blind: as in meter_stream
   local parts, size, need = nil, 0, nil -- of a frame that goes on over several chunks; its bytes so far, and all of them
   publish(h, known)
-  for chunk in h:bodyChunks() do
+  local chunks = h:bodyChunks()
+  for chunk in chunks do
     local n = chunk:length()
+    last = chunk
     if n > 0 then
       local s = chunk:getBytes(0, n)
+      if heard then
+        local now = clock()
+        if now - heard > doubt then
+          if carry or skip > 0 or frames_content(s) then
+            heard = now
+          elseif now - heard > limit then
+            return end_silent(h, known, chunks, chunk, s, "bedrock-converse")
+          end
+        end
+      end
       if skip > 0 then
         local rest = skip
         skip = rest > n and rest - n or 0
@@ -1588,7 +1649,7 @@ local function meter_frames(h)
         end
         if following == 0 then return end
         if following and following > FRAME_BYTES_MAX then
-          skip = following - (#s - done)
+          skip, blind = following - (#s - done), true
         elseif done < #s then
           carry, size, need = sub(s, done + 1), #s - done, following
         end
@@ -1599,6 +1660,7 @@ local function meter_frames(h)
     known.complete = true
     publish(h, known)
   end
+  if not carry and not blind then end_broken(h, known, last, "", "bedrock-converse") end
 end
 
 -- Position after the last blank line in s (1 when there is none): what follows is an incomplete event.
@@ -1632,17 +1694,30 @@ end
 
 -- As meter_stream, and takes out the usage-only chunk, which the client did not ask for. An incomplete event is held
 -- back as long as it may be that chunk.
-local function meter_and_trim(h)
-  local known, last = { complete = false }, nil
+local function meter_and_trim(h, silence, translated)
+  local known, last, tail, blind = { complete = false }, nil, "", false
+  local heard, doubt, limit = guard.watch(silence)
   publish(h, known)
   local carry, held = "", false -- the incomplete event, and whether it is kept from the client
-  for chunk in h:bodyChunks() do
+  local chunks = h:bodyChunks()
+  for chunk in chunks do
     last = chunk
     local n = chunk:length()
     if n > 0 then
       local before = #carry
+      tail = chunk:getBytes(0, n)
+      if heard then
+        local now = clock()
+        if now - heard > doubt then
+          if before > 0 or guard.content(tail, "openai-chat") then
+            heard = now
+          elseif now - heard > limit then
+            return end_silent(h, known, chunks, chunk, tail, "openai-chat")
+          end
+        end
+      end
       local sent = held and 0 or before -- the client has so much of s
-      local s = carry .. chunk:getBytes(0, n)
+      local s = carry .. tail
       local cut = after_last_event(s)
       carry = sub(s, cut)
       held = carry ~= "" and cut > sent and #carry < HELD_BYTES_MAX and not find(carry, '"choices":[{', 1, true)
@@ -1657,13 +1732,17 @@ local function meter_and_trim(h)
         chunk:setBytes(sub(s, sent + 1, stop))
       end
       if known.complete and carry == "" then return end -- the rest goes past this script
-      if not held and #carry > CARRY_BYTES_MAX then carry = "" end
+      if not held and #carry > CARRY_BYTES_MAX then carry, blind = "", true end
     end
   end
   if carry ~= "" then
     if read_openai(carry, known) then publish(h, known) end
-    if held then last:setBytes(last:getBytes(0, last:length()) .. carry) end
+    if held then
+      last:setBytes(last:getBytes(0, last:length()) .. carry)
+      tail = carry
+    end
   end
+  if not translated and not blind then end_broken(h, known, last, tail, "openai-chat") end
 end
 
 -- ------------------------------------------------------------------------------------------------ unknown models
@@ -1755,6 +1834,19 @@ local function relink(h, headers)
   body:setBytes((gsub(text, '("results_url"%s*:%s*")https?://[^/"]+[^"]-(/v1/messages/batches/[%w_-]+/results")', "%1%2")))
 end
 
+-- Puts an error in the place of an answer that is none, while its headers have not gone.
+local function answer_broken(h, headers, dialect, body)
+  headers:replace(":status", "503")
+  headers:replace("content-type", "application/json")
+  headers:remove("content-length")
+  local text = guard.document(dialect, guard.CUT)
+  local known = whole_known
+  clear(known)
+  known.complete, known.stream_error = false, guard.CUT
+  publish(h, known);
+  (body or h:body(true)):setBytes(text)
+end
+
 function envoy_on_response(h)
   local facts = facts_of(h)
   if not facts then return end
@@ -1767,7 +1859,9 @@ function envoy_on_response(h)
   if headers:get("x-headgate-lane") then
     headers:remove("x-headgate-lane")
     -- The translator meters. But it was asked for a usage chunk that the client did not ask for.
-    if sub(headers:get("content-type") or "", 1, 17) == "text/event-stream" and asked(h) == "trim" then return meter_and_trim(h) end
+    if sub(headers:get("content-type") or "", 1, 17) == "text/event-stream" and asked(h) == "trim" then
+      return meter_and_trim(h, nil, true)
+    end
     return
   end
   local status = headers:get(":status")
@@ -1789,15 +1883,20 @@ function envoy_on_response(h)
   if not kind or (coding and coding ~= "identity") then return end
   if sub(kind, 1, 17) == "text/event-stream" then
     if MEDIA[facts.operation] then return meter_media(h) end
-    if dialect == "anthropic-messages" then return meter_stream(h, read_anthropic, CARRY_BYTES_MAX) end
-    if dialect == "openai-responses" then return meter_stream(h, read_responses, RESPONSE_BYTES_MAX) end
-    if dialect == "gemini-generate-content" then return meter_stream(h, read_gemini, RESPONSE_BYTES_MAX, true) end
-    if dialect == "cohere-chat" then return meter_stream(h, read_cohere, CARRY_BYTES_MAX) end
-    if asked(h) ~= "trim" then return meter_stream(h, read_openai, CARRY_BYTES_MAX) end
-    headers:remove("content-length") -- what follows may get shorter
-    return meter_and_trim(h)
+    local length, silence = headers:get("content-length"), facts.silence
+    if length then
+      if length == "0" then return answer_broken(h, headers, dialect) end
+      headers:remove("content-length") -- what follows may get shorter, and longer where it is broken
+    end
+    if dialect == "anthropic-messages" then return meter_stream(h, read_anthropic, CARRY_BYTES_MAX, false, dialect, silence) end
+    if dialect == "openai-responses" then return meter_stream(h, read_responses, RESPONSE_BYTES_MAX, false, dialect, silence) end
+    if dialect == "gemini-generate-content" then return meter_stream(h, read_gemini, RESPONSE_BYTES_MAX, true, dialect, silence) end
+    if dialect == "cohere-chat" then return meter_stream(h, read_cohere, CARRY_BYTES_MAX, false, dialect, silence) end
+    if asked(h) ~= "trim" then return meter_stream(h, read_openai, CARRY_BYTES_MAX, false, dialect, silence) end
+    return meter_and_trim(h, silence)
   elseif sub(kind, 1, 34) == "application/vnd.amazon.eventstream" then
-    return meter_frames(h)
+    headers:remove("content-length")
+    return meter_frames(h, facts.silence)
   elseif find(kind, "json", 1, true) then
     local length = headers:get("content-length")
     return meter_whole(h, dialect, length and tonumber(length))

@@ -132,7 +132,8 @@ def _facts(node: Route, entry: Entry) -> Metadata:
         facts["restore"] = "1"
     if stored_by(entry.dialect, entry.operation) is not None:
         facts["stored"] = "1"
-    return route_metadata(facts, f"{entry.operation} {node.name}")
+    facts["silence"] = str(node.timers.silence_ms)
+    return route_metadata(facts, f"{entry.operation} {node.name}", silence_ms=node.timers.silence_ms)
 
 
 def _action(node: Route, groups: tuple[tuple[Choice, ...], ...], retries: RetryPolicy | None) -> RouteAction:

@@ -7,7 +7,7 @@ from typing import Final
 
 from control_plane.kit.data_files import data_file
 
-BEFORE: Final = {"edge": ("form",)}
+BEFORE: Final = {"edge": ("form", "guard")}
 """Files that are put before another one, in one script with it: a Lua filter of Envoy is one text and loads no modules."""
 
 

@@ -13,7 +13,8 @@ from control_plane.pb.core_pb2 import HeaderValue
 from control_plane.pb.ext_proc_filter_pb2 import ExternalProcessor, MetadataOptions, ProcessingMode
 from control_plane.pb.http_filter_pb2 import HttpFilter
 from control_plane.pb.mutation_rules_pb2 import HeaderMutationRules
-from control_plane.xds.translate.names import TRANSLATION_NAMESPACE, TRANSLATOR_CLUSTER
+from control_plane.xds.translate.facts import SILENCE
+from control_plane.xds.translate.names import NAMESPACE, TRANSLATION_NAMESPACE, TRANSLATOR_CLUSTER
 from control_plane.xds.translate.packing import duration, pack_foreign, pack_more
 
 MESSAGE_TIMEOUT_MS: Final = 600_000
@@ -85,5 +86,6 @@ def ext_proc(use: TargetUse, provider: Provider) -> HttpFilter:
     if use.by_path:
         told["x-headgate-named-by"] = "path"
     metadata = [HeaderValue(key=key, value=value.replace("%", "%%")) for key, value in told.items()]
+    metadata.append(HeaderValue(key="x-headgate-idle-ms", value=f"%METADATA(ROUTE:{NAMESPACE}:{SILENCE})%"))
     config = pack_more(_SHARED, ExternalProcessor(grpc_service=GrpcService(initial_metadata=metadata)))
     return HttpFilter(name="envoy.filters.http.ext_proc", typed_config=config)
