@@ -71,8 +71,8 @@ do
       local kind = code == guard.STALLED and "modelStreamErrorException" or "internalServerException"
       return exception(kind, '{"message":"' .. TEXT[code] .. '"}')
     end,
-    ["cohere-chat"] = function(code) -- the dialect has no other error in a stream
-      return 'event: message-end\ndata: {"type":"message-end","delta":{"finish_reason":"ERROR","error":"' .. TEXT[code] .. '"}}\n\n'
+    ["cohere-chat"] = function(code) -- the dialect has no other error in a stream, and its SDKs read on until the last line
+      return 'event: message-end\ndata: {"type":"message-end","delta":{"finish_reason":"ERROR","error":"' .. TEXT[code] .. '"}}\n\ndata: [DONE]\n\n'
     end,
   }
   local function openai(code)

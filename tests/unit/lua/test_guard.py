@@ -108,7 +108,7 @@ def test_exception_frame_is_sound(guard: Any, code: bytes) -> None:
 @pytest.mark.parametrize("before", [b"", b"data: {}\n\n", b"data: {}\r\n\r\n", b'data: {"half', b"data: {}\n", b"\n"])
 def test_event_stands_alone_whatever_came_before(guard: Any, dialect: str, code: bytes, before: bytes) -> None:
     made = before + guard.ending(before, dialect.encode(), code)
-    last = made.replace(b"\r\n", b"\n").rstrip(b"\n").split(b"\n\n")[-1].strip(b"\n")
+    last = made.replace(b"\r\n", b"\n").replace(b"\n\ndata: [DONE]", b"").rstrip(b"\n").split(b"\n\n")[-1].strip(b"\n")
     document = json.loads(last.partition(b"data: ")[2])
     assert b"the provider" in last
     assert "error" in document or document["delta"]["finish_reason"] == "ERROR"
