@@ -18,7 +18,7 @@ CHUNK = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m
 @pytest.fixture(scope="module")
 def guard() -> Any:
     runtime = lupa.LuaRuntime(encoding=None)
-    return runtime.execute(data_file("lua/guard.lua").read_bytes() + b"\nreturn guard")
+    return runtime.execute(data_file("lua/edge/guard.lua").read_bytes() + b"\nreturn guard")
 
 
 def data(*values: Any, event: str = "") -> bytes:

@@ -1,8 +1,7 @@
--- Streams that break or go silent on the passthrough lane. Put before edge.lua, in one script with it.
+-- What to tell the client of a stream that breaks or goes silent on the passthrough lane, and when a stream is silent.
 --
 -- A vendor that ends the body of a stream without its last event looks like a clean end to every SDK, and heartbeats keep all of Envoy's
--- timers from firing. The meters of edge.lua know the last event; here stand what a stream's client is told instead of it, and
--- what is content. Nothing here is in a hot path: a chunk costs a look at the clock.
+-- timers from firing. The meters know the last event; here stand what a stream's client is told instead of it, and what is content. Nothing here is in a hot path: a chunk costs a look at the clock.
 
 local guard = {}
 
