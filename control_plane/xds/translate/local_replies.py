@@ -58,7 +58,7 @@ REPLIES: Final = (
     ),
     Reply((), 500, 503, "gateway_unavailable", "a part of the gateway is not available at the moment; try again", retry_after_s=1),
     Reply(("NC", "NR"), 404, 404, "model_not_found", "no model of this gateway fits the request; see GET /v1/models"),
-    Reply(("UT", "SI", "DT", "UMSDR"), 0, 504, "timeout", "no provider of this model answered in time; try again"),
+    Reply(("UT", "SI", "DT", "UMSDR"), 0, 504, "timeout", "no provider of this model answered in time; try again", retry_after_s=1),
     Reply(
         ("UF", "UH", "UC", "UR", "LR", "URX", "UPE", "UO", "NC"),
         0,

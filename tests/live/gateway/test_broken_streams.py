@@ -141,7 +141,9 @@ def test_passthrough(rig: Rig, streams: dict[str, Callable[[str], Iterator[Any]]
     raised = read(streams[dialect](f"via-{vendor}"), events)
     took = time.monotonic() - at
     judge(dialect, events, raised, fault in TOLD)
-    if fault.startswith("stall") and "keep-alive" not in str(raised):
+    if "keep-alive" in str(raised):  # Google's SDK takes a comment for an error and leaves
+        return
+    if fault.startswith("stall"):
         assert IDLE_S <= took < 1.25 * IDLE_S + 2.5
     rig.heal()  # lets a client that is still there go
     line = rig.loop.run(request_line(rig, began))
