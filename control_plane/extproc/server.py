@@ -91,7 +91,6 @@ class Translator:
             log.warning("declining an attempt: %s", error)
             return Misconfigured(str(error))
 
-
     def end_overdue(self) -> None:
         """End the answers that have been silent for too long; asked every `SWEEP_S`."""
         for attempt in list(self.attempts):

@@ -14,7 +14,6 @@ from control_plane.ir.model import TargetUse
 from control_plane.pb.core_pb2 import Metadata
 from control_plane.xds.translate.names import LUA_NAMESPACE, NAMESPACE
 
-
 SILENCE: Final = "silence_ms"
 """Longest silence of an answer, as the translator is told it of each attempt."""
 

@@ -18,8 +18,8 @@ from google import genai
 from google.genai import types
 
 from control_plane.signals.classify import Outcome, outcome
-from tests.live.gateway.rig import ANSWERS, Rig, RigFactory, route
 from tests.boto import clients
+from tests.live.gateway.rig import ANSWERS, Rig, RigFactory, route
 from tests.live.gateway.test_streams import request_line
 
 IDLE_S = 0.8
@@ -105,8 +105,7 @@ def ended(dialect: str, events: list[Any]) -> str | None:
 def read(stream: Iterator[Any], events: list[Any]) -> BaseException | None:
     """What the SDK raises, if it does."""
     try:
-        for event in stream:
-            events.append(event)
+        events.extend(stream)
     except Exception as error:
         return error
     finally:
@@ -154,7 +153,14 @@ def test_passthrough(rig: Rig, streams: dict[str, Callable[[str], Iterator[Any]]
         assert line.meter().stream_error in ("provider_answer_cut", "provider_answer_stalled")
 
 
-TRANSLATED = {"chat": "anthropic", "responses": "gemini", "messages": "openai", "generate": "anthropic", "converse": "openai", "cohere": "anthropic"}
+TRANSLATED = {
+    "chat": "anthropic",
+    "responses": "gemini",
+    "messages": "openai",
+    "generate": "anthropic",
+    "converse": "openai",
+    "cohere": "anthropic",
+}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -188,8 +194,9 @@ async def test_async_clients(rig: Rig, fault: str) -> None:
     async def events_of(stream: AsyncIterator[Any], events: list[Any]) -> BaseException | None:
         try:
             async with asyncio.timeout(10):
+                keep = events.append
                 async for event in stream:
-                    events.append(event)
+                    keep(event)
         except TimeoutError:
             raise
         except Exception as error:
