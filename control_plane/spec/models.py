@@ -144,7 +144,8 @@ class Timeouts(Shape):
     idle_ms: Annotated[int, Duration("10ms", "1h")] = Field(
         default=60_000,
         alias="idle",
-        description="Longest silence. It runs on across attempts, so it is raised to attempts x (connect + firstToken + 250ms)",
+        description="Longest time without anything of a begun answer; heartbeats and empty deltas do not count. For silence without "
+        "heartbeats on the passthrough lane it is raised to attempts x (connect + firstToken + 250ms), as Envoy runs it on across attempts",
     )
     total_ms: Annotated[int, Duration("10ms", "24h")] = Field(default=600_000, alias="total", description="The whole request, all attempts")
 
