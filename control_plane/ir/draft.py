@@ -65,6 +65,7 @@ class Draft:
                     timers=draft.timers,
                     attempts=spec.retry.attempts,
                     retry_on=tuple(sorted(spec.retry.on)),
+                    retry_within_ms=spec.retry.if_failed_within_ms,
                     max_request_bytes=spec.max_request_bytes,
                     standby=ordered(draft.standby),
                 )

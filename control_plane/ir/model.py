@@ -115,6 +115,7 @@ class TargetUse:
     `by_path`: the client's path names the model and whether to stream, which the target needs to know beside the body; a stream is
     asked for under `stream_path`, if that is not empty.
     `mute` asks the translator to leave thinking out of answers, because the plan also leads to a vendor that would refuse it in a replay.
+    `within`: further attempts are refused once the request is older than its route allows.
     `unsupported_params` and `foreign_reasoning` are the route's policies; passthrough uses have none, since nothing is changed there.
     """
 
@@ -134,6 +135,7 @@ class TargetUse:
     foreign_reasoning: ForeignReasoning = "strip"
     by_path: bool = False
     stream_path: str = ""
+    within: bool = False
 
     @property
     def target(self) -> str:
@@ -188,6 +190,7 @@ class Route:
     attempts: int
     retry_on: tuple[str, ...]
     max_request_bytes: int
+    retry_within_ms: int | None = None
     standby: tuple[TargetUse, ...] = ()
 
     def uses(self) -> set[TargetUse]:
@@ -221,7 +224,7 @@ def ordered(uses: Iterable[TargetUse]) -> tuple[TargetUse, ...]:
         sorted(
             uses,
             key=lambda u: (
-                *(u.provider, u.model, u.client_dialect, u.operation, u.connect_ms, u.hold, u.rename, u.restore, u.mute),
+                *(u.provider, u.model, u.client_dialect, u.operation, u.connect_ms, u.hold, u.rename, u.restore, u.mute, u.within),
                 *(u.unsupported_params, u.foreign_reasoning),
             ),
         )

@@ -241,6 +241,7 @@ def _use(draft: Draft, route: DraftRoute, operation: Operation, target: PlannedT
         restore=named,
         by_path=operation.by_path,
         stream_path=streaming(path, operation.streamed) if named and operation.streamed is not None else "",
+        within=route.spec.spec.retry.if_failed_within_ms is not None,
     )
 
 

@@ -170,6 +170,11 @@ class Retry(Shape):
         json_schema_extra={"uniqueItems": True},
         description="transient: connect failures, timers, 5xx; rate_limited: 429; unreadable: an answer that is none; credential: 401, 403",
     )
+    if_failed_within_ms: Annotated[int, Duration("10ms", "30m")] | None = Field(
+        default=None,
+        alias="retryIfFailedWithin",
+        description="No further attempt begins when the request is older than this; the client then gets a 504. Default: no limit but total",
+    )
 
 
 class ModelRouteSpec(Shape):
@@ -214,7 +219,9 @@ class ModelRouteSpec(Shape):
     def _fill_in_attempts(self) -> Self:
         if self.retry.attempts == 0:
             written = self.retry.model_fields_set
-            filled = Retry.model_construct(written, attempts=len(self.plan), on=self.retry.on)
+            filled = Retry.model_construct(
+                written, attempts=len(self.plan), on=self.retry.on, if_failed_within_ms=self.retry.if_failed_within_ms
+            )
             object.__setattr__(self, "retry", filled)
         return self
 

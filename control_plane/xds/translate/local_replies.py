@@ -67,6 +67,7 @@ REPLIES: Final = (
         "no provider of this model could be reached; try again",
         retry_after_s=1,
     ),
+    Reply((), 504, 504, "retry_time_spent", "no provider of this model answered in the time for trying; try again", retry_after_s=1),
     # What is left of 503: the overload manager's, which has no flag this early.
     Reply((), 503, 503, "gateway_overloaded", "the gateway is overloaded at the moment; try again", retry_after_s=1),
     Reply(("DPE",), 0, 400, "bad_request", "malformed HTTP request"),

@@ -61,7 +61,7 @@ def target_cluster(use: TargetUse) -> str:
         name += f"/{use.operation}"
     if use.connect_ms != DEFAULT_CONNECT_MS:
         name += f"~{use.connect_ms}ms"
-    for flag, on in (("hold", use.hold), ("rename", use.rename), ("restore", use.restore), ("mute", use.mute)):
+    for flag, on in (("hold", use.hold), ("rename", use.rename), ("restore", use.restore), ("mute", use.mute), ("within", use.within)):
         if on:
             name += f"+{flag}"
     if use.unsupported_params != "drop":

@@ -148,6 +148,8 @@ def _facts(node: Route, entry: Entry) -> Metadata:
         facts["restore"] = "1"
     if stored_by(entry.dialect, entry.operation) is not None:
         facts["stored"] = "1"
+    if node.retry_within_ms is not None:
+        facts["within"] = str(node.retry_within_ms)
     facts["silence"] = str(node.timers.silence_ms)
     return route_metadata(facts, f"{entry.operation} {node.name}", silence_ms=node.timers.silence_ms)
 

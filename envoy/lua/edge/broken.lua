@@ -1,7 +1,5 @@
 -- Ends answers that their vendor broke off.
 
-local clock = guard.clock
-
 -- Ends a stream whose body ended without its last event: the client is told behind the last chunk. `tail`: the last bytes that came.
 local function end_broken(h, known, last, tail, dialect)
   if not last or known.complete or known.stream_error or known.finish then return end

@@ -25,6 +25,11 @@ local function announce(h, dialect, how, model)
   h:streamInfo():dynamicMetadata():set(SPACE, "asked", dialect .. " " .. how .. " " .. model)
 end
 
+-- Notes when targets are to refuse further attempts.
+local function limit_tries(h, facts)
+  if facts.within then h:streamInfo():dynamicMetadata():set("headgate.model", "late", format("%d", clock() + facts.within)) end
+end
+
 -- Chooses the route of the model. Returns what it says; nil where the request is answered here or by envoy_on_response.
 local function choose(h, headers, dialect, model, size)
   headers:replace(MODEL_HEADER, model)
@@ -37,6 +42,7 @@ local function choose(h, headers, dialect, model, size)
     return nil
   end
   if facts.max_bytes and size > facts.max_bytes then return h:respond({ [":status"] = "413" }, "") end -- Envoy writes the text
+  limit_tries(h, facts)
   return facts
 end
 

@@ -8,20 +8,6 @@ local guard = {}
 do
   local byte, char, find, format, gmatch, gsub, match, sub = string.byte, string.char, string.find, string.format, string.gmatch, string.gsub, string.match, string.sub
   local bit = require("bit")
-  local ffi = require("ffi")
-
-  -- ---------------------------------------------------------------------------------------------- clock
-
-  pcall(ffi.cdef, "typedef struct { long s; long ns; } headgate_time; int clock_gettime(int clock, headgate_time *at);")
-  local COARSE = 6 -- CLOCK_MONOTONIC_COARSE: 4 ms, without a system call
-  local at = ffi.new("headgate_time")
-  local ticks = ffi.C
-
-  -- Milliseconds since some moment.
-  function guard.clock()
-    ticks.clock_gettime(COARSE, at)
-    return tonumber(at.s) * 1000 + tonumber(at.ns) / 1000000
-  end
 
   -- ---------------------------------------------------------------------------------------------- what clients are told
 
@@ -169,7 +155,7 @@ do
 
   -- When a stream was heard of last, from when on it is asked, and when it is over, all in milliseconds; nil where `silence` is.
   function guard.watch(silence)
-    if silence then return guard.clock(), silence / PART, silence + silence / PART end
+    if silence then return clock(), silence / PART, silence + silence / PART end
   end
 
   -- Takes a stream's rest away from its client, who has been told that it is over. The vendor's connection is Envoy's to end: when the

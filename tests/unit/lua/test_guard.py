@@ -18,7 +18,9 @@ CHUNK = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m
 @pytest.fixture(scope="module")
 def guard() -> Any:
     runtime = lupa.LuaRuntime(encoding=None)
-    return runtime.execute(data_file("lua/edge/guard.lua").read_bytes() + b"\nreturn guard")
+    return runtime.execute(
+        b"".join(data_file(f"lua/edge/{part}.lua").read_bytes() for part in ("clock", "guard")) + b"\nguard.clock = clock return guard"
+    )
 
 
 def data(*values: Any, event: str = "") -> bytes:

@@ -18,12 +18,14 @@ from control_plane.xds.translate.sources import lua_source
 
 
 def target_lua(use: TargetUse) -> HttpFilter:
-    """The filter for a use with `rename` or `restore`."""
+    """The filter for a use with `rename`, `restore` or `within`."""
     context = Struct()
     if use.rename:
         context["model"] = use.model
     if use.restore:
         context["path"] = use.path
+    if use.within:
+        context["within"] = True
     if use.stream_path:
         context["stream_path"] = use.stream_path
     config = Lua(
