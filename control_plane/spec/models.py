@@ -173,7 +173,7 @@ class Retry(Shape):
     if_failed_within_ms: Annotated[int, Duration("10ms", "30m")] | None = Field(
         default=None,
         alias="retryIfFailedWithin",
-        description="No further attempt begins when the request is older than this; the client then gets a 504. Default: no limit but total",
+        description="No further attempt begins when the request is older than this, and the client gets a 504; default: only total counts",
     )
 
 

@@ -19,6 +19,7 @@ from google.genai import types
 
 from control_plane.signals.classify import Outcome, outcome
 from tests.boto import clients
+from tests.live.gateway import load
 from tests.live.gateway.rig import ANSWERS, Rig, RigFactory, route
 from tests.live.gateway.test_streams import request_line
 
@@ -229,3 +230,18 @@ async def test_async_clients(rig: Rig, fault: str) -> None:
             raised = await events_of(stream, events)
             judge(dialect, events, raised, fault in TOLD)
         await google.aclose()
+
+
+@pytest.mark.parametrize("fault", ["truncated", "empty"])
+@pytest.mark.parametrize(("dialect", "vendor"), [("chat", "openai"), ("messages", "anthropic")])
+def test_whole_answers_that_are_none(rig: Rig, dialect: str, vendor: str, fault: str) -> None:
+    """The body ends as HTTP says it should, and is no answer: an error status, since its headers have not gone."""
+    rig.break_vendor(vendor, mode=fault)
+
+    async def ask() -> Any:
+        (answer,) = await load.run(rig.url, 1, 1, lambda _: getattr(load, dialect)(f"via-{vendor}", fault == "empty", "hello"))
+        return answer
+
+    answer = rig.loop.run(ask())
+    assert (answer.status, answer.clean) == (503, True), answer
+    assert b"the provider ended its answer early" in answer.body
