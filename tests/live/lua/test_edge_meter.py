@@ -107,7 +107,8 @@ def test_unfinished_tail_reaches_the_client(gateway: Gateway, vendor_a: Vendor, 
     for steps in (stream([data]), stream(cut(data, 900), 0.0002), closing):
         got, line = ask(gateway, vendor_a, steps, stream=True)
         assert got.startswith(data)
-        assert (b"provider_answer_cut" in got[len(data) :]) is (len(end) < 100_000 and b"DONE" not in end), "told, where all of it was read"
+        if len(end) < 100_000:  # a longer line may be too long to be read
+            assert (b"provider_answer_cut" in got[len(data) :]) is (b"DONE" not in end)
         assert line["complete"] == (b"DONE" in end)
 
 
