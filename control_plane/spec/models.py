@@ -150,7 +150,8 @@ class Timeouts(Shape):
     idle_ms: Annotated[int, Duration("10ms", "1h")] = Field(
         default=60_000,
         alias="idle",
-        description="Longest silence. It runs on across attempts, so it is raised to attempts x (connect + firstToken + 250ms)",
+        description="Longest time without anything of a begun answer; heartbeats and empty deltas do not count. For silence without "
+        "heartbeats on the passthrough lane it is raised to attempts x (connect + firstToken + 250ms), as Envoy runs it on across attempts",
     )
     total_ms: Annotated[int, Duration("10ms", "24h")] = Field(default=600_000, alias="total", description="The whole request, all attempts")
 
@@ -176,6 +177,11 @@ class Retry(Shape):
         description="transient: connect failures, timers, 5xx, a model that is not there; rate_limited: 429 and spent quotas; unreadable: "
         "an answer that is none; credential: refused keys and spent quotas; not by default: context_too_long, content_policy. Errors are "
         "told apart by status, code and text (errors of the preset)",
+    )
+    if_failed_within_ms: Annotated[int, Duration("10ms", "30m")] | None = Field(
+        default=None,
+        alias="retryIfFailedWithin",
+        description="No further attempt begins when the request is older than this, and the client gets a 504; default: only total counts",
     )
 
 
@@ -221,7 +227,9 @@ class ModelRouteSpec(Shape):
     def _fill_in_attempts(self) -> Self:
         if self.retry.attempts == 0:
             written = self.retry.model_fields_set
-            filled = Retry.model_construct(written, attempts=len(self.plan), on=self.retry.on)
+            filled = Retry.model_construct(
+                written, attempts=len(self.plan), on=self.retry.on, if_failed_within_ms=self.retry.if_failed_within_ms
+            )
             object.__setattr__(self, "retry", filled)
         return self
 

@@ -174,8 +174,12 @@ def _facts(node: Route, entry: Entry) -> Metadata:
         facts["restore"] = "1"
     if stored_by(entry.dialect, entry.operation) is not None:
         facts["stored"] = "1"
+    if node.retry_within_ms is not None:
+        facts["within"] = str(node.retry_within_ms)
+    facts["silence"] = str(node.timers.silence_ms)
     at_targets = call(entry.dialect, entry.operation) if restore else ""
-    return route_metadata(facts, f"{entry.operation} {node.name}", at_targets=at_targets, asked=_asked(node, entry) if translated else None)
+    asked, silence_ms = (_asked(node, entry), node.timers.silence_ms) if translated else (None, None)
+    return route_metadata(facts, f"{entry.operation} {node.name}", at_targets=at_targets, asked=asked, silence_ms=silence_ms)
 
 
 def _asked(node: Route, entry: Entry) -> Asked:
