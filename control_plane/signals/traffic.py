@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from control_plane.kit.clock import Clock, SystemClock
 from control_plane.signals.attempts import AttemptJoin
 from control_plane.signals.classify import AttemptClass, Outcome, outcome
+from control_plane.signals.ended import Ended
 from control_plane.signals.lines import AttemptLine, Line, RequestLine, tokens
 from control_plane.signals.recent import RecentLines
 from control_plane.signals.windows import TargetWindows
@@ -16,6 +17,9 @@ from control_plane.telemetry.metrics import Metrics
 
 METERED_OPERATIONS: Final = frozenset({"chat", "embeddings", "batch_embeddings", "completions", "fim"})
 """Operations whose complete answers say how many tokens they used."""
+
+Observer = Callable[[Ended, float], None]
+"""Told of each attempt at a target when it is known how it ended, and the time now (seconds since the epoch)."""
 
 _TOKEN_TYPES: Final = ("input", "cached", "cache_write", "output", "reasoning")
 
@@ -28,6 +32,7 @@ class Traffic:
         self._recent = RecentLines()
         self._join = AttemptJoin()
         self.windows = TargetWindows()
+        self.observers: list[Observer] = []
         self._duplicates = metrics.counter(names.JOURNAL_SKIPPED)
         self._requests = metrics.counter(names.REQUESTS)
         self._request_attempts = metrics.histogram(names.REQUEST_ATTEMPTS)
@@ -115,6 +120,11 @@ class Traffic:
             # The first byte of an error's body is no token: a fast 503 must not look like a fast model.
             self._attempt_first_token.observe(*place, value=first_token_s)
         if target is not None:
-            ended_at = line.start.timestamp() + max(0.0, duration_s or 0.0)
+            began_at, now = line.start.timestamp(), self._clock.now()
+            ended_at = began_at + max(0.0, duration_s or 0.0)
             ttft = first_token_s if good else None
-            self.windows.add(target, provider, lane, found, ttft, ended_at, self._clock.now())
+            self.windows.add(target, provider, lane, found, ttft, ended_at, now)
+            if self.observers and provider is not None:
+                ended = Ended(provider, target, line.route, found, began_at, ended_at, ttft, line.n is None or line.n == 1)
+                for told in self.observers:
+                    told(ended, now)
