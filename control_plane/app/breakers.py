@@ -90,10 +90,10 @@ class Breakers:
                 await self._save()
 
     def row(self, target: str) -> dict[str, object]:
-        """The breaker that decides for `target`, as operators see it."""
+        """The breaker that decides for `target`, as operators see it; times are seconds since the epoch."""
         breaker = self.board.governing(target)
         if breaker is None:
-            return {"state": str(State.CLOSED), "percent": 100.0}
+            return {"scope": target, "state": str(State.CLOSED), "percent": 100.0, "since": None, "until": None, "reason": "", "history": []}
         return {
             "scope": breaker.key,
             "state": str(breaker.state),
@@ -102,7 +102,8 @@ class Breakers:
             "until": breaker.until if breaker.state is State.OPEN else None,
             "reason": breaker.explain(),
             "history": [
-                {"at": t.at, "from": str(t.before), "to": str(t.after), "percent": t.percent, "reason": t.reason} for t in breaker.history
+                {"at": t.at, "scope": t.key, "from": str(t.before), "to": str(t.after), "percent": t.percent, "reason": t.reason}
+                for t in self.board.history(target)
             ],
         }
 

@@ -6,7 +6,7 @@ never see each other's probe.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -115,9 +115,10 @@ class Board:
         whole = self._breakers.get(_provider(target))
         return whole if whole is not None and whole.state is not State.CLOSED else self._breakers.get(target)
 
-    def breakers(self) -> Iterator[Breaker]:
-        """All of them."""
-        return iter(self._breakers.values())
+    def history(self, target: str) -> list[Transition]:
+        """The last transitions of that target and of its provider, oldest first."""
+        found = [self._breakers.get(key) for key in (_provider(target), target)]
+        return sorted((t for breaker in found if breaker is not None for t in breaker.history), key=lambda t: t.at)
 
     def dump(self) -> list[dict[str, object]]:
         """What a restart shall not forget."""

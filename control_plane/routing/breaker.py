@@ -177,7 +177,7 @@ class Breaker:
         if self.state is State.HALF_OPEN and self.percent:
             self._sent += rate * self.percent / 100 * max(0.0, now - self._ticked_at)
             self._ticked_at = now
-            if now >= self._due_at or self._sent >= 1:
+            if now >= self._due_at or self._sent >= (rules.PROBES if self._fault_s < rules.LAG_S else 1):
                 self.percent = 0.0
                 wait_s = max(rules.VERDICT_S, self._fault_s + rules.LAG_S, 2 * self._answer_s) * 2 ** min(self._probes, 10)
                 self._due_at = now + min(wait_s, rules.MAX_VERDICT_S)
@@ -194,9 +194,10 @@ class Breaker:
         return None
 
     def _let_probe(self, now: float, rate: float) -> None:
+        # A small share that ends with the first ending seen, rather than a large one for a moment: fewer requests meet a dead vendor.
         window_s = min(max(rules.PROBE_WINDOW_S, 1 / rate), rules.MAX_PROBE_WINDOW_S)
         self.percent = max(SMALLEST, min(LARGEST, round(100 / (rate * window_s), 2)))
-        self._due_at = now + window_s
+        self._due_at = now + 2 * window_s
         self._ticked_at, self._sent = now, 0.0
 
     def reset(self, now: float, reason: str) -> Transition | None:

@@ -49,11 +49,14 @@ PROBE_GROWTH: Final = 1.5
 MAX_TOLD_S: Final = 3600.0
 """A vendor's own word for when it takes requests again is believed up to here."""
 
-PROBE_WINDOW_S: Final = 1.0
-"""How long a share is open to the one probe; it includes the way of the change to the Envoys."""
+PROBE_WINDOW_S: Final = 2.0
+"""In which one request is expected to come by a probe's share; it includes the way of the change to the Envoys."""
 
 MAX_PROBE_WINDOW_S: Final = 60.0
-"""... where requests are rare. It ends as soon as one request should have come by it."""
+"""... where requests are rare."""
+
+PROBES: Final = 1.5
+"""Requests after which, as far as can be expected, the share ends unheard; one, where they would all have to wait for a timer."""
 
 VERDICT_S: Final = 5.0
 """How long to wait for the probe's ending before another one is sent, at least: long enough for the journal, and for short answers."""
