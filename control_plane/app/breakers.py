@@ -93,7 +93,8 @@ class Breakers:
         """The breaker that decides for `target`, as operators see it; times are seconds since the epoch."""
         breaker = self.board.governing(target)
         if breaker is None:
-            return {"scope": target, "state": str(State.CLOSED), "percent": 100.0, "since": None, "until": None, "reason": "", "history": []}
+            closed = {"scope": target, "state": str(State.CLOSED), "percent": 100.0}
+            return {**closed, "since": None, "until": None, "reason": "", "history": []}
         return {
             "scope": breaker.key,
             "state": str(breaker.state),

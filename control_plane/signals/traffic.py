@@ -7,9 +7,10 @@ from typing import Final
 
 from control_plane.kit.clock import Clock, SystemClock
 from control_plane.signals.attempts import AttemptJoin
-from control_plane.signals.classify import AttemptClass, Outcome, outcome
+from control_plane.signals.classify import PROVIDER_FAULTS, AttemptClass, Outcome, outcome
 from control_plane.signals.ended import Ended
 from control_plane.signals.lines import AttemptLine, Line, RequestLine, tokens
+from control_plane.signals.rate_limits import RateLimitSignal
 from control_plane.signals.recent import RecentLines
 from control_plane.signals.windows import TargetWindows
 from control_plane.telemetry import names
@@ -57,8 +58,6 @@ class Traffic:
                 self._request(line)
                 for ended in self._join.request(line, now):
                     self._attempt(*ended)
-                if line.target is not None and line.meter().limits:
-                    self._note_limits(line.target, line)
             else:
                 for ended in self._join.attempt(line, now):
                     self._attempt(*ended)
@@ -101,13 +100,14 @@ class Traffic:
             if count:
                 self._tokens.add(*place, dialect, kind, amount=count)
 
-    def _note_limits(self, target: str, line: RequestLine) -> None:
-        left = line.meter().left()
-        for unit, (remaining, limit) in left.items():
-            self._remaining.set(line.provider, target, unit, to=remaining)
-            if limit is not None:
-                self._limit.set(line.provider, target, unit, to=limit)
-        self.windows.note_limits(target, left)
+    def _note_limits(self, target: str, provider: str | None, told: RateLimitSignal) -> None:
+        for unit, said in told.units().items():
+            if said.remaining is None:
+                continue
+            self._remaining.set(provider, target, unit, to=said.remaining)
+            if said.limit is not None:
+                self._limit.set(provider, target, unit, to=said.limit)
+        self.windows.note_limits(target, told)
 
     def _attempt(self, line: AttemptLine, found: AttemptClass) -> None:
         provider, target, lane = place = (line.provider, line.target, line.lane)
@@ -124,7 +124,11 @@ class Traffic:
             ended_at = began_at + max(0.0, duration_s or 0.0)
             ttft = first_token_s if good else None
             self.windows.add(target, provider, lane, found, ttft, ended_at, now)
+            if (told := line.rate_limits()) is not None:
+                self._note_limits(target, provider, told)
             if self.observers and provider is not None:
-                ended = Ended(provider, target, line.route, found, began_at, ended_at, ttft, line.n is None or line.n == 1)
-                for told in self.observers:
-                    told(ended, now)
+                recovers_at = told.until_s if told is not None and found in PROVIDER_FAULTS else None
+                first = line.n is None or line.n == 1
+                ended = Ended(provider, target, line.route, found, began_at, ended_at, ttft, first, recovers_at)
+                for observe in self.observers:
+                    observe(ended, now)
