@@ -58,6 +58,8 @@ class Traffic:
                 self._request(line)
                 for ended in self._join.request(line, now):
                     self._attempt(*ended)
+                if line.stream and line.target is not None:
+                    self._note_gaps(line.target, line)
             else:
                 for ended in self._join.attempt(line, now):
                     self._attempt(*ended)
@@ -99,6 +101,14 @@ class Traffic:
             count = tokens(getattr(usage, kind))
             if count:
                 self._tokens.add(*place, dialect, kind, amount=count)
+
+    def _note_gaps(self, target: str, line: RequestLine) -> None:
+        meter, first_token_s = line.meter(), line.first_token_s
+        gaps = (tokens(meter.usage.output) or 0) - 1 if meter.usage is not None else 0
+        if gaps > 0 and meter.complete and first_token_s is not None and line.duration_ms is not None:
+            took_s = line.duration_ms / 1e3
+            ended_at = line.start.timestamp() + took_s
+            self.windows.add_gaps(target, max(0.0, took_s - first_token_s), gaps, ended_at, self._clock.now())
 
     def _note_limits(self, target: str, provider: str | None, told: RateLimitSignal) -> None:
         for unit, said in told.units().items():
