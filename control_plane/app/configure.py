@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -87,6 +87,10 @@ class Configurator:
         async with self._one:
             return await self._submit(self.specs, reason="steering") if self.specs is not None else None
 
+    def unready(self, specs: SpecSet) -> Mapping[str, str]:
+        """Providers without a usable key, with the reason. Reads files: call it in a thread."""
+        return self._keys(specs).unready()
+
     async def _submit(self, specs: SpecSet, reason: str = "specs") -> asyncio.Future[Outcome] | None:
         if self.sign_ins is not None:
             await self.sign_ins.follow(specs)
@@ -127,8 +131,11 @@ class Configurator:
         if not await self.publisher.converged(PROXY_WAIT_S):
             log.warning("a new proxy's name was not known to every Envoy within %g s; going on", PROXY_WAIT_S)
 
+    def _keys(self, specs: SpecSet) -> Keys:
+        return Keys.of(specs, tokens=self.sign_ins.tokens() if self.sign_ins is not None else NO_TOKENS)
+
     def _translate(self, specs: SpecSet) -> tuple[Gateway, Secrets, list[Resource]]:
-        keys = Keys.of(specs, tokens=self.sign_ins.tokens() if self.sign_ins is not None else NO_TOKENS)
+        keys = self._keys(specs)
         gateway = build(specs, keys.unready(), self.steering(specs))
         secrets = keys.values(gateway, kept=self._secrets)
         return gateway, secrets, translate(gateway, secrets, self.settings)

@@ -173,6 +173,11 @@ class TargetWindows:
         if (entry := self._targets.get(target)) is not None:
             entry.left = left
 
+    def limits(self, target: str) -> tuple[Mapping[str, tuple[int, int | None]], float]:
+        """What `note_limits` was told last, and when the target was last used (seconds since the epoch, 0 for never)."""
+        entry = self._targets.get(target)
+        return (entry.left, entry.last_at) if entry is not None else ({}, 0.0)
+
     def read(self, target: str, now: float) -> dict[str, WindowView]:
         """The windows of one target by name; empty when nothing was sent to it lately."""
         entry = self._targets.get(target)
