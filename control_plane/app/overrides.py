@@ -49,6 +49,7 @@ EFFECT_AFTER_S: Final = 12.0
 """Seconds after which it is recorded: a little later, since requests are known when they are over."""
 EFFECT_UNTIL_S: Final = 120.0
 
+SHOWN_CLOSED: Final = 200
 SHOWN_ROUTES: Final = 50
 """Plans in an answer and in the record; a provider may be on a thousand routes."""
 
@@ -210,18 +211,22 @@ class OverrideDesk:
         before = self._steering(self.store.book.values(), specs, plans)
         after = self._steering([*book.values(), wanted], specs, plans)
         unready = self.configurator.unready(specs)
-        windows = self.traffic.windows
+        windows, breakers = self.traffic.windows, self.breakers(specs)
 
-        def unfit(target: str) -> str:
+        def health(target: str) -> safety.Health:
             provider = target.partition("/")[0]
-            why = f"has no usable key ({unready[provider]})" if provider in unready else target_health.failing(windows, target, "60s", now)
-            steer = self.breakers(specs).targets.get(target)
-            return why or (steer.reason if steer is not None and steer.percent == 0 else "")
+            if provider in unready:
+                return safety.Health(False, f"has no usable key: {unready[provider]}")
+            steer = breakers.targets.get(target)
+            if steer is not None and steer.percent == 0:
+                return safety.Health(False, steer.reason)
+            return target_health.seen(windows, target, "60s", now)
 
         change = safety.change(plans, before, after)
-        left = safety.targets_left(plans, before, after, unfit)
+        left = safety.targets_left(plans, before, after, health)
         room = safety.headroom(change, self.traffic.shares.rates(now), lambda target: target_health.load(windows, target, now))
         routes = sorted({route for route, _ in concerned(wish, plans)})
+        closed = _closed(self.configurator.gateway, build(specs, unready, after))
         return {
             "wish": wish.to_dict(),
             "checks": [left.to_dict(), room.to_dict()],
@@ -229,7 +234,8 @@ class OverrideDesk:
             "before": _plans_shown(change.before),
             "after": _plans_shown(change.after),
             "changed_routes": len(change.after),
-            "closed": _closed(self.configurator.gateway, build(specs, unready, after)),
+            "closed": closed[:SHOWN_CLOSED],
+            "closed_count": len(closed),
             "traffic": self._shares(routes, BEFORE_S).to_dict(),
         }
 
@@ -316,7 +322,7 @@ class OverrideDesk:
 
     def _unwell(self, override: Override) -> str:
         now, found = self.clock.now(), sorted({target for _, target in concerned(override.wish, self._plans())})
-        unwell = [f"{target} {why}" for target in found if (why := target_health.failing(self.traffic.windows, target, "10s", now))]
+        unwell = [f"{target} {why}" for target in found if (why := target_health.seen(self.traffic.windows, target, "10s", now).why)]
         return "; ".join(unwell[:3])
 
     def _known(self, name: str) -> Override:
@@ -345,8 +351,8 @@ def _plans_shown(plans: Mapping[str, Sequence[Sequence[Planned]]]) -> dict[str, 
     return {route: [[{"target": p.target, "weight": p.weight} for p in group] for group in groups] for route, groups in shown}
 
 
-def _closed(before: Gateway, after: Gateway) -> list[str]:
+def _closed(before: Gateway, after: Gateway) -> list[dict[str, str]]:
     """Operations that have a target now and would have none: their requests would get 503."""
     had = {(r.name, e.dialect, e.operation) for r in before.routes for e in r.entries if e.groups}
     lost = {(r.name, e.dialect, e.operation) for r in after.routes for e in r.entries if not e.groups} & had
-    return [f"{route}: {operation} of {dialect}" for route, dialect, operation in sorted(lost)][:SHOWN_ROUTES]
+    return [{"route": route, "operation": operation, "dialect": dialect} for route, dialect, operation in sorted(lost)]

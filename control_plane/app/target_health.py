@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from control_plane.overrides.safety import Load
+from control_plane.overrides.safety import Health, Load
 from control_plane.signals.windows import TargetWindows
 
 ENOUGH: Final = 5
@@ -17,12 +17,14 @@ FRESH_S: Final = 120.0
 """What a vendor said of its limits is about a minute; later nothing of it is in use any more."""
 
 
-def failing(windows: TargetWindows, target: str, window: str, now: float) -> str:
-    """Why that target is not healthy; empty when it is, or too little is known."""
+def seen(windows: TargetWindows, target: str, window: str, now: float) -> Health:
+    """What that window says of a target."""
     view = windows.read(target, now).get(window)
-    if view is None or view.attempts < ENOUGH or view.faults <= FAILING * view.attempts:
-        return ""
-    return f"failed {view.faults} of {view.attempts} attempts in the last {window}"
+    if view is None or view.attempts < ENOUGH:
+        return Health(None)
+    if view.faults <= FAILING * view.attempts:
+        return Health(True)
+    return Health(False, f"failed {view.faults} of {view.attempts} attempts in the last {window}")
 
 
 def load(windows: TargetWindows, target: str, now: float) -> Load | None:

@@ -167,15 +167,16 @@ def _check_lines(answer: Mapping[str, Any]) -> list[str]:
 
 
 def _warnings(answer: Mapping[str, Any]) -> list[str]:
+    """Operations beside the usual ones that would have no target: most routes never use them."""
     closed = answer.get("closed") or []
     if not closed:
         return []
-    return [
-        _line(
-            "closes",
-            ", ".join(map(text, closed[:5])) + (f" and {len(closed) - 5} more" if len(closed) > 5 else "") + " (503 while it lasts)",
-        )
-    ]
+    operations, routes = (sorted({text(one[key]) for one in closed}) for key in ("operation", "route"))
+    return [_line("closes", f"{_some(operations)} on {_some(routes)}: 503 while it lasts")]
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _dry_lines(answer: Mapping[str, Any]) -> list[str]:

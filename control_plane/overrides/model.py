@@ -47,7 +47,7 @@ class Subject:
         word, _, name = text.partition("/")
         if word and name and word not in set(Scope):
             return cls(Scope.TARGET, text)
-        if not name or (word == Scope.TARGET and not all(name.partition("/")[::2])):
+        if not name or word not in set(Scope) or (word == Scope.TARGET and not all(name.partition("/")[::2])):
             raise ValueError(f"{text!r} is not provider/NAME, target/PROVIDER/MODEL or route/NAME")
         return cls(Scope(word), name)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from control_plane.ir.steering import FULL, Planned, Steering, steered
 from control_plane.overrides.steers import Plans
@@ -18,8 +18,12 @@ MOST_USED: Final = 0.85
 WINDOW_S: Final = 60
 """The window of vendors' request limits, where one is taken from what the vendor said last."""
 
-Unfit = Callable[[str], str]
-"""Why a target cannot serve now; empty when it can, or nobody knows."""
+
+class Health(NamedTuple):
+    """Whether a target can serve now (None: nobody knows), and why not."""
+
+    well: bool | None
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +62,23 @@ def change(plans: Plans, before: Steering, after: Steering) -> Change:
     return Change({route: was[route] for route in differ}, {route: will[route] for route in differ})
 
 
-def targets_left(plans: Plans, before: Steering, after: Steering, unfit: Unfit) -> Check:
-    """The last healthy target of a route stays."""
-    rule, lost = "targets_left", []
+def targets_left(plans: Plans, before: Steering, after: Steering, health: Callable[[str], Health]) -> Check:
+    """The last healthy target of a route stays. What nobody knows ill of counts as healthy, and is named where it is all there is."""
+    rule, lost, unknown = "targets_left", [], set()
     for route in change(plans, before, after).after:
         had, left = _carrying(route, plans, before), _carrying(route, plans, after)
+        able = [target for target in left if health(target).well is not False]
         if not _tried(route, plans, after):
             lost.append(f"route {route} would have no target left: its clients get 503")
-        elif [t for t in had if not unfit(t)] and not [t for t in left if not unfit(t)]:
-            why = "; ".join(f"{target} {unfit(target)}" for target in left) or "what is left has no share"
+        elif not able and any(health(target).well is not False for target in had):
+            why = "; ".join(f"{target} {health(target).why}" for target in left) or "what is left has no share"
             lost.append(f"route {route} would keep no healthy target ({why})")
-    return Check(rule, False, _few(lost)) if lost else Check(rule, True, "every affected route keeps ≥ 1 healthy target")
+        elif not any(health(target).well for target in left):
+            unknown |= set(able)
+    if lost:
+        return Check(rule, False, _few(lost))
+    untried = f" ({', '.join(sorted(unknown)[:3])}: untried of late)" if unknown else ""
+    return Check(rule, True, "every affected route keeps ≥ 1 healthy target" + untried)
 
 
 def headroom(change: Change, rates: Mapping[str, float], load_of: Callable[[str], Load | None]) -> Check:
