@@ -13,6 +13,7 @@ from typing import Any, Final
 from control_plane.admin.api import create_app
 from control_plane.admin.server import access_for, bind_tcp, read_token, serving
 from control_plane.app import last_good_specs
+from control_plane.app.breakers import Breakers
 from control_plane.app.configure import Configurator
 from control_plane.app.keys import Keys
 from control_plane.app.overrides import OverrideDesk
@@ -90,11 +91,13 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     )
     sign_ins = SignIns(metrics, clock)
     configurator = Configurator(publisher=publisher, settings=settings.edge, state=settings.state, sign_ins=sign_ins)
+    breakers = Breakers(traffic, metrics, clock, settings.state / "breakers.json")
     store = Store(settings.state)
-    desk = OverrideDesk(store, configurator, feed, nodes, traffic, clock)
+    desk = OverrideDesk(store, configurator, feed, nodes, traffic, clock, breakers.steering)
     configurator.steering = desk.steering
     view = ControlPlaneView(
         configurator=configurator,
+        breakers=breakers,
         sign_ins=sign_ins,
         publisher=publisher,
         feed=feed,
@@ -124,6 +127,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         group.start(_follow_tokens(sign_ins, configurator))
         # Reads the record of overrides and the clock; submits snapshots.
         group.start(desk.run())
+        # Reads how attempts ended; submits snapshots.
+        group.start(breakers.run(configurator))
         # Reads submitted snapshots and what nodes answer; publishes to the feed that ADS serves.
         group.start(publisher.run())
         if settings.journal is not None:

@@ -149,6 +149,13 @@ class OverrideDesk:
     # ------------------------------------------------------------------ by itself
     async def run(self) -> None:
         """End what is over, return drains step by step, record effects. Until cancelled."""
+        try:
+            await self._run()
+        finally:
+            for task in self._noting:
+                task.cancel()
+
+    async def _run(self) -> None:
         while True:
             wait = timeline.next_due_in(self.store.book.values(), self.clock.now())
             with contextlib.suppress(TimeoutError):
@@ -217,10 +224,7 @@ class OverrideDesk:
             provider = target.partition("/")[0]
             if provider in unready:
                 return safety.Health(False, f"has no usable key: {unready[provider]}")
-            steer = breakers.targets.get(target)
-            if steer is not None and steer.percent == 0:
-                return safety.Health(False, steer.reason)
-            return target_health.seen(windows, target, "60s", now)
+            return target_health.of(target, breakers, windows, "60s", now)
 
         change = safety.change(plans, before, after)
         left = safety.targets_left(plans, before, after, health)
@@ -321,8 +325,11 @@ class OverrideDesk:
                 await asyncio.to_thread(self.store.append, lambda _, __: events)
 
     def _unwell(self, override: Override) -> str:
-        now, found = self.clock.now(), sorted({target for _, target in concerned(override.wish, self._plans())})
-        unwell = [f"{target} {why}" for target in found if (why := target_health.seen(self.traffic.windows, target, "10s", now).why)]
+        if (specs := self.configurator.specs) is None:
+            return ""
+        now, breakers, windows = self.clock.now(), self.breakers(specs), self.traffic.windows
+        found = sorted({target for _, target in concerned(override.wish, plans_of(specs))})
+        unwell = [f"{target} {why}" for target in found if (why := target_health.of(target, breakers, windows, "10s", now).why)]
         return "; ".join(unwell[:3])
 
     def _known(self, name: str) -> Override:

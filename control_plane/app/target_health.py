@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from control_plane.ir.steering import Steering
 from control_plane.overrides.safety import Health, Load
 from control_plane.signals.windows import TargetWindows
 
@@ -13,12 +14,18 @@ ENOUGH: Final = 5
 FAILING: Final = 0.5
 """Share of faults above which a target is not healthy."""
 
-FRESH_S: Final = 120.0
-"""What a vendor said of its limits is about a minute; later nothing of it is in use any more."""
+SERVING: Final = 5
+"""Percent of its share that a breaker gives a target, from the first step of its return on."""
+
+FRESH_S: Final = 60.0
+"""What a vendor said of its limits is about a minute, if it does not say when they are reset."""
 
 
-def seen(windows: TargetWindows, target: str, window: str, now: float) -> Health:
-    """What that window says of a target."""
+def of(target: str, breakers: Steering, windows: TargetWindows, window: str, now: float) -> Health:
+    """What its breaker and that window say of a target. A breaker that lets probes through only is not closed."""
+    steer = breakers.targets.get(target)
+    if steer is not None and steer.percent < SERVING:
+        return Health(False, steer.reason)
     view = windows.read(target, now).get(window)
     if view is None or view.attempts < ENOUGH:
         return Health(None)
@@ -28,9 +35,13 @@ def seen(windows: TargetWindows, target: str, window: str, now: float) -> Health
 
 
 def load(windows: TargetWindows, target: str, now: float) -> Load | None:
-    """What its vendor said of its limits; None when it said nothing."""
-    left, at = windows.limits(target)
-    if not left:
+    """What its vendor said of its limits; None when it said nothing. Of a unit that was reset since, nothing is in use."""
+    told = windows.limits(target)
+    if told is None:
         return None
-    fresh = now - at <= FRESH_S
-    return Load({unit: (1 - rest / limit if fresh else 0.0, limit) for unit, (rest, limit) in left.items() if limit})
+    used = {}
+    for unit, left in told.units().items():
+        if left.remaining is not None and left.limit:
+            fresh = now - told.at_s <= (FRESH_S if left.reset_s is None else left.reset_s)
+            used[unit] = (max(0.0, 1 - left.remaining / left.limit) if fresh else 0.0, left.limit)
+    return Load(used) if used else None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from control_plane.admin.view import Row
+from control_plane.app.breakers import Breakers
 from control_plane.app.configure import Configurator
 from control_plane.app.sign_ins import SignIns
 from control_plane.credentials.resolve import Missing, resolve_provider
@@ -27,6 +28,7 @@ class ControlPlaneView:
         self,
         *,
         configurator: Configurator,
+        breakers: Breakers,
         sign_ins: SignIns,
         publisher: Publisher,
         feed: Feed,
@@ -35,7 +37,7 @@ class ControlPlaneView:
         metrics: Metrics,
         part_rows: Callable[[], Sequence[Row]],
     ) -> None:
-        self._sign_ins = sign_ins
+        self._sign_ins, self._breakers = sign_ins, breakers
         self._configurator, self._publisher, self._feed, self._nodes = configurator, publisher, feed, nodes
         self._traffic, self._metrics, self._part_rows = traffic, metrics, part_rows
 
@@ -96,7 +98,10 @@ class ControlPlaneView:
                     for choice in group:
                         planned.setdefault(choice.use.target, set()).add(route.name)
         names = sorted({*planned, *(str(name) for name in windows)})
-        return [{"target": name, "routes": sorted(planned.get(name, ())), **windows.get(name, {})} for name in names]
+        return [
+            {"target": name, "routes": sorted(planned.get(name, ())), "breaker": self._breakers.row(name), **windows.get(name, {})}
+            for name in names
+        ]
 
     def findings(self) -> Sequence[Row]:
         return [finding.as_dict() for finding in (*self._configurator.findings, *self._sign_ins.findings())] + [

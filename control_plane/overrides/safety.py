@@ -71,7 +71,8 @@ def targets_left(plans: Plans, before: Steering, after: Steering, health: Callab
         if not _tried(route, plans, after):
             lost.append(f"route {route} would have no target left: its clients get 503")
         elif not able and any(health(target).well is not False for target in had):
-            why = "; ".join(f"{target} {health(target).why}" for target in left) or "what is left has no share"
+            tried = sorted({planned.target for group in steered(route, plans[route], after) for planned in group})
+            why = "; ".join(f"{target}: {health(target).why or 'has no share'}" for target in tried[:3])
             lost.append(f"route {route} would keep no healthy target ({why})")
         elif not any(health(target).well for target in left):
             unknown |= set(able)

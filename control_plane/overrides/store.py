@@ -73,8 +73,8 @@ class Store:
         return self._changed_at
 
     def refresh(self) -> bool:
-        """Read what another process wrote; whether there was anything."""
-        with self._lock:
+        """Read what another process wrote; whether there was anything. Raises Refusal."""
+        with self._lock, self._told():
             version = self._db.execute("PRAGMA data_version").fetchone()[0]
             if version == self._data_version:
                 return False
@@ -86,30 +86,28 @@ class Store:
 
         Raises Refusal when the file cannot be written; then nothing was.
         """
-        try:
-            with self._lock:
-                with self._writing():
-                    self._read_on()
-                    events = decide(self._book, self._seen + 1)
-                    for event in events:
-                        row = (event.at, event.override, str(event.what), event.who, json.dumps(event.data, ensure_ascii=False))
-                        self._db.execute("INSERT INTO events (at, override, what, who, data) VALUES (?, ?, ?, ?, ?)", row)
+        with self._lock, self._told():
+            with self._writing():
                 self._read_on()
-        except sqlite3.Error as error:
-            raise Refusal("not_recorded", f"{self.path} cannot be written: {error}", "see to the disk; nothing was changed") from None
+                events = decide(self._book, self._seen + 1)
+                for event in events:
+                    row = (event.at, event.override, str(event.what), event.who, json.dumps(event.data, ensure_ascii=False))
+                    self._db.execute("INSERT INTO events (at, override, what, who, data) VALUES (?, ?, ?, ?, ?)", row)
+            self._read_on()
         return tuple(events)
 
     def events(self, override: str | None = None, most: int = 1000) -> list[Event]:
         """The last lines, oldest first, of one override or all."""
         where, values = ("WHERE override = ?", (override, most)) if override is not None else ("", (most,))
         question = f"SELECT * FROM (SELECT * FROM events {where} ORDER BY seq DESC LIMIT ?) ORDER BY seq"  # noqa: S608 - constants
-        with self._lock:
+        with self._lock, self._told():
             rows = self._db.execute(question, values).fetchall()
         return [event for row in rows if (event := _event(row)) is not None]
 
     def close(self) -> None:
-        """Release the file."""
-        self._db.close()
+        """Release the file, when whoever is at it has finished. What comes later is refused."""
+        with self._lock:
+            self._db.close()
 
     def _prepare(self) -> None:
         self._db.execute("PRAGMA journal_mode=WAL")
@@ -128,6 +126,13 @@ class Store:
         self._changed_at = max((row[1] for row in rows if row[3] in _CHANGING), default=self._changed_at)
         self._book = folded((event for row in rows if (event := _event(row)) is not None), self._book)
         return True
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise Refusal("not_recorded", f"{self.path} cannot be used: {error}", "see to the disk; nothing was changed") from None
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -78,6 +78,27 @@ class Limits(Shape):
     )
 
 
+class Breaker(Shape):
+    """When traffic leaves a target of this provider by itself, and how it comes back."""
+
+    enabled: bool = Field(default=True, description="false: nothing but retries and operators move traffic away from this provider")
+    failure_ratio: float = Field(
+        default=0.5, gt=0, le=1, description="Share of failed attempts in the last 10 s that diverts; several failures in a row do too"
+    )
+    min_attempts: int = Field(default=10, ge=1, le=100_000, description="Attempts in those 10 s, below which the share says nothing")
+    open_for_ms: Annotated[int, Duration("100ms", "1h")] = Field(
+        default=5_000,
+        alias="openFor",
+        description="Until one request is let through as a probe; twice as long after each further diversion",
+    )
+    max_open_ms: Annotated[int, Duration("100ms", "24h")] = Field(
+        default=60_000, alias="maxOpen", description="The longest time between probes, unless the vendor itself asks for more"
+    )
+    step_ms: Annotated[int, Duration("100ms", "1h")] = Field(
+        default=5_000, alias="step", description="How long each step of the return (5, 25 and 100 % of the traffic) takes at least"
+    )
+
+
 class ProviderSpec(Shape):
     """An account at a vendor, or a self-hosted server."""
 
@@ -106,6 +127,7 @@ class ProviderSpec(Shape):
     )
     limits: Limits = Field(default_factory=Limits, description="What the vendor grants this account")
     tls: Tls = Field(default_factory=Tls, description="Verification of the provider's certificate, and the gateway's own")
+    breaker: Breaker = Field(default_factory=Breaker, description="When traffic leaves a failing target by itself, and how it comes back")
     egress: Egress = Field(default_factory=Egress, description="The way to the provider: proxy, protocol, addresses, connections, DNS")
 
 

@@ -53,6 +53,7 @@ UNIT: Final = Label("unit", "headgate.ratelimit.unit", 4, "requests or tokens")
 LOG: Final = Label("log", "headgate.journal.log", 4, "request or attempt")
 REASON: Final = Label("reason", "headgate.reason", 32, "a short fixed word")
 RESOURCE: Final = Label("resource", "headgate.xds.resource", 16, "CDS, EDS, LDS, RDS, SDS, ...")
+BREAKER: Final = Label("state", "headgate.breaker.state", 8, "closed, open, half-open or returning")
 PART: Final = Label("part", "headgate.part", 64, "one part of the running gateway: envoy, translator-0, journal, ...")
 SEVERITY: Final = Label("severity", "headgate.finding.severity", 4, "error or warning")
 
@@ -193,6 +194,20 @@ XDS_CONVERGENCE: Final = Metric(
     "From a published configuration to an Envoy that runs all of it.",
     (),
     _CONVERGENCE,
+)
+BREAKER_SHARE: Final = Metric(
+    "headgate_breaker_share_ratio",
+    Kind.GAUGE,
+    "ratio",
+    "Share of its planned first attempts that a breaker leaves a target (target none: all of a provider); 1 is closed, 0 open.",
+    (PROVIDER, TARGET),
+)
+BREAKER_TRANSITIONS: Final = Metric(
+    "headgate_breaker_transitions_total",
+    Kind.COUNTER,
+    "transitions",
+    "Changes of a breaker's state, by the state it came to.",
+    (PROVIDER, TARGET, BREAKER),
 )
 SIGN_INS: Final = Metric(
     "headgate_sign_ins_total", Kind.COUNTER, "sign-ins", "Sign-ins to clouds for new tokens, by result (ok, failed).", (PROVIDER, REASON)

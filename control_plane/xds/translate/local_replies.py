@@ -110,7 +110,8 @@ def _path(prefix: str) -> AccessLogFilter:
 
 
 def _noted(dialect: str) -> AccessLogFilter:
-    return AccessLogFilter(metadata_filter=MetadataFilter(matcher=_asked(StringMatcher(prefix=f"{dialect} ")), match_if_key_not_found=False))
+    matcher = _asked(StringMatcher(prefix=f"{dialect} "))
+    return AccessLogFilter(metadata_filter=MetadataFilter(matcher=matcher, match_if_key_not_found=False))
 
 
 def _unnoted() -> AccessLogFilter:

@@ -174,7 +174,7 @@ async def test_it_goes_on_after_a_restart_and_without_its_names(office: Office, 
 
 async def test_a_breaker_holds_a_return_down(office: Office) -> None:
     office.desk.breakers = lambda _: Steering(targets={A: Steer(0, "open since 14:02")})
-    with pytest.raises(Refusal, match=r"would keep no healthy target \(a/m open since 14:02\)"):
+    with pytest.raises(Refusal, match=r"would keep no healthy target \(a/m: open since 14:02\)"):
         await office.make(subject="provider/b", route="chat")
     await office.make(for_s=10, step_s=60)
     await office.later(10)

@@ -27,7 +27,7 @@ def test_the_last_healthy_target_stays() -> None:
 
     check = targets_left(CHAT, NO_STEERING, OUT, health)
     assert check.ok is False
-    assert "route code would keep no healthy target (anthropic/claude failed 7 of 10)" in check.text
+    assert "route code would keep no healthy target (anthropic/claude: failed 7 of 10)" in check.text
 
 
 def test_a_target_without_weight_carries_nothing() -> None:
