@@ -14,7 +14,7 @@ from control_plane.app import last_good_specs
 from control_plane.app.keys import Keys, Secrets
 from control_plane.app.sign_ins import SignIns
 from control_plane.credentials.resolve import NO_TOKENS
-from control_plane.ir.build import build
+from control_plane.ir.build import build, resteered
 from control_plane.ir.model import Gateway
 from control_plane.ir.show import diff
 from control_plane.ir.steering import NO_STEERING, Steering
@@ -42,6 +42,16 @@ FIRST_TOKENS_S: Final = 5.0
 """How long the first configuration waits for sign-ins. A token service answers in well under a second, or is in trouble."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """The last build, and of what it was one."""
+
+    specs: SpecSet
+    unready: Mapping[str, str]
+    steering: Steering
+    gateway: Gateway
+
+
 @dataclass(slots=True)
 class Configurator:
     """Keeps the set in force, and refuses whatever has an error."""
@@ -58,6 +68,7 @@ class Configurator:
     """What overrides and breakers ask for at this moment; whoever changes it calls `steer` afterwards."""
     _secrets: Secrets = field(default_factory=dict)
     _one: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _last: _Last | None = None
 
     async def apply(self, loaded: Loaded) -> None:
         """Take over `loaded`, or keep what is in force and say why."""
@@ -136,9 +147,19 @@ class Configurator:
 
     def _translate(self, specs: SpecSet) -> tuple[Gateway, Secrets, list[Resource]]:
         keys = self._keys(specs)
-        gateway = build(specs, keys.unready(), self.steering(specs))
+        gateway = self._built(specs, keys.unready(), self.steering(specs))
         secrets = keys.values(gateway, kept=self._secrets)
         return gateway, secrets, translate(gateway, secrets, self.settings)
+
+    def _built(self, specs: SpecSet, unready: Mapping[str, str], steering: Steering) -> Gateway:
+        """The gateway; where nothing but the steering has changed since the last one, most of that is kept."""
+        last, self._last = self._last, None
+        if last is not None and last.specs is specs and last.unready == unready:
+            gateway = resteered(last.gateway, specs, unready, last.steering, steering)
+        else:
+            gateway = build(specs, unready, steering)
+        self._last = _Last(specs, dict(unready), steering, gateway)
+        return gateway
 
 
 def only_weights(before: Gateway, after: Gateway) -> bool:
