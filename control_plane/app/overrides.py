@@ -13,7 +13,7 @@ from typing import Any, Final
 from control_plane.app import target_health
 from control_plane.app.configure import Configurator
 from control_plane.app.steering import combined
-from control_plane.ir.build import build
+from control_plane.ir.build import resteered
 from control_plane.ir.model import Gateway
 from control_plane.ir.steering import NO_STEERING, Planned, Steering
 from control_plane.kit.clock import Clock
@@ -230,7 +230,7 @@ class OverrideDesk:
         left = safety.targets_left(plans, before, after, health)
         room = safety.headroom(change, self.traffic.shares.rates(now), lambda target: target_health.load(windows, target, now))
         routes = sorted({route for route, _ in concerned(wish, plans)})
-        closed = _closed(self.configurator.gateway, build(specs, unready, after))
+        closed = _closed(self.configurator.gateway, resteered(self.configurator.gateway, specs, unready, before, after))
         return {
             "wish": wish.to_dict(),
             "checks": [left.to_dict(), room.to_dict()],
