@@ -169,6 +169,11 @@ class NodeRegistry:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def acked(self, number: int) -> tuple[int, int]:
+        """How many connected nodes run snapshot `number` or a later one, of how many."""
+        rows = tuple(self)
+        return sum(row.converged_number >= number for row in rows), len(rows)
+
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever a node connects, answers or leaves."""
         self._listeners.append(listener)
