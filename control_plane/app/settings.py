@@ -41,6 +41,11 @@ class Places:
         return self.state / "journal.log"
 
     @property
+    def base_id(self) -> Path:
+        """The number of Envoy's shared memory, which the process that takes over from it must name."""
+        return self.state / "envoy-base-id"
+
+    @property
     def bootstrap(self) -> Path:
         """The bootstrap Envoy was started with."""
         return self.state / "bootstrap.json"

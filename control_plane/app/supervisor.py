@@ -9,8 +9,9 @@ import json
 import logging
 import os
 import shutil
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
@@ -59,6 +60,8 @@ class GatewayProcess:
         self.listen = options.listen
         self.admin = options.admin
         self.children: dict[str, Child] = {}
+        self._leaving: list[Child] = []
+        self._epoch = 0
         self._places: Places | None = None
         self._lock: int | None = None
 
@@ -108,14 +111,76 @@ class GatewayProcess:
             max_heap_bytes=max_heap_bytes,
         )
         write_atomic(self.places.bootstrap, config.encode())
-        self._start("envoy", self._envoy(envoy))
+        self._start("envoy", self._envoy(envoy, *self._fresh))
         await self._until("Envoy", lambda: probe.answers(_text(self.listen), "/v1/models"))
         self.say(f"Envoy serves on {self.url}")
+
+    async def restart(self, name: str) -> None:
+        """Replace one part by a new process without an error for a client; returns when the new one serves. Raises GatewayError.
+
+        A worker finishes its streams first and Envoy asks another one meanwhile; without the control plane Envoy serves what it has; a
+        new Envoy takes over the listening sockets, and the old one ends after the drain time.
+        """
+        if name == "envoy":
+            await self._replace_envoy()
+            return
+        child = self.children[name]
+        before = child.started
+        child.signal(signal.SIGTERM)
+        await self._until(f"the end of {name}", lambda: _now(child.started > before), self.options.drain_s + START_LIMIT_S)
+        await self._until(name, lambda: self._serves(name))
+
+    async def pause(self, name: str) -> None:
+        """Stop one part and leave it stopped, until `resume`."""
+        await self.children[name].stop(STOP_GRACE_S)
+
+    async def resume(self, name: str) -> None:
+        """Start a paused part again; returns when it serves. Raises GatewayError."""
+        self.children[name].start()
+        await self._until(name, lambda: self._serves(name))
+
+    async def _serves(self, name: str) -> bool:
+        if name == "control-plane":
+            return await probe.answers(_text(self.admin), "/readyz")
+        try:
+            _, writer = await asyncio.open_unix_connection(self.places.translator(int(name.rpartition("-")[2])))
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    async def _replace_envoy(self) -> None:
+        old, binary = self.children["envoy"], find_envoy()
+        base = self.places.base_id.read_text().strip()
+        self._epoch += 1
+        takes_over = ("--base-id", base, "--restart-epoch", str(self._epoch), "--parent-shutdown-time-s", str(self._drain_whole_s))
+        new = Child("envoy", self._envoy(binary, *takes_over), old.say, self.options.env, again=self._envoy(binary, *self._fresh))
+        new.start()
+        try:
+            await self._until("the new Envoy", lambda: self._leads(self._epoch, new))
+        except GatewayError:
+            await new.stop(STOP_GRACE_S)
+            raise
+        old.leave()
+        self._leaving = [child for child in self._leaving if child.pid] + [old]
+        self.children["envoy"] = new
+
+    async def _leads(self, epoch: int, child: Child) -> bool:
+        if child.started > 1:
+            raise GatewayError("the new Envoy ended before it served; its messages are above. The old one goes on")
+        try:
+            _, text = await probe.http(self.places.envoy_admin, "GET", "/server_info")
+            info = json.loads(text)
+        except (OSError, TimeoutError, ValueError):
+            return False
+        return bool(info["state"] == "LIVE" and info["command_line_options"]["restart_epoch"] == epoch)
 
     async def stop(self, *, drain: bool = True) -> None:
         """Let running requests finish (up to the drain time), then stop every part."""
         if drain and (envoy := self.children.get("envoy")) and envoy.pid:
             await self._drain()
+        for gone in self._leaving:
+            await gone.stop(STOP_GRACE_S)
         for name in ("envoy", *(n for n in self.children if n.startswith("translator")), "control-plane"):
             if child := self.children.pop(name, None):
                 await child.stop(STOP_GRACE_S)
@@ -155,20 +220,29 @@ class GatewayProcess:
             command += ["-f", str(path)]
         return command
 
-    def _envoy(self, binary: Path) -> list[str]:
+    @property
+    def _fresh(self) -> tuple[str, ...]:
+        """An Envoy that takes over from nobody. Its shared memory gets a number of its own, which a successor needs."""
+        return ("--use-dynamic-base-id", "--base-id-path", str(self.places.base_id))
+
+    @property
+    def _drain_whole_s(self) -> int:
+        return max(int(self.options.drain_s), 1)
+
+    def _envoy(self, binary: Path, *more: str) -> list[str]:
         """Flush flag: the journal is written when 64 KB are there (Envoy's default), at the latest after 0.1 s: what a killed Envoy
         takes with it is bounded by both. Flushing every 1 KB costs 10 µs a request more, every 16 KB 2 µs."""
-        command = [str(binary), "-c", str(self.places.bootstrap), "--use-dynamic-base-id", "-l", "warning"]
-        command += ["--drain-time-s", str(int(self.options.drain_s)), "--file-flush-interval-msec", "100"]
+        command = [str(binary), "-c", str(self.places.bootstrap), "-l", "warning", *more]
+        command += ["--drain-time-s", str(self._drain_whole_s), "--drain-strategy", "immediate", "--file-flush-interval-msec", "100"]
         if self.options.concurrency:
             command += ["--concurrency", str(self.options.concurrency)]
         return command
 
-    async def _until(self, what: str, ready: Callable[[], asyncio.Future[bool] | object]) -> None:
-        deadline = asyncio.get_running_loop().time() + START_LIMIT_S
-        while not await ready():  # type: ignore[misc]
+    async def _until(self, what: str, ready: Callable[[], Awaitable[bool]], limit_s: float = START_LIMIT_S) -> None:
+        deadline = asyncio.get_running_loop().time() + limit_s
+        while not await ready():
             if asyncio.get_running_loop().time() > deadline:
-                raise GatewayError(f"{what} did not become ready within {START_LIMIT_S:.0f} s; its messages are above")
+                raise GatewayError(f"{what} did not become ready within {limit_s:.0f} s; its messages are above")
             await asyncio.sleep(POLL_S)
 
     async def _drain(self) -> None:
@@ -183,6 +257,10 @@ class GatewayProcess:
                     return
                 await asyncio.sleep(POLL_S)
             self.say(f"still busy after {self.options.drain_s:.0f} s of draining; stopping now")
+
+
+async def _now(value: bool) -> bool:
+    return value
 
 
 _HEADGATE: Final = (sys.executable, "-m", "control_plane")

@@ -12,6 +12,7 @@ from control_plane.cli import (
     control_plane,
     demo,
     dialects,
+    drill,
     explain,
     get,
     presets,
@@ -31,7 +32,24 @@ app = typer.Typer(
     help="LLM inference gateway: Envoy is the data plane, Python the control plane.",
 )
 
-for verb in (demo, up, validate, explain, schema, presets, catalogue, dialects, translate, get, control_plane, translator, bootstrap):
+VERBS = (
+    demo,
+    drill,
+    up,
+    validate,
+    explain,
+    schema,
+    presets,
+    catalogue,
+    dialects,
+    translate,
+    get,
+    control_plane,
+    translator,
+    bootstrap,
+)
+
+for verb in VERBS:
     verb.register(app)
 
 
