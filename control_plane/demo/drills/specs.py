@@ -9,20 +9,19 @@ from typing import TYPE_CHECKING, Final
 from control_plane.demo.drills.drill import FIRST_TOKEN_S, IDLE_S
 
 if TYPE_CHECKING:
-    from control_plane.demo.drills.drill import Link
     from control_plane.demo.drills.stage import Vendor
 
 PRESETS: Final = {"openai": "openai", "anthropic": "anthropic", "local": "openai-compatible"}
 
 
-def provider(vendor: Vendor, link: Link, dns_port: int, authority: Path) -> str:
+def provider(vendor: Vendor, dns_port: int, authority: Path) -> str:
     """A Provider. By DNS its name is asked of the drill's own server; by TLS it is behind its proxy, under a name of its own."""
     port = vendor.simulator.port
     lines = []
-    if link == "tls" and vendor.proxy is not None:
+    if vendor.link == "tls" and vendor.proxy is not None:
         base = f"https://{vendor.host}"
         lines = [f"tls: {{caFile: {authority}}}", f'egress: {{addresses: ["127.0.0.1:{vendor.proxy.port}"]}}']
-    elif link == "dns":
+    elif vendor.link == "dns":
         base = f"http://{vendor.host}:{port}"
         lines = [f'egress: {{dns: {{respectTtl: true, family: ipv4, failureRefresh: 1s, servers: ["127.0.0.1:{dns_port}"]}}}}']
     else:
@@ -52,6 +51,6 @@ spec:
   models: [{name}]
   dialects: [openai-chat, anthropic-messages]
   plan: [{groups}]
-  timeouts: {{connect: 300ms, firstToken: {int(FIRST_TOKEN_S * 1000)}ms, idle: {int(IDLE_S * 1000)}ms, total: 2m}}
+  timeouts: {{connect: 500ms, firstToken: {int(FIRST_TOKEN_S * 1000)}ms, idle: {int(IDLE_S * 1000)}ms, total: 2m}}
   firstEventHold: true
 """

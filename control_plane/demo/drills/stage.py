@@ -15,7 +15,7 @@ from typing import Final, Self
 from control_plane.app.supervisor import GatewayProcess, Options
 from control_plane.demo.drills.answers import Verdict
 from control_plane.demo.drills.client import Client, Question
-from control_plane.demo.drills.drill import PLANS, Drill
+from control_plane.demo.drills.drill import PLANS, Drill, Link
 from control_plane.demo.drills.specs import provider, route
 from control_plane.demo.fault_proxy import FaultProxy
 from control_plane.demo.fault_proxy.certificates import authority, certificate, self_signed, server
@@ -41,6 +41,7 @@ class Vendor:
     host: str
     keys: list[str]
     simulator: Simulator
+    link: Link = "direct"
     proxy: FaultProxy | None = None
 
     @property
@@ -57,16 +58,17 @@ class Scene:
         self.struck_at: float | None = None
         self.plans: list[list[Vendor]] = []
         for side, kinds in enumerate(PLANS[drill.plan]):
-            self.plans.append([self._vendor(f"{drill.name}-{side}-{kind}", kind) for kind in kinds])
+            links: list[Link] = [drill.link if place == 0 else "direct" for place in range(len(kinds))]
+            self.plans.append([self._vendor(f"{drill.name}-{side}-{kind}", kind, link) for kind, link in zip(kinds, links, strict=True)])
         self.routes = [f"{drill.name}-{side}" for side in range(len(self.plans))]
 
-    def _vendor(self, name: str, kind: str) -> Vendor:
+    def _vendor(self, name: str, kind: str, link: Link) -> Vendor:
         keys = [f"drill-{name}-{number}" for number in range(self.drill.keys)]
         simulator = Simulator(
             "anthropic" if kind == "anthropic" else "openai", name=kind, keys=keys, models=[MODELS[kind]], pace=PACE, keep_body_bytes=0
         )
-        host = HOST if self.drill.link == "tls" else f"{name}.drill"
-        return Vendor(name, kind, host, keys, simulator)
+        host = HOST if link == "tls" else f"{name}.drill"
+        return Vendor(name, kind, host, keys, simulator, link)
 
     @property
     def vendors(self) -> list[Vendor]:
@@ -99,13 +101,13 @@ class Scene:
         for vendor in self.vendors:
             await stack.enter_async_context(vendor.simulator)
             self.stage.dns.names[vendor.host] = "127.0.0.1"
-            if self.drill.link == "tls":
+            if vendor.link == "tls":
                 context = server(self.stage.folder, "valid", resumes=False)
                 vendor.proxy = await stack.enter_async_context(FaultProxy("127.0.0.1", vendor.simulator.port, tls=context))
 
     def specs(self) -> str:
         """Its providers and routes."""
-        documents = [provider(vendor, self.drill.link, self.stage.dns.port, self.stage.folder / "ca.pem") for vendor in self.vendors]
+        documents = [provider(vendor, self.stage.dns.port, self.stage.folder / "ca.pem") for vendor in self.vendors]
         documents += [
             route(name, [(vendor.name, MODELS[vendor.kind]) for vendor in plan]) for name, plan in zip(self.routes, self.plans, strict=True)
         ]
