@@ -40,15 +40,14 @@ class Promise:
     """What must hold. None: nothing is promised.
 
     errors: client-visible errors at most. visible: broken answers are allowed, and each must end as an error event of its dialect.
-    only_translated_in_flight: they are allowed where a worker was taken away under them, at most `recovery_s` long. answer: every
-    answer must be this error. amplification: attempts per request from the second second on. first_p99_s: added time to first content
+    recovery_s: they are allowed where a worker was taken away under a translated stream; what begins later has none, and needs no second
+    attempt after that time. answer: every answer must be this error. amplification: attempts per request from the second second on. first_p99_s: added time to first content
     at the 99th percentile in the first second (a first-token timer and the time of the next vendor), later_p99_ms: after it.
     diversions_a_minute: how often traffic may move away. returns: the first vendor serves again when it is well.
     """
 
     errors: int | None = 0
     visible: bool = False
-    only_translated_in_flight: bool = False
     recovery_s: float | None = None
     answer: str = ""
     amplification: float | None = None

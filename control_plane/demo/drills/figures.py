@@ -149,14 +149,14 @@ def _errors_missed(
     if promise.answer and (others := [s for s in asked if s.verdict is not Verdict.STATUS or promise.answer not in s.detail]):
         seen = Counter(f"{s.verdict}: {s.detail[:60]}" for s in others).most_common(1)
         missed.append(f"{len(others)} answers are not {promise.answer}, most of them {seen[0][0]}")
-    if promise.only_translated_in_flight and struck_at is not None:
-        limit = struck_at + (promise.recovery_s or 0)
+    if promise.recovery_s is not None and struck_at is not None:
+        limit = struck_at + promise.recovery_s
         if strangers := [s for s in wrong if not translated(s.question) or not s.question.stream or s.verdict is not Verdict.EVENT]:
             missed.append(f"{len(strangers)} errors beyond error events of translated streams")
-        if late := [s for s in wrong if s.began > limit]:
-            missed.append(f"{len(late)} errors of requests that began more than {promise.recovery_s} s after it")
-        if new := [s for s in wrong if struck_at < s.began <= limit]:
+        if new := [s for s in wrong if s.began > struck_at]:
             missed.append(f"{len(new)} errors of requests that began after it")
+        if late := [s for s in asked if s.began > limit and s.attempts > 1]:
+            missed.append(f"{len(late)} requests that began more than {promise.recovery_s:.0f} s after it needed a second attempt")
     return missed
 
 
