@@ -12,9 +12,11 @@ from control_plane.demo.simulators import Fault
 ALL_LONG_MS: Final = 60_000.0
 HEALED: Final = (Heal(),)
 UNSEEN: Final = Promise()
-TOKENS: Final = 30
-DELAY_MS: Final = 10.0
-"""Answers that take 0.3 s, so that many are under way when something happens in the middle."""
+TOKENS: Final = 20
+DELAY_MS: Final = 15.0
+"""Answers that take 0.3 s, so that many are under way when something happens in the middle ..."""
+LONG_SPREAD_S: Final = 200.0
+"""... and 50 of them a second: each is 20 events to pass on."""
 
 
 def _vendor(name: str, outage: str, fault: Fault, promise: Promise, how_many: int = 1) -> Drill:
@@ -24,7 +26,7 @@ def _vendor(name: str, outage: str, fault: Fault, promise: Promise, how_many: in
 
 def _deploy(part: str, outage: str) -> Drill:
     restarts = tuple((share, Restart(part)) for share in (0.1, 0.5))
-    return Drill(f"restart-{part}", outage, restarts, UNSEEN, tokens=TOKENS, delay_ms=DELAY_MS)
+    return Drill(f"restart-{part}", outage, restarts, UNSEEN, tokens=TOKENS, delay_ms=DELAY_MS, spread_s=LONG_SPREAD_S)
 
 
 def _flapping(cycles: int) -> tuple[tuple[float, Break | Heal], ...]:
@@ -91,6 +93,7 @@ DRILLS: Final[tuple[Drill, ...]] = (
         Promise(None, recovery_s=2),
         tokens=TOKENS,
         delay_ms=DELAY_MS,
+        spread_s=LONG_SPREAD_S,
     ),
     Drill(
         "worker-stopped",
@@ -100,6 +103,7 @@ DRILLS: Final[tuple[Drill, ...]] = (
         (Signal("translator-0", signal.SIGCONT),),
         tokens=TOKENS,
         delay_ms=DELAY_MS,
+        spread_s=LONG_SPREAD_S,
     ),
     _deploy("control-plane", "the control plane is deployed anew, twice"),
     _deploy("translators", "all workers are deployed anew, twice"),
