@@ -130,6 +130,12 @@ class GatewayProcess:
         await self._until(f"the end of {name}", lambda: _now(child.started > before), self.options.drain_s + START_LIMIT_S)
         await self._until(name, lambda: self._serves(name))
 
+    async def restart_all(self) -> None:
+        """Replace every part, one after the other, without an error for a client. Raises GatewayError for what does not come back."""
+        for name in (*(n for n in self.children if n.startswith("translator")), "control-plane", "envoy"):
+            await self.restart(name)
+            self.say(f"{name} is a new process")
+
     async def pause(self, name: str) -> None:
         """Stop one part and leave it stopped, until `resume`."""
         await self.children[name].stop(STOP_GRACE_S)
@@ -257,6 +263,32 @@ class GatewayProcess:
                     return
                 await asyncio.sleep(POLL_S)
             self.say(f"still busy after {self.options.drain_s:.0f} s of draining; stopping now")
+
+
+class Renewal:
+    """Restarts every part when it is asked; asked again meanwhile, it does so once more. Failures are said, and serving goes on."""
+
+    def __init__(self, gateway: GatewayProcess) -> None:
+        self._gateway, self._again = gateway, False
+        self._task: asyncio.Task[None] | None = None
+
+    def ask(self) -> None:
+        """From a signal handler."""
+        self._again = True
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
+
+    def cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        while self._again:
+            self._again = False
+            try:
+                await self._gateway.restart_all()
+            except GatewayError as error:
+                self._gateway.say(f"not every part was replaced: {error}")
 
 
 async def _now(value: bool) -> bool:

@@ -23,9 +23,6 @@ that a plan's first attempt is a passthrough for one half of them and a translat
 FIRST_TOKEN_S: Final = 1.0
 """The first-token timer of the drills' routes."""
 
-IDLE_S: Final = 5.0
-"""Their idle timer: above the longest plan's connect and first-token timers together."""
-
 
 class Act(Protocol):
     """Something that is done to the scene."""
@@ -40,10 +37,11 @@ class Promise:
     """What must hold. None: nothing is promised.
 
     errors: client-visible errors at most. visible: broken answers are allowed, and each must end as an error event of its dialect.
-    recovery_s: they are allowed where a worker was taken away under a translated stream; what begins later has none, and needs no second
-    attempt after that time. answer: every answer must be this error. amplification: attempts per request from the second second on. first_p99_s: added time to first content
-    at the 99th percentile in the first second (a first-token timer and the time of the next vendor), later_p99_ms: after it.
-    diversions_a_minute: how often traffic may move away. returns: the first vendor serves again when it is well.
+    recovery_s: they are allowed where a worker was taken away under a translated stream; what begins later has none, and needs no
+    second attempt after that time. answer: every answer must be this error. amplification: attempts per request from the second
+    second on. first_p99_s: added time to first content at the 99th percentile in the first second (a first-token timer and the time of
+    the next vendor), later_p99_ms: after it. diversions_a_minute: how often traffic may move away. returns: the first vendor serves
+    again when it is well.
     """
 
     errors: int | None = 0

@@ -32,7 +32,7 @@ class Settings:
 
     @property
     def calm_requests(self) -> int:
-        return min(max(self.requests // 10, 80), 1000)
+        return min(max(self.requests // 10, 24), 1000)
 
 
 async def run_drills(drills: Sequence[Drill], settings: Settings, say: Callable[[str], None], emit: Callable[[Figures], None]) -> None:

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from control_plane.demo.drills.drill import FIRST_TOKEN_S, IDLE_S
-
 if TYPE_CHECKING:
     from control_plane.demo.drills.stage import Vendor
 
+CONNECT_S: Final = 0.5
 PRESETS: Final = {"openai": "openai", "anthropic": "anthropic", "local": "openai-compatible"}
 
 
@@ -40,8 +39,9 @@ spec:
 {more}"""
 
 
-def route(name: str, plan: Sequence[tuple[str, str]]) -> str:
-    """A ModelRoute; `plan` is (provider, model) in order."""
+def route(name: str, plan: Sequence[tuple[str, str]], first_token_s: float) -> str:
+    """A ModelRoute; `plan` is (provider, model) in order. The idle timer is above all attempts' timers together."""
+    connect, first, idle = (int(s * 1000) for s in (CONNECT_S, first_token_s, len(plan) * (first_token_s + CONNECT_S) + 1))
     groups = ", ".join(f"{{targets: [{{provider: {p}, model: {m}}}]}}" for p, m in plan)
     return f"""---
 apiVersion: headgate.dev/v1alpha1
@@ -51,6 +51,6 @@ spec:
   models: [{name}]
   dialects: [openai-chat, anthropic-messages]
   plan: [{groups}]
-  timeouts: {{connect: 500ms, firstToken: {int(FIRST_TOKEN_S * 1000)}ms, idle: {int(IDLE_S * 1000)}ms, total: 2m}}
+  timeouts: {{connect: {connect}ms, firstToken: {first}ms, idle: {idle}ms, total: 2m}}
   firstEventHold: true
 """

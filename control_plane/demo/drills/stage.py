@@ -15,7 +15,7 @@ from typing import Final, Self
 from control_plane.app.supervisor import GatewayProcess, Options
 from control_plane.demo.drills.answers import Verdict
 from control_plane.demo.drills.client import Client, Question
-from control_plane.demo.drills.drill import PLANS, Drill, Link
+from control_plane.demo.drills.drill import FIRST_TOKEN_S, PLANS, Drill, Link
 from control_plane.demo.drills.specs import provider, route
 from control_plane.demo.fault_proxy import FaultProxy
 from control_plane.demo.fault_proxy.certificates import authority, certificate, self_signed, server
@@ -109,7 +109,8 @@ class Scene:
         """Its providers and routes."""
         documents = [provider(vendor, self.stage.dns.port, self.stage.folder / "ca.pem") for vendor in self.vendors]
         documents += [
-            route(name, [(vendor.name, MODELS[vendor.kind]) for vendor in plan]) for name, plan in zip(self.routes, self.plans, strict=True)
+            route(name, [(vendor.name, MODELS[vendor.kind]) for vendor in plan], self.stage.first_token_s)
+            for name, plan in zip(self.routes, self.plans, strict=True)
         ]
         return "".join(documents)
 
@@ -132,7 +133,8 @@ class Scene:
 class Stage:
     """`async with Stage(drills, say) as stage:` → `stage.gateway`, `stage.scene(drill)`. Raises GatewayError when it cannot start."""
 
-    def __init__(self, drills: Sequence[Drill], say: Callable[[str], None]) -> None:
+    def __init__(self, drills: Sequence[Drill], say: Callable[[str], None], first_token_s: float = FIRST_TOKEN_S) -> None:
+        self.first_token_s = first_token_s
         self.dns = DnsServer({})
         self.folder = Path()
         self._drills, self._say = drills, say

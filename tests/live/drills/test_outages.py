@@ -13,8 +13,8 @@ from control_plane.demo.drills.figures import Figures
 from control_plane.demo.drills.run import Settings, play
 from tests.live.drills.conftest import MakeTheatre, Theatre
 
-AT_ONCE: Final = 6
-SHORT: Final = Settings(requests=100, per_s=30, concurrency=200, return_limit_s=1, judge_return=False)
+AT_ONCE: Final = 4
+SHORT: Final = Settings(requests=100, per_s=25, concurrency=200, return_limit_s=1, judge_return=False)
 PARTS: Final = ("worker-", "restart-", "control-plane-")
 OUTAGES: Final = tuple(drill for drill in DRILLS if not drill.name.startswith(PARTS))
 
