@@ -106,7 +106,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     XdsMetrics(metrics, nodes)
     async with contextlib.AsyncExitStack() as parts:
         parts.push_async_callback(sign_ins.stop)
-        await _restore(settings, publisher, sign_ins)
+        await restore(settings, publisher, sign_ins)
         await ads.start(*(f"unix:{a}" if a.startswith("/") else a for a in settings.xds))
         parts.push_async_callback(ads.stop)
         # Reads all of the above, publishes nothing: liveness, metrics and lists for operators.
@@ -131,21 +131,25 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         await group.wait()
 
 
-async def _restore(settings: Settings, publisher: Publisher, sign_ins: SignIns) -> None:
-    """Serve at once what was last known good, until the specs have been read. Tokens are never stored, so it waits a moment for them."""
+async def restore(settings: Settings, publisher: Publisher, sign_ins: SignIns) -> bool:
+    """Serve at once what was last known good, until the specs have been read. Tokens are never stored, so it waits a moment for them.
+
+    False when there is nothing to serve.
+    """
     try:
         stored = lkg.load(settings.state / "last-known-good")
     except lkg.LkgError as error:
         log.warning("%s", error)
-        return
+        return False
     kept = last_good_specs.restore(settings.state)
     if stored is None or kept is None or not kept.ok:
-        return
+        return False
     await sign_ins.follow(kept.specs)
     await sign_ins.settled(RESTORE_WAIT_S)
     gateway = build(kept.specs)
     secrets = known_secrets(gateway.providers, Keys.of(kept.specs, tokens=sign_ins.tokens()).values(gateway))
     publisher.restore(stored, [resource for resource in secrets if resource.name in stored.secret_names])
+    return True
 
 
 async def _follow_specs(settings: Settings, configurator: Configurator) -> None:

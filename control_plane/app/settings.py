@@ -27,6 +27,11 @@ class Places:
         return str(self.sockets / "xds.sock")
 
     @property
+    def standby(self) -> str:
+        """Where a stand-in serves xDS while the control plane is away."""
+        return str(self.sockets / "standby.sock")
+
+    @property
     def envoy_admin(self) -> str:
         """Where Envoy serves its admin API: a private socket, never a port."""
         return str(self.sockets / "envoy.sock")

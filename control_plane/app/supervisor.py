@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 START_LIMIT_S: Final = 30.0
 POLL_S: Final = 0.05
 STOP_GRACE_S: Final = 5.0
+STAND_IN_POLL_S: Final = 0.5
+STAND_IN_AFTER_S: Final = 5.0
+"""A control plane that restarts is back sooner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class GatewayProcess:
         self.children: dict[str, Child] = {}
         self._leaving: list[Child] = []
         self._epoch = 0
+        self._watching: asyncio.Task[None] | None = None
         self._places: Places | None = None
         self._lock: int | None = None
 
@@ -100,7 +104,7 @@ class GatewayProcess:
         self.say(f"starting control plane, {workers} translator worker{'s' * (workers > 1)} and Envoy")
         for number in range(workers):
             self._start(f"translator-{number}", self._translator(number))
-        self._start("control-plane", self._control_plane(workers))
+        self._start("control-plane", self._control_plane(workers, self.places.ads))
         await self._until("the control plane", lambda: probe.answers(_text(self.admin), "/healthz"))
         self.say(f"control plane answers on http://{_text(self.admin)}")
         config = bootstrap(
@@ -109,11 +113,13 @@ class GatewayProcess:
             control_plane=self.places.ads,
             admin=self.places.envoy_admin,
             max_heap_bytes=max_heap_bytes,
+            standby=self.places.standby,
         )
         write_atomic(self.places.bootstrap, config.encode())
         self._start("envoy", self._envoy(envoy, *self._fresh))
         await self._until("Envoy", lambda: probe.answers(_text(self.listen), "/v1/models"))
         self.say(f"Envoy serves on {self.url}")
+        self._watching = asyncio.create_task(self._stand_in(workers), name="stand-in")
 
     async def restart(self, name: str) -> None:
         """Replace one part by a new process without an error for a client; returns when the new one serves. Raises GatewayError.
@@ -144,6 +150,22 @@ class GatewayProcess:
         """Start a paused part again; returns when it serves. Raises GatewayError."""
         self.children[name].start()
         await self._until(name, lambda: self._serves(name))
+
+    async def _stand_in(self, workers: int) -> None:
+        """While the control plane does not come back, another process serves what was last known good, for an Envoy that has to start."""
+        control_plane, seen, away_since = self.children["control-plane"], self.children["control-plane"].started, None
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(STAND_IN_POLL_S)
+            if control_plane.pid is not None and (control_plane.started == seen or await probe.answers(_text(self.admin), "/healthz")):
+                seen, away_since = control_plane.started, None
+                if standby := self.children.pop("standby", None):
+                    await standby.stop(STOP_GRACE_S)
+                continue
+            away_since = away_since or loop.time()
+            if loop.time() - away_since > STAND_IN_AFTER_S and "standby" not in self.children:
+                self.say("the control plane is away; a stand-in serves the last good configuration")
+                self._start("standby", [*self._control_plane(workers, self.places.standby), "--standby"])
 
     async def _serves(self, name: str) -> bool:
         if name == "control-plane":
@@ -187,7 +209,9 @@ class GatewayProcess:
             await self._drain()
         for gone in self._leaving:
             await gone.stop(STOP_GRACE_S)
-        for name in ("envoy", *(n for n in self.children if n.startswith("translator")), "control-plane"):
+        if self._watching is not None:
+            self._watching.cancel()
+        for name in ("envoy", *(n for n in self.children if n.startswith("translator")), "standby", "control-plane"):
             if child := self.children.pop(name, None):
                 await child.stop(STOP_GRACE_S)
         if self._lock is not None:
@@ -214,9 +238,9 @@ class GatewayProcess:
     def _translator(self, number: int) -> list[str]:
         return [*_HEADGATE, "translator", "--socket", self.places.translator(number), "--drain-seconds", str(self.options.drain_s)]
 
-    def _control_plane(self, workers: int) -> list[str]:
+    def _control_plane(self, workers: int, xds: str) -> list[str]:
         command = [*_HEADGATE, "control-plane", "--listen", _text(self.listen), "--admin", _text(self.admin)]
-        command += ["--xds", self.places.ads, "--state-dir", str(self.places.state), "--journal", str(self.places.journal)]
+        command += ["--xds", xds, "--state-dir", str(self.places.state), "--journal", str(self.places.journal)]
         command += ["--envoy-admin", self.places.envoy_admin, "--log-level", self.options.log_level]
         if self.options.admin_token_file:
             command += ["--admin-token-file", str(self.options.admin_token_file)]
