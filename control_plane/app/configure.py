@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,7 @@ from control_plane.credentials.resolve import NO_TOKENS
 from control_plane.ir.build import build
 from control_plane.ir.model import Gateway
 from control_plane.ir.show import diff
+from control_plane.ir.steering import NO_STEERING, Steering
 from control_plane.spec.findings import Finding
 from control_plane.spec.load import Loaded
 from control_plane.spec.models import SpecSet
@@ -52,6 +54,8 @@ class Configurator:
     specs: SpecSet | None = None
     stale: bool = False
     sign_ins: SignIns | None = None
+    steering: Callable[[SpecSet], Steering] = lambda _: NO_STEERING
+    """What overrides and breakers ask for at this moment; whoever changes it calls `steer` afterwards."""
     _secrets: Secrets = field(default_factory=dict)
     _one: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -78,7 +82,12 @@ class Configurator:
             if self.specs is not None:
                 await self._submit(self.specs)
 
-    async def _submit(self, specs: SpecSet) -> None:
+    async def steer(self) -> asyncio.Future[Outcome] | None:
+        """Publish the specs in force with the steering as it is now, at once. None when the plans stay as they are."""
+        async with self._one:
+            return await self._submit(self.specs, reason="steering") if self.specs is not None else None
+
+    async def _submit(self, specs: SpecSet, reason: str = "specs") -> asyncio.Future[Outcome] | None:
         if self.sign_ins is not None:
             await self.sign_ins.follow(specs)
             if self.specs is None:  # what Envoys run already shall not lose its targets for the moment until the tokens come
@@ -88,21 +97,22 @@ class Configurator:
         changes = diff(self.gateway, gateway)
         if self.specs is not None and not changes and secrets == self._secrets:
             self.specs = specs
-            return
-        urgent = self.specs is not None and only_weights(self.gateway, gateway) and secrets == self._secrets
+            return None
+        urgent = reason == "steering" or (self.specs is not None and only_weights(self.gateway, gateway) and secrets == self._secrets)
         routes = [route_table(r) for r in gateway.routes]
         snapshot = Snapshot.of(resources, routes=routes, absent=absent_secrets(gateway, secrets))
         await self._prepare(snapshot)
-        outcome = self.publisher.submit(snapshot, reason="specs", urgent=urgent)
+        outcome = self.publisher.submit(snapshot, reason=reason, urgent=urgent)
         rewritten = sum(key[0] == RDS for key in self.publisher.live.diff(snapshot).changed)
         took = round((time.monotonic() - began) * 1000, 1)
         shown = "; ".join(changes[:5]) or "keys"
-        log.info("specs taken over", extra=fields(Field.REASON, shown, Field.COUNT, rewritten, Field.TOOK_MS, took))
+        log.info("%s taken over", reason, extra=fields(Field.REASON, shown, Field.COUNT, rewritten, Field.TOOK_MS, took))
         same = self.specs is specs
         self.gateway, self.specs, self._secrets = gateway, specs, secrets
         if not same:
             last_good_specs.save(self.state, specs)
         outcome.add_done_callback(_report)
+        return outcome
 
     async def _prepare(self, snapshot: Snapshot) -> None:
         """Proxies before the providers that go through them: a provider's own cluster may be ready before its proxy's name is known."""
@@ -119,7 +129,7 @@ class Configurator:
 
     def _translate(self, specs: SpecSet) -> tuple[Gateway, Secrets, list[Resource]]:
         keys = Keys.of(specs, tokens=self.sign_ins.tokens() if self.sign_ins is not None else NO_TOKENS)
-        gateway = build(specs, keys.unready())
+        gateway = build(specs, keys.unready(), self.steering(specs))
         secrets = keys.values(gateway, kept=self._secrets)
         return gateway, secrets, translate(gateway, secrets, self.settings)
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import msgspec
 
+from control_plane.dialects import rate_limits
 from control_plane.dialects.canon import Failure, FailureClass
 
 MESSAGE_LIMIT_CHARS: Final = 2000
@@ -76,18 +76,12 @@ def failure(status: int, code: str | None, message: str, param: str | None = Non
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, from `retry-after-ms` or `retry-after` (seconds, or a date compared with the answer's own `date`)."""
-    try:
-        if (value := headers.get("retry-after-ms")) is not None:
-            return max(0.0, float(value) / 1000)
-        if (value := headers.get("retry-after")) is None:
-            return None
-        try:
-            return max(0.0, float(value))
-        except ValueError:
-            return max(0.0, (parsedate_to_datetime(value) - parsedate_to_datetime(headers["date"])).total_seconds())
-    except (ValueError, TypeError, KeyError, OverflowError):
-        return None
+    """Seconds to wait, from `retry-after-ms` or `retry-after`: seconds, a duration, or a time, compared with the answer's own `date`."""
+    if (value := headers.get("retry-after-ms")) is not None:
+        found = rate_limits.reset_s(value, None)
+        return None if found is None else found / 1000
+    value = headers.get("retry-after")
+    return None if value is None else rate_limits.reset_s(value, headers.get("date"))
 
 
 def error_document(body: bytes) -> tuple[dict[str, Any], str]:

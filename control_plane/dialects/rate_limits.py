@@ -1,8 +1,8 @@
 """How much of a rate limit is left, as a vendor's answers say it: names of headers are data of its preset, forms of values are known here.
 
 remaining, limit   whole numbers
-reset              seconds ("1", "0.5"), a duration ("1m30s", "150ms"), a time (RFC 3339, or seconds since 1970), which is compared
-                   with the answer's own `date`, since there is no clock here
+reset, retry-after seconds ("1", "0.5"), a duration ("1m30s", "150ms"), a time (RFC 3339, an HTTP date, or seconds since 1970), which is
+                   compared with the answer's own `date`, since there is no clock here
 """
 
 from __future__ import annotations
@@ -40,18 +40,6 @@ def read_names(text: str) -> RateLimits:
     return msgspec.json.decode(text, type=RateLimits)
 
 
-def left(headers: Mapping[str, str], names: RateLimits) -> str | None:
-    """What is left, for the journal: "requests;tokens", each "remaining/limit" or empty where it is not said; None if neither is."""
-    told = ";".join(_left(headers, unit) for unit in (names.requests, names.tokens))
-    return told if told.strip(";/") else None
-
-
-def _left(headers: Mapping[str, str], unit: Unit | None) -> str:
-    if unit is None or not (remaining := _count(headers.get(unit.remaining))):
-        return ""
-    return f"{remaining}/{_count(headers.get(unit.limit)) if unit.limit else ''}"
-
-
 def _count(value: str | None) -> str:
     value = (value or "").strip()
     return value if value.isascii() and value.isdigit() and len(value) <= 15 else ""
@@ -66,23 +54,33 @@ def wait_s(headers: Mapping[str, str], names: RateLimits) -> float | None:
 
 def reset_s(value: str, date: str | None) -> float | None:
     """Seconds that a reset is away. `date`: the answer's own header, for values that are a time. None for what cannot be read."""
+    return seconds_of(value, epoch_of(date))
+
+
+def seconds_of(value: str, now_s: float | None) -> float | None:
+    """The same with the time of the answer as seconds since 1970, None where it is not known."""
     value = value.strip()
     if _NUMBER.fullmatch(value):
         number = float(value)
         if number < _EPOCH_S:
             return number
-        return _until(number / 1000 if number >= _EPOCH_S * 1000 else number, date)
+        return _until(number / 1000 if number >= _EPOCH_S * 1000 else number, now_s)
     if _DURATION.fullmatch(value):
         return sum(float(count) * _SECONDS[unit] for count, unit in _PART.findall(value))
     try:
         at = datetime.fromisoformat(value[:40])
     except ValueError:
-        return None
-    return _until((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp(), date)
+        return _until(epoch_of(value), now_s)
+    return _until((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp(), now_s)
 
 
-def _until(at_s: float, date: str | None) -> float | None:
+def epoch_of(date: str | None) -> float | None:
+    """An HTTP date as seconds since 1970."""
     try:
-        return max(0.0, at_s - parsedate_to_datetime(date).timestamp()) if date else None
+        return parsedate_to_datetime(date[:40]).timestamp() if date else None
     except (ValueError, TypeError, OverflowError):
         return None
+
+
+def _until(at_s: float | None, now_s: float | None) -> float | None:
+    return None if at_s is None or now_s is None else max(0.0, at_s - now_s)

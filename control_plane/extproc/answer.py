@@ -158,7 +158,6 @@ class Translation:
         self._reader = reader
         self._writer = writer
         self._rules = vendor.errors
-        self._limits = rate_limits.left(head[1], vendor.limits) if vendor.limits is not None else None
         self._status, self._headers = head
         self._streams = streams
         self._dropped = dropped
@@ -280,7 +279,7 @@ class Translation:
 
     def _report(self) -> bytes:
         self._unreported = 0
-        return wire.metadata(wire.Metered(self._usage, self._finish, self._complete, self._stream_error, self._dropped, self._limits))
+        return wire.metadata(wire.Metered(self._usage, self._finish, self._complete, self._stream_error, self._dropped))
 
     def _refuse(self, failure: Failure) -> Refusal:
         """Nothing has gone to the client yet: become an error answer, one that the router retries if another target may do better."""

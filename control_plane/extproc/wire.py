@@ -31,15 +31,13 @@ _OVERWRITE: Final = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 @dataclass(frozen=True, slots=True)
 class Metered:
-    """What the access log learns of an answer. `finish`: the provider's own stop word. `stream_error`: its error's class.
-    `limits`: what is left of the vendor's rate limits, see dialects/rate_limits.py."""
+    """What the access log learns of an answer. `finish`: the provider's own stop word. `stream_error`: its error's class."""
 
     usage: Usage
     finish: str | None
     complete: bool
     stream_error: str | None
     dropped: tuple[str, ...]
-    limits: str | None = None
 
 
 NAMES_SHOWN: Final = 32  # of what was dropped; a client that sends more has other problems
@@ -187,6 +185,4 @@ def metadata(metered: Metered) -> bytes:
     dropped.SetInParent()
     for name in metered.dropped:
         dropped.values.add().string_value = name
-    if metered.limits is not None:
-        fields["limits"].string_value = metered.limits
     return message.SerializeToString()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from control_plane.ir.model import Entry, Gateway, Provider, Route, Timers
+from control_plane.ir.model import Entry, Gateway, Provider, Route, TargetUse, Timers, ordered
+from control_plane.ir.steering import Steering
 from control_plane.spec.models import ModelRoute, SpecSet
 from control_plane.spec.presets import PresetSpec
 
@@ -18,14 +19,24 @@ class PlannedTarget:
     model: str
     weight: int
 
+    @property
+    def key(self) -> str:
+        """`provider/model`, the target's name everywhere."""
+        return f"{self.provider}/{self.model}"
+
 
 @dataclass(slots=True)
 class DraftRoute:
-    """A route on its way: the spec it came from and what the passes have worked out."""
+    """A route on its way: the spec it came from and what the passes have worked out.
+
+    `written` is the plan before it was steered, None when nothing steers it.
+    """
 
     spec: ModelRoute
     groups: list[list[PlannedTarget]]
+    written: list[list[PlannedTarget]] | None = None
     entries: list[Entry] = field(default_factory=list)
+    standby: set[TargetUse] = field(default_factory=set)
     timers: Timers | None = None
 
 
@@ -36,6 +47,7 @@ class Draft:
     specs: SpecSet
     presets: Mapping[str, PresetSpec]
     unready: Mapping[str, str]
+    steering: Steering
     providers: dict[str, Provider] = field(default_factory=dict)
     routes: dict[str, DraftRoute] = field(default_factory=dict)
 
@@ -54,6 +66,7 @@ class Draft:
                     attempts=spec.retry.attempts,
                     retry_on=tuple(sorted(spec.retry.on)),
                     max_request_bytes=spec.max_request_bytes,
+                    standby=ordered(draft.standby),
                 )
             )
         return Gateway(providers=tuple(self.providers[n] for n in sorted(self.providers)), routes=tuple(routes))

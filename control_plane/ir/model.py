@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
@@ -150,7 +151,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a route does with one operation in one client dialect: the plan, a group per attempt.
+    """What a route does with one operation in one client dialect: the plan, a group per attempt; none when every target is out.
 
     `rename` is the model name to write into the body at the edge, when all passthrough targets of the plan share it.
     """
@@ -172,7 +173,10 @@ class Timers:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What clients name as `model`, and what happens then."""
+    """What clients name as `model`, and what happens then.
+
+    `standby`: uses that the plan has when nothing steers it. They stay ready, so that the way back is a change of the plan alone.
+    """
 
     name: str
     models: tuple[str, ...]
@@ -181,6 +185,11 @@ class Route:
     attempts: int
     retry_on: tuple[str, ...]
     max_request_bytes: int
+    standby: tuple[TargetUse, ...] = ()
+
+    def uses(self) -> set[TargetUse]:
+        """Every use of a target by its plans, those in standby among them."""
+        return {*self.standby, *(choice.use for entry in self.entries for group in entry.groups for choice in group)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,16 +201,7 @@ class Gateway:
 
     def uses(self) -> tuple[TargetUse, ...]:
         """Every distinct use of a target by any route, sorted."""
-        found = {choice.use for route in self.routes for entry in route.entries for group in entry.groups for choice in group}
-        return tuple(
-            sorted(
-                found,
-                key=lambda u: (
-                    *(u.provider, u.model, u.client_dialect, u.operation, u.connect_ms, u.hold, u.rename, u.restore, u.mute),
-                    *(u.unsupported_params, u.foreign_reasoning),
-                ),
-            )
-        )
+        return ordered({use for route in self.routes for use in route.uses()})
 
     def models(self) -> tuple[str, ...]:
         """Every model name a client may send, sorted."""
@@ -210,3 +210,16 @@ class Gateway:
     def models_of(self, *dialects: str) -> tuple[str, ...]:
         """Every model name with which a client of one of these dialects can call something, sorted."""
         return tuple(sorted(m for route in self.routes for m in route.models if any(e.dialect in dialects for e in route.entries)))
+
+
+def ordered(uses: Iterable[TargetUse]) -> tuple[TargetUse, ...]:
+    """Sorted by everything that tells uses apart."""
+    return tuple(
+        sorted(
+            uses,
+            key=lambda u: (
+                *(u.provider, u.model, u.client_dialect, u.operation, u.connect_ms, u.hold, u.rename, u.restore, u.mute),
+                *(u.unsupported_params, u.foreign_reasoning),
+            ),
+        )
+    )

@@ -13,9 +13,12 @@ from control_plane.ir.egress import AUTHORITIES
 from control_plane.ir.egress_of import egress_of
 from control_plane.ir.model import ANY_MODEL, Auth, Choice, Entry, Lane, Provider, Signing, Speaks, TargetUse, Timers
 from control_plane.ir.operations import OWN_THINKING_ONLY, STREAMED_TEXT, Operation, operations_of
+from control_plane.ir.steering import Planned, steered
 from control_plane.ir.stored import STORED, Stored
 from control_plane.spec import models as spec
 from control_plane.spec.presets import PresetSpec
+
+_Plan = list[list[PlannedTarget]]
 
 
 def resolve_providers(draft: Draft) -> None:
@@ -98,6 +101,17 @@ def leave_out_unready_targets(draft: Draft) -> None:
             route.groups = ready
 
 
+def steer_plans(draft: Draft) -> None:
+    """What breakers and overrides make of the plans. Names that concern no target of a route change nothing."""
+    for name, route in draft.routes.items():
+        planned = [[Planned(t.key, t.weight) for t in group] for group in route.groups]
+        now = steered(name, planned, draft.steering)
+        if list(map(list, now)) != planned:
+            known = {t.key: t for group in route.groups for t in group}
+            route.written = route.groups
+            route.groups = [[replace(known[one.target], weight=one.weight) for one in group] for group in now]
+
+
 def settle_timers(draft: Draft) -> None:
     """Envoy's idle timer runs on across attempts until the first headers, so it must span all of them.
 
@@ -111,17 +125,33 @@ def settle_timers(draft: Draft) -> None:
 
 
 def expand_entries(draft: Draft) -> None:
-    """One entry for every operation of every client dialect that some target of the route can serve."""
+    """One entry for every operation of every client dialect that some target of the route can serve.
+
+    A steered plan never takes an operation away: where no target is left for it, its entry has no groups and is answered as such.
+    """
     for route in draft.routes.values():
-        for dialect in route.spec.spec.dialects:
-            for operation in operations_of(dialect):
-                if entry := _entry(draft, route, operation):
-                    route.entries.append(entry)
-            route.entries += [entry for stored in STORED if stored.dialect == dialect and (entry := _stored(draft, route, stored))]
+        if route.written is None:
+            route.entries = _entries(draft, route, route.groups, keeping=route.groups)
+            continue
+        tried = {t.key for group in route.groups for t in group}
+        keeping = [[t for t in group if t.key in tried] for group in route.written]
+        left = {(e.dialect, e.operation): e for e in _entries(draft, route, route.groups, keeping)}
+        written = _entries(draft, route, route.written, keeping=route.written)
+        route.standby = {choice.use for entry in written for group in entry.groups for choice in group}
+        route.entries = [left.get((e.dialect, e.operation)) or replace(e, groups=(), rename=None) for e in written]
 
 
-def _entry(draft: Draft, route: DraftRoute, operation: Operation) -> Entry | None:
-    groups = [[(t, use) for t in group if (use := _use(draft, route, operation, t))] for group in route.groups]
+def _entries(draft: Draft, route: DraftRoute, plan: _Plan, keeping: _Plan) -> list[Entry]:
+    """`keeping`: the order in which providers are asked for what they store, which no steer changes: it is where it was made."""
+    entries: list[Entry] = []
+    for dialect in route.spec.spec.dialects:
+        entries += [entry for operation in operations_of(dialect) if (entry := _entry(draft, route, plan, operation))]
+        entries += [entry for stored in STORED if stored.dialect == dialect and (entry := _stored(draft, route, keeping, stored))]
+    return entries
+
+
+def _entry(draft: Draft, route: DraftRoute, plan: _Plan, operation: Operation) -> Entry | None:
+    groups = [[(t, use) for t in group if (use := _use(draft, route, operation, t))] for group in plan]
     groups = [group for group in groups if group]
     if not groups:
         return None
@@ -142,13 +172,13 @@ def _entry(draft: Draft, route: DraftRoute, operation: Operation) -> Entry | Non
     )
 
 
-def _stored(draft: Draft, route: DraftRoute, stored: Stored) -> Entry | None:
+def _stored(draft: Draft, route: DraftRoute, plan: _Plan, stored: Stored) -> Entry | None:
     """A group for each provider of the plan that has it: who keeps a response or file is not known, so they are asked in turn.
 
     The model does not matter to them: one use of a provider for all routes.
     """
     groups: dict[str, tuple[Choice, ...]] = {}
-    for target in (target for group in route.groups for target in group):
+    for target in (target for group in plan for target in group):
         path = draft.providers[target.provider].path(stored.dialect, stored.operation)
         if path is None or target.provider in groups:
             continue

@@ -11,13 +11,16 @@ Every string was verified on Envoy 1.40 by `tests/live/journal`. What is not obv
   is "lane provider/model", `edge` is what the edge's meter says: "complete;input,cached,cache_write,output,reasoning;finish;stream_error".
 - On an attempt line the status, flags, details, bytes and times are the attempt's own; on a request line `at` is the last attempt's.
 - `n` needs `include_request_attempt_count` on the virtual host; Envoy's own attempt counter is 0 in an attempt's log.
+- `limits` is what the vendor says of its rate limits (`rate_limits.py`): the names of OpenAI's headers or Anthropic's. What other vendors
+  call otherwise is repeated under OpenAI's names at their targets.
+- `fault` is the class of an error, as the target's filter or the translator found it (`x-headgate-fault`).
 - `translation` is what the translator says, as an object.
 - `head_us` is the first byte of the response (its headers) sent to the client, `ttft_us` the first byte of the body that came from
   the provider; the reader takes the later of the two, because a response may be held back until its first event is judged.
 - `sent_us` is the first byte of the (last) attempt's request sent: what came before it, such as a client's slow upload, is no
   provider's doing.
-- No header of the client or of the provider is ever logged, except the two that Envoy itself sets (id, attempt number): after
-  the upstream filters ran, the request's headers hold the provider's credential.
+- No header of a request is ever logged, except the two that Envoy itself sets (id, attempt number): after the upstream filters ran,
+  the request's headers hold the provider's credential.
 """
 
 from __future__ import annotations
@@ -25,6 +28,12 @@ from __future__ import annotations
 from typing import Final
 
 START: Final = "%START_TIME(%Y-%m-%dT%H:%M:%S.%6fZ)%"
+
+_UNIT: Final = "/".join(
+    f"%RESP(X-RATELIMIT-{what}-{{0}}?ANTHROPIC-RATELIMIT-{{0}}-{what}):{length}%"
+    for what, length in (("REMAINING", 16), ("LIMIT", 16), ("RESET", 32))
+)
+_LIMITS: Final = f"{_UNIT.format('REQUESTS')};{_UNIT.format('TOKENS')}"
 
 REQUEST_FORMAT: Final[dict[str, str]] = {
     "log": "request",
@@ -41,6 +50,7 @@ REQUEST_FORMAT: Final[dict[str, str]] = {
     "head_us": "%COMMON_DURATION(DS_RX_BEG:DS_TX_BEG:us)%",
     "ttft_us": "%COMMON_DURATION(DS_RX_BEG:US_RX_BODY_BEG:us)%",
     "duration_ms": "%DURATION%",
+    "limits": f";{_LIMITS}",
     "edge": "%DYNAMIC_METADATA(headgate:meter)%",
     "translation": "%DYNAMIC_METADATA(headgate.translation)%",
 }
@@ -56,6 +66,8 @@ ATTEMPT_FORMAT: Final[dict[str, str]] = {
     "status": "%RESPONSE_CODE%",
     "flags": "%RESPONSE_FLAGS%",
     "details": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+    "fault": "%RESP(X-HEADGATE-FAULT):32%",
+    "limits": f"%RESP(RETRY-AFTER):40%,%RESP(RETRY-AFTER-MS):16%;{_LIMITS}",
     "ttft_us": "%COMMON_DURATION(US_TX_BEG:US_RX_BODY_BEG:us)%",
     "duration_us": "%COMMON_DURATION(US_TX_BEG:US_RX_END:us)%",
     "duration_ms": "%DURATION%",

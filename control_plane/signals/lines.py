@@ -13,6 +13,9 @@ from typing import Final
 
 import msgspec
 
+from control_plane.signals import rate_limits
+from control_plane.signals.rate_limits import RateLimitSignal
+
 MAX_TOKENS: Final = 100_000_000
 """Tokens in one answer, far above any context window: more is a provider's mistake and is not counted."""
 
@@ -38,8 +41,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
 class Metered(msgspec.Struct, frozen=True, gc=False):
     """What is known of an answer, from the edge's meter or from the translator.
 
-    `dropped` (translator only) names request fields that the target cannot take, `limits` (translator only) says what is left of the
-    vendor's rate limits: "requests;tokens", each "remaining/limit".
+    `dropped` (translator only) names request fields that the target cannot take.
     """
 
     usage: Usage | None = None
@@ -47,16 +49,6 @@ class Metered(msgspec.Struct, frozen=True, gc=False):
     complete: bool | None = None
     stream_error: str | None = None
     dropped: tuple[str, ...] | None = None
-    limits: str | None = None
-
-    def left(self) -> dict[str, tuple[int, int | None]]:
-        """Of each unit what remains, and the limit. Never raises: what is no number is left out."""
-        found: dict[str, tuple[int, int | None]] = {}
-        for unit, told in zip(("requests", "tokens"), (self.limits or "").split(";", 2), strict=False):
-            remaining, limit = map(_number, (*told.split("/", 1), "")[:2])
-            if remaining is not None:
-                found[unit] = remaining, limit
-        return found
 
 
 def _number(text: str) -> int | None:
@@ -64,12 +56,14 @@ def _number(text: str) -> int | None:
 
 
 class _Placed(msgspec.Struct, frozen=True, gc=False):
-    """What both kinds of line say: `call` is "operation route", `at` is "lane provider/model"; see `formats.py`."""
+    """What both kinds of line say: `call` is "operation route", `at` is "lane provider/model", `limits` is the vendor's words about its
+    rate limits; see `formats.py`."""
 
     id: str
     start: datetime.datetime
     call: str = ""
     at: str = ""
+    limits: str = ""
 
     @property
     def operation(self) -> str | None:
@@ -100,13 +94,15 @@ class _Placed(msgspec.Struct, frozen=True, gc=False):
 class AttemptLine(_Placed, frozen=True, gc=False, tag_field="log", tag="attempt"):
     """One attempt that ended. `n` counts from 1.
 
-    `status` is 0 when no answer began. `duration_us` is None unless the provider's answer ended cleanly; `duration_ms` is always there.
+    `status` is 0 when no answer began. `fault` is the class of an answer that is an error, by its body too. `duration_us` is None unless
+    the provider's answer ended cleanly; `duration_ms` is always there.
     """
 
     n: int | None = None
     status: int | None = None
     flags: str | None = None
     details: str | None = None
+    fault: str | None = None
     ttft_us: int | None = None
     duration_us: int | None = None
     duration_ms: int | None = None
@@ -127,6 +123,15 @@ class AttemptLine(_Placed, frozen=True, gc=False, tag_field="log", tag="attempt"
         if self.duration_us is not None:
             return self.duration_us / 1e6
         return None if self.duration_ms is None else self.duration_ms / 1e3
+
+    @property
+    def ended_at(self) -> float:
+        """Seconds since the epoch."""
+        return self.start.timestamp() + max(0.0, self.duration_s or 0.0)
+
+    def rate_limits(self) -> RateLimitSignal | None:
+        """What the vendor said of its rate limits with this answer; None when it said nothing."""
+        return rate_limits.read(self.limits, self.ended_at) if self.limits else None
 
 
 class RequestLine(_Placed, frozen=True, gc=False, tag_field="log", tag="request"):
@@ -193,6 +198,7 @@ class RequestLine(_Placed, frozen=True, gc=False, tag_field="log", tag="request"
             n=1,
             call=self.call,
             at=self.at,
+            limits=self.limits,
             status=self.status,
             flags=",".join(sorted(self.flag_set & _OF_THE_ATTEMPT)) or "-",
             ttft_us=None if self.ttft_us is None else self.ttft_us - sent_us,

@@ -9,6 +9,7 @@ from control_plane.kit.clock import Clock, SystemClock
 from control_plane.signals.attempts import AttemptJoin
 from control_plane.signals.classify import AttemptClass, Outcome, outcome
 from control_plane.signals.lines import AttemptLine, Line, RequestLine, tokens
+from control_plane.signals.rate_limits import RateLimitSignal
 from control_plane.signals.recent import RecentLines
 from control_plane.signals.windows import TargetWindows
 from control_plane.telemetry import names
@@ -52,8 +53,6 @@ class Traffic:
                 self._request(line)
                 for ended in self._join.request(line, now):
                     self._attempt(*ended)
-                if line.target is not None and line.meter().limits:
-                    self._note_limits(line.target, line)
             else:
                 for ended in self._join.attempt(line, now):
                     self._attempt(*ended)
@@ -96,13 +95,14 @@ class Traffic:
             if count:
                 self._tokens.add(*place, dialect, kind, amount=count)
 
-    def _note_limits(self, target: str, line: RequestLine) -> None:
-        left = line.meter().left()
-        for unit, (remaining, limit) in left.items():
-            self._remaining.set(line.provider, target, unit, to=remaining)
-            if limit is not None:
-                self._limit.set(line.provider, target, unit, to=limit)
-        self.windows.note_limits(target, left)
+    def _note_limits(self, target: str, provider: str | None, told: RateLimitSignal) -> None:
+        for unit, said in told.units().items():
+            if said.remaining is None:
+                continue
+            self._remaining.set(provider, target, unit, to=said.remaining)
+            if said.limit is not None:
+                self._limit.set(provider, target, unit, to=said.limit)
+        self.windows.note_limits(target, told)
 
     def _attempt(self, line: AttemptLine, found: AttemptClass) -> None:
         provider, target, lane = place = (line.provider, line.target, line.lane)
@@ -115,6 +115,7 @@ class Traffic:
             # The first byte of an error's body is no token: a fast 503 must not look like a fast model.
             self._attempt_first_token.observe(*place, value=first_token_s)
         if target is not None:
-            ended_at = line.start.timestamp() + max(0.0, duration_s or 0.0)
             ttft = first_token_s if good else None
-            self.windows.add(target, provider, lane, found, ttft, ended_at, self._clock.now())
+            self.windows.add(target, provider, lane, found, ttft, line.ended_at, self._clock.now())
+            if (told := line.rate_limits()) is not None:
+                self._note_limits(target, provider, told)

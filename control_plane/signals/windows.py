@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from control_plane.signals.classify import PROVIDER_FAULTS, AttemptClass
+from control_plane.signals.rate_limits import RateLimitSignal
 
 WINDOWS: Final[Mapping[str, tuple[float, int]]] = {"10s": (1.0, 10), "60s": (5.0, 12), "5m": (30.0, 10)}
 """Name -> (seconds of one slot, number of slots). The oldest slot is whole, so a window covers up to one slot more than its name."""
@@ -137,7 +138,7 @@ class _Target:
     lane: str | None
     windows: dict[str, _Window]
     last_at: float
-    left: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
+    told: RateLimitSignal | None = None
 
 
 class TargetWindows:
@@ -168,10 +169,16 @@ class TargetWindows:
         for window in entry.windows.values():
             window.add(ended_at, now, found, first_token_s)
 
-    def note_limits(self, target: str, left: Mapping[str, tuple[int, int | None]]) -> None:
-        """What the vendor said last of its rate limits: (remaining, limit) by unit. A target without attempts has no row for it."""
-        if (entry := self._targets.get(target)) is not None:
-            entry.left = left
+    def note_limits(self, target: str, told: RateLimitSignal) -> None:
+        """What the vendor said last of its rate limits. A target without attempts has no row for it."""
+        entry = self._targets.get(target)
+        if entry is not None and (entry.told is None or entry.told.at_s <= told.at_s):
+            entry.told = told
+
+    def limits(self, target: str) -> RateLimitSignal | None:
+        """What the vendor said last of its rate limits."""
+        entry = self._targets.get(target)
+        return entry.told if entry is not None else None
 
     def read(self, target: str, now: float) -> dict[str, WindowView]:
         """The windows of one target by name; empty when nothing was sent to it lately."""
@@ -186,8 +193,18 @@ class TargetWindows:
                 "provider": entry.provider,
                 "lane": entry.lane,
                 "last_attempt_at": entry.last_at,
-                "ratelimit": {unit: {"remaining": remaining, "limit": limit} for unit, (remaining, limit) in entry.left.items()},
+                "ratelimit": _limits_row(entry.told),
                 "windows": {window: view.to_dict() for window, view in self.read(name, now).items()},
             }
             for name, entry in sorted(self._targets.items())
         ]
+
+
+def _limits_row(told: RateLimitSignal | None) -> dict[str, object]:
+    """By unit what remains, the limit, and when there is more (seconds since the epoch)."""
+    found: dict[str, object] = {}
+    for unit, said in told.units().items() if told is not None else ():
+        reset_at = None if said.reset_s is None or told is None else told.at_s + said.reset_s
+        if said.remaining is not None:
+            found[unit] = {"remaining": said.remaining, "limit": said.limit, "reset_at": reset_at}
+    return found

@@ -15,12 +15,13 @@ import pytest
 from control_plane.dialects import error_rules, failures
 from control_plane.dialects.api import TargetFacts
 from control_plane.dialects.canon import InStreamError
-from control_plane.dialects.rate_limits import left, read_names
+from control_plane.dialects.rate_limits import read_names, reset_s
 from control_plane.dialects.registry import DIALECTS, PROVIDERS
 from control_plane.spec.presets import load_presets
 
 pytestmark = pytest.mark.long
 
+DATE = "Wed, 19 Aug 2026 14:34:00 GMT"  # of answers that were recorded without one
 RECORDED_AS = {"llama.cpp": "llama-cpp", "lmstudio": "lm-studio"}
 """Names of vendors in the recordings that differ from those of presets."""
 
@@ -162,5 +163,10 @@ def test_recorded_answers_say_what_is_left_where_the_presets_look(recordings: li
         preset = load_presets().get(RECORDED_AS.get(recording.provider, recording.provider))
         if preset is not None and preset.rate_limits is not None:
             names = read_names(preset.rate_limits.model_dump_json(exclude_none=True))
-            told[preset.name] += left({name.lower(): value for name, value in recording.headers.items()}, names) is not None
+            headers = {name.lower(): value for name, value in recording.headers.items()}
+            for unit in (names.requests, names.tokens):
+                if unit is not None and (remaining := headers.get(unit.remaining)) is not None and remaining.isdigit():
+                    told[preset.name] += 1
+                    said = unit.reset and headers.get(unit.reset)
+                    assert not said or reset_s(said, headers.get("date", DATE)) is not None, (recording.name, said)
     assert {name for name, count in told.items() if count} >= {"openai", "xai", "mistral", "anthropic"}, told

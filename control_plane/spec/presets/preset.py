@@ -118,7 +118,7 @@ class RateLimitHeaders(Shape):
 
 
 class PresetRateLimits(Shape):
-    """Where answers say what is left of the account's rate limits. Read where requests are translated."""
+    """Where answers say what is left of the account's rate limits."""
 
     requests: RateLimitHeaders | None = Field(default=None, description="Headers that speak of requests")
     tokens: RateLimitHeaders | None = Field(default=None, description="Headers that speak of tokens")

@@ -28,6 +28,7 @@ from control_plane.pb.route_pb2 import (
 )
 from control_plane.pb.route_pb2 import Route as EnvoyRoute
 from control_plane.xds.resource import CDS, RDS, SRDS, Resource
+from control_plane.xds.translate.errors import answer
 from control_plane.xds.translate.facts import route_metadata
 from control_plane.xds.translate.names import route_table, scope, target_cluster
 from control_plane.xds.translate.packing import duration, pack
@@ -46,6 +47,8 @@ UNFIT_HEADER: Final = "x-headgate-failure"
 
 RETRY_STATUSES: Final = {"rate_limited": (429,), "credential": (401, 403)}
 NOT_FOUND: Final = 404
+CLOSED_RETRY_AFTER_S: Final = "30"
+"""Seconds after which to come again when a whole route is out of traffic: nobody knows when it returns, and asking costs little."""
 BACKOFF_MS: Final = (5, 50)
 """Base and maximum pause between attempts. Short, because the next attempt goes to another provider."""
 
@@ -86,7 +89,7 @@ def route(node: Route) -> Resource:
             )
         ],
     )
-    targets = frozenset((CDS, target_cluster(c.use)) for entry in node.entries for group in entry.groups for c in group)
+    targets = frozenset((CDS, target_cluster(use)) for use in node.uses())
     return Resource(type_url=RDS, name=route_table(node), body=table.SerializeToString(deterministic=True), refs=targets)
 
 
@@ -106,17 +109,30 @@ def scope_of(model: str, table: str, name: str | None = None) -> Resource:
 
 def _routes(node: Route, entry: Entry) -> list[EnvoyRoute]:
     facts = _facts(node, entry)
-    stored = stored_by(entry.dialect, entry.operation)
-    if stored is None:
-        path = next(o.call_path for o in OPERATIONS if (o.dialect, o.name) == (entry.dialect, entry.operation))
-        return [EnvoyRoute(name=node.name, match=RouteMatch(path=path), metadata=facts, route=_action(node, entry.groups, _retries(node)))]
-    first = entry.groups[:1]
-    routes = [
-        EnvoyRoute(name=node.name, match=of_collection(stored, method), metadata=facts, route=_action(node, first, None))
-        for method in stored.collection
-    ]
-    action = _action(node, entry.groups, _look_everywhere(node, entry))
-    return [*routes, EnvoyRoute(name=node.name, match=of_one(stored), metadata=facts, route=action)]
+    if not entry.groups:
+        return [_closed(node, entry, facts, match) for match in _matches(entry)]
+    *collection, match = _matches(entry)
+    stored = stored_by(entry.dialect, entry.operation) is not None
+    made = [EnvoyRoute(name=node.name, match=m, metadata=facts, route=_action(node, entry.groups[:1], None)) for m in collection]
+    action = _action(node, entry.groups, _look_everywhere(node, entry) if stored else _retries(node))
+    return [*made, EnvoyRoute(name=node.name, match=match, metadata=facts, route=action)]
+
+
+def _matches(entry: Entry) -> list[RouteMatch]:
+    """The requests that an entry is for."""
+    if stored := stored_by(entry.dialect, entry.operation):
+        return [*(of_collection(stored, method) for method in stored.collection), of_one(stored)]
+    return [RouteMatch(path=next(o.call_path for o in OPERATIONS if (o.dialect, o.name) == (entry.dialect, entry.operation)))]
+
+
+def _closed(node: Route, entry: Entry, facts: Metadata, match: RouteMatch) -> EnvoyRoute:
+    """Every target is out: an operator's wish, and no fault of the client's, who may come again."""
+    text = f'every target of route "{node.name}" is taken out of traffic by an operator'
+    closed = answer(match, 503, entry.dialect, "no_target_in_traffic", text)
+    closed.name = node.name
+    closed.metadata.CopyFrom(facts)
+    closed.response_headers_to_add.append(HeaderValueOption(header=HeaderValue(key="retry-after", value=CLOSED_RETRY_AFTER_S)))
+    return closed
 
 
 def _facts(node: Route, entry: Entry) -> Metadata:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -57,8 +58,11 @@ def test_the_format_tables_and_the_types_have_the_same_fields() -> None:
 
 
 def test_no_credential_header_is_ever_logged() -> None:
-    headers = {value for table in (REQUEST_FORMAT, ATTEMPT_FORMAT) for value in table.values() if "REQ(" in value or "RESP(" in value}
-    assert headers == {"%REQ(X-REQUEST-ID)%", "%REQ(X-ENVOY-ATTEMPT-COUNT)%"}
+    text = "".join((*REQUEST_FORMAT.values(), *ATTEMPT_FORMAT.values()))
+    assert set(re.findall(r"REQ\(([^)]*)\)", text)) == {"X-REQUEST-ID", "X-ENVOY-ATTEMPT-COUNT"}
+    told = {name for names in re.findall(r"RESP\(([^)]*)\)", text) for name in names.split("?")}
+    limits = {name for name in told if re.fullmatch(r"(X|ANTHROPIC)-RATELIMIT-[A-Z]+-[A-Z]+", name)}
+    assert told - limits == {"X-HEADGATE-FAULT", "RETRY-AFTER", "RETRY-AFTER-MS"}
 
 
 NOTHING = dict.fromkeys(("operation", "route", "lane", "target", "provider", "dialect", "stream", "model"))

@@ -185,8 +185,8 @@ def test_a_clock_that_is_ahead_counts_as_now() -> None:
 
 def test_what_vendors_say_is_left_of_their_limits(traffic: Traffic, metrics: Metrics, request_line: RawLine) -> None:
     served = {"target": "anthropic/claude", "provider": "anthropic", "lane": "translation"}
-    for number, limits in enumerate(["119/250;9000/", ";8999/10000", "x/1;-1/2", "", None, "9" * 400]):
-        traffic.consume([from_values(request_line(id=f"r{number}", translation={"complete": True, "limits": limits}, **served))])
+    for number, limits in enumerate([";119/250/;9000//", ";;8999/10000/1s", ";x/1/;-1/2/", "", None, "9" * 400]):
+        traffic.consume([from_values(request_line(id=f"r{number}", limits=limits, **served))])
     where = {"provider": "anthropic", "target": "anthropic/claude"}
     assert metrics.value("headgate_target_ratelimit_remaining", **where, unit="requests") == 119
     assert metrics.value("headgate_target_ratelimit_limit", **where, unit="requests") == 250
@@ -195,10 +195,16 @@ def test_what_vendors_say_is_left_of_their_limits(traffic: Traffic, metrics: Met
 
 
 def test_the_row_of_a_target_shows_them(traffic: Traffic, request_line: RawLine) -> None:
-    served = {"target": "anthropic/claude", "provider": "anthropic", "lane": "translation"}
-    traffic.consume([from_values(request_line(translation={"complete": True, "limits": "119/250;"}, **served))])
+    served = {"target": "anthropic/claude", "provider": "anthropic", "lane": "passthrough"}
+    traffic.consume([from_values(request_line(limits=";119/250/20s;", **served))])
     (row,) = traffic.targets()
-    assert row["ratelimit"] == {"requests": {"remaining": 119, "limit": 250}}
-    passed = {**served, "lane": "passthrough"}
-    traffic.consume([from_values(request_line(id="other", translation={"complete": True, "limits": "1/1;"}, **passed))])
-    assert traffic.targets()[0]["ratelimit"] == {"requests": {"remaining": 119, "limit": 250}}, "an earlier attempt's words"
+    ended_at = only_end(traffic)
+    assert row["ratelimit"] == {"requests": {"remaining": 119, "limit": 250, "reset_at": ended_at + 20}}
+    traffic.consume([from_values(request_line(id="silent", limits=";//;//", **served))])
+    assert traffic.targets()[0]["ratelimit"] == row["ratelimit"], "an answer that says nothing changes nothing"
+
+
+def only_end(traffic: Traffic) -> float:
+    told = traffic.windows.limits("anthropic/claude")
+    assert told is not None
+    return told.at_s

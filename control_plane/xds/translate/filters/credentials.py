@@ -19,6 +19,7 @@ from control_plane.pb.header_mutation_pb2 import Mutations
 from control_plane.pb.http_filter_pb2 import HttpFilter
 from control_plane.pb.mutation_rules_pb2 import HeaderMutation
 from control_plane.pb.secret_pb2 import SdsSecretConfig
+from control_plane.xds.translate.filters.rate_limit_names import repeated
 from control_plane.xds.translate.names import CALL_HEADER, MODEL_HEADER
 from control_plane.xds.translate.packing import duration, pack, pack_more
 
@@ -72,7 +73,7 @@ def credentials(provider: Provider, target: str, call: Call | None = None) -> Ht
 
 @lru_cache(maxsize=4096)
 def _shared(provider: Provider, call: Call | None) -> bytes:
-    """What all targets of a provider have: the changes of requests, serialised."""
+    """What all targets of a provider have: the changes of requests, and the names of its rate-limit headers, serialised."""
     mutations = [HeaderMutation(remove=name) for name in (*CREDENTIAL_HEADERS, *TRACES)]
     if call == "told":
         mutations.append(set_header(CALL_HEADER, "%DYNAMIC_METADATA(headgate.model:call)%", OVERWRITE))
@@ -84,7 +85,8 @@ def _shared(provider: Provider, call: Call | None) -> bytes:
         mutations.append(set_header(provider.auth.header, f"{provider.auth.prefix}%SECRET(key)%", OVERWRITE))
         source = GenericSecret(secret_configs={"key": secret_reference(provider.auth.secret)})
         formatters.append(TypedExtensionConfig(name="envoy.formatter.generic_secret", typed_config=pack(source)))
-    config = HeaderMutationFilter(mutations=Mutations(request_mutations=mutations, formatters=formatters))
+    limits = repeated(provider.rate_limits)
+    config = HeaderMutationFilter(mutations=Mutations(request_mutations=mutations, response_mutations=limits, formatters=formatters))
     return config.SerializeToString(deterministic=True)
 
 

@@ -1,0 +1,132 @@
+"""What moves traffic between the targets of a plan without an edit of the specs: breakers and operators' overrides.
+
+A steer says how much of its planned share a target may have. What it loses goes to its sound siblings in the group, and where there is
+none to the next group that has one. A target without any share stays behind the plan as a last resort, unless it is `out`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import gcd
+from typing import Final, NamedTuple
+
+FULL: Final = 100
+"""Percent: the whole of its planned share."""
+
+
+@dataclass(frozen=True, slots=True)
+class Steer:
+    """`percent` (0 to 100) of its planned share of first attempts; `out`: not tried at all. `reason` is for operators."""
+
+    percent: int
+    reason: str
+    out: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.percent <= FULL or (self.out and self.percent):
+            raise ValueError(f"{self.percent} % is no share of a target that is {'out' if self.out else 'in'}")
+
+
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """All steers that are in force.
+
+    `targets` holds them by target (`provider/model`) for every route, `on_route` by route and target, which beat the former.
+    `weights`: by route and target, the weight to use inside the target's group instead of the written one; 0 leaves it as a last resort.
+    """
+
+    targets: Mapping[str, Steer] = field(default_factory=dict)
+    on_route: Mapping[tuple[str, str], Steer] = field(default_factory=dict)
+    weights: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+    def of(self, route: str, target: str) -> Steer | None:
+        """The steer of that target on that route, if any."""
+        return self.on_route.get((route, target)) or self.targets.get(target)
+
+    def weight(self, route: str, target: str, written: int) -> int:
+        """Its weight inside its group."""
+        return self.weights.get((route, target), written)
+
+
+NO_STEERING: Final = Steering()
+
+
+MAX_SUM: Final = 2**31
+"""Of a group's weights: data planes add them up in 32 bits."""
+
+
+class Planned(NamedTuple):
+    """One target of a group, with its weight."""
+
+    target: str
+    weight: int
+
+
+Groups = Sequence[Sequence[Planned]]
+
+
+def steered(route: str, groups: Groups, steering: Steering) -> tuple[tuple[Planned, ...], ...]:
+    """The groups of `route` as they shall be now. Equal to `groups` where nothing concerns it; empty where every target is out.
+
+    Weights are whole numbers without a common divisor, so that equal shares are equal plans.
+    """
+    shares = [_shares(route, group, steering) for group in groups]
+    if [[(share.weight, share.percent) for share in group] for group in shares] == [[(p.weight, FULL) for p in group] for group in groups]:
+        return tuple(tuple(group) for group in groups)
+    plan = [_group(shares, i) for i in range(len(shares))]
+    idle = [share for group in shares for share in group if not share.out and share.percent * share.weight == 0]
+    resorts = [Planned(share.target, share.weight or 1) for share in idle]
+    return tuple(group for group in (*plan, _reduced(_merged(resorts))) if group)
+
+
+class _Share(NamedTuple):
+    target: str
+    weight: int
+    percent: int
+    out: bool
+
+
+def _shares(route: str, group: Iterable[Planned], steering: Steering) -> list[_Share]:
+    out = []
+    for planned in group:
+        steer = steering.of(route, planned.target)
+        weight = steering.weight(route, planned.target, planned.weight)
+        out.append(_Share(planned.target, weight, FULL if steer is None else steer.percent, steer is not None and steer.out))
+    return out
+
+
+def _group(shares: Sequence[Sequence[_Share]], at: int) -> tuple[Planned, ...]:
+    """The group at that place: what its targets keep, and what they lose where no sound sibling takes it."""
+    group = shares[at]
+    kept = [Planned(share.target, share.weight * share.percent) for share in group if share.weight * share.percent]
+    if not kept:
+        return ()
+    lost = sum(share.weight * (FULL - share.percent) for share in group)
+    receivers = [] if any(share.weight and share.percent == FULL for share in group) else _sound(shares[at + 1 :])
+    total = sum(share.weight for share in receivers)
+    if not (lost and total):
+        return _reduced(kept)
+    scaled = [Planned(planned.target, planned.weight * total) for planned in kept]
+    return _reduced(_merged([*scaled, *(Planned(share.target, share.weight * lost) for share in receivers)]))
+
+
+def _sound(groups: Iterable[Sequence[_Share]]) -> list[_Share]:
+    """The targets with their full share in the first group that has any."""
+    for group in groups:
+        if sound := [share for share in group if share.weight and share.percent == FULL]:
+            return sound
+    return []
+
+
+def _merged(planned: Iterable[Planned]) -> list[Planned]:
+    """A target that is named more than once has one place, with all of its weight."""
+    weights: dict[str, int] = {}
+    for one in planned:
+        weights[one.target] = weights.get(one.target, 0) + one.weight
+    return [Planned(target, weight) for target, weight in weights.items()]
+
+
+def _reduced(group: Sequence[Planned]) -> tuple[Planned, ...]:
+    divisor = max(gcd(*(planned.weight for planned in group)), -(-sum(planned.weight for planned in group) // MAX_SUM), 1)
+    return tuple(Planned(planned.target, max(1, planned.weight // divisor)) for planned in group)

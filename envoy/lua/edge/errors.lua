@@ -1,0 +1,43 @@
+-- Error bodies, one for each client dialect.
+
+-- Text as the inside of a JSON string: ASCII, bounded, nothing that a log or terminal could act on.
+local function quoted(text)
+  if #text > MODEL_BYTES_MAX then text = sub(text, 1, MODEL_BYTES_MAX) .. "..." end
+  text = gsub(text, "[\194-\244]?[\128-\191]+", "?") -- beyond ASCII, one for a character
+  return (gsub(gsub(text, '["\\]', "\\%0"), "[%c\127-\255]", "?"))
+end
+
+local GOOGLE_STATUS = { ["404"] = "NOT_FOUND" } -- others here: INVALID_ARGUMENT
+
+-- The error body of a client dialect. message is already JSON-escaped.
+local function error_body(dialect, status, message, code, param)
+  if dialect == "gemini-generate-content" then
+    return '{"error":{"code":' .. status .. ',"message":"' .. message .. '","status":"' .. (GOOGLE_STATUS[status] or "INVALID_ARGUMENT") .. '"}}'
+  end
+  if dialect == "bedrock-converse" then
+    local kind = status == "404" and "ResourceNotFoundException" or "ValidationException"
+    return '{"__type":"' .. kind .. '","message":"' .. message .. '"}'
+  end
+  if dialect == "anthropic-messages" then
+    local kind = code == "model_not_found" and "not_found_error" or "invalid_request_error"
+    return '{"type":"error","error":{"type":"' .. kind .. '","message":"' .. message .. '"}}'
+  end
+  if dialect == "cohere-chat" then return '{"message":"' .. message .. '"}' end
+  return '{"error":{"message":"' .. message .. '","type":"invalid_request_error","param":'
+    .. (param and '"' .. param .. '"' or "null") .. ',"code":"' .. code .. '"}}'
+end
+
+-- Of a vendor's 401: vendors quote parts of the key, which is the gateway's.
+local CREDENTIALS_REFUSED = {
+  openai = '{"error":{"message":"the provider refused the gateway\'s credentials","type":"authentication_error",'
+    .. '"param":null,"code":"invalid_api_key"}}',
+  anthropic = '{"type":"error","error":{"type":"authentication_error",'
+    .. '"message":"the provider refused the gateway\'s credentials"}}',
+  google = '{"error":{"code":401,"message":"the provider refused the gateway\'s credentials","status":"UNAUTHENTICATED"}}',
+  bedrock = '{"__type":"AccessDeniedException","message":"the provider refused the gateway\'s credentials"}',
+  cohere = '{"message":"the provider refused the gateway\'s credentials"}',
+}
+
+local KEY_STATUS = { ["401"] = true, ["403"] = "bedrock-converse" } -- AWS says 403, with what it made of the signature
+
+local REFUSED_IN = { ["anthropic-messages"] = "anthropic", ["bedrock-converse"] = "bedrock", ["gemini-generate-content"] = "google", ["cohere-chat"] = "cohere" }
