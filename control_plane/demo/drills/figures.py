@@ -15,6 +15,7 @@ from control_plane.demo.drills.drill import Drill
 FIRST_S: Final = 1.0
 WINDOW_S: Final = 1.0
 STEP_S: Final = 0.1
+MINUTE_S: Final = 60.0  # a shorter outage counts as one
 FEW: Final = 20  # samples below which a percentile says nothing
 SLACK_S: Final = 0.25  # beyond a first-token timer: the next vendor's own time on a busy machine
 STEADY_AMPLIFICATION: Final = 1.02
@@ -130,7 +131,7 @@ def figures(
         later=added(steady),
         divert_s=diverted_after(samples, began),
         return_s=_rounded(return_s, 1),
-        diversions_a_minute=round(diversions(samples, began, is_first) * 60 / max(took_s, 1.0), 1),
+        diversions_a_minute=round(diversions(samples, began, is_first) * MINUTE_S / max(took_s, MINUTE_S), 1),
         missed=[],
         examples=[f"{s.verdict} ({_lane(s, translated)}): {s.detail[:160]}" for s in wrong[:3]],
     )
