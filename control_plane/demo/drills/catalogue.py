@@ -77,7 +77,7 @@ DRILLS: Final[tuple[Drill, ...]] = (
         keys=3,
     ),
     _vendor("two-of-three", "the first two vendors at once", Fault(mode="status", status=503), QUICK, how_many=2),
-    Drill("flapping", "down and up every 5 s", _flapping(4), Promise(diversions_a_minute=3), HEALED, spread_s=40),
+    Drill("flapping", "down and up every 5 s", _flapping(8), Promise(diversions_a_minute=3), HEALED, spread_s=80),
     Drill(
         "control-plane-down",
         "no control plane for 5 min, and a vendor fails in it",
