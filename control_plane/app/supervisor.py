@@ -179,6 +179,9 @@ class GatewayProcess:
 
     async def _replace_envoy(self) -> None:
         old, binary = self.children["envoy"], find_envoy()
+        # Envoy hands over from one process to one other: an earlier one that still drains would be cut.
+        limit_s = self._drain_whole_s + START_LIMIT_S
+        await self._until("the end of an earlier Envoy", lambda: _now(not any(c.pid for c in self._leaving)), limit_s)
         base = self.places.base_id.read_text().strip()
         self._epoch += 1
         takes_over = ("--base-id", base, "--restart-epoch", str(self._epoch), "--parent-shutdown-time-s", str(self._drain_whole_s))
@@ -190,7 +193,7 @@ class GatewayProcess:
             await new.stop(STOP_GRACE_S)
             raise
         old.leave()
-        self._leaving = [child for child in self._leaving if child.pid] + [old]
+        self._leaving = [old]
         self.children["envoy"] = new
 
     async def _leads(self, epoch: int, child: Child) -> bool:
