@@ -229,4 +229,7 @@ class _Connection(asyncio.Protocol):
         exchange.reading.feed(data)
         if exchange.reading.begun and exchange.sample.first_s is None:
             exchange.sample.first_s = asyncio.get_running_loop().time() - exchange.sample.began
+        if exchange.reading.failed is not None:
+            self._settle(False)  # as every SDK: it raises at an error event and leaves
+            return False
         return True

@@ -38,12 +38,14 @@ class Promise:
 
     errors: client-visible errors at most. visible: broken answers are allowed, and each must end as an error event of its dialect.
     recovery_s: they are allowed where a worker was taken away under a translated stream; what begins later has none, and needs no
-    second attempt after that time. answer: every answer must be this error. amplification: attempts per request from the second
-    second on. first_p99_s: added time to first content at the 99th percentile in the first second (a first-token timer and the time of
-    the next vendor), later_p99_ms: after it. diversions_a_minute: how often traffic may move away. returns: the first vendor serves
+    second attempt after that time. answer: every answer must be this error. seen_after_s: when the outage can be known at the earliest
+    (silence: a first-token timer); the "first second" is the one that follows. amplification: attempts per request after it.
+    first_p99_s: added time to first content at the 99th percentile until its end (a first-token timer and the time of the next vendor),
+    later_p99_ms: after it. diversions_a_minute: how often traffic may move away. returns: the first vendor serves
     again when it is well.
     """
 
+    seen_after_s: float = 0.0
     errors: int | None = 0
     visible: bool = False
     recovery_s: float | None = None
@@ -56,7 +58,7 @@ class Promise:
 
 
 QUICK: Final = Promise(amplification=1.02)
-SLOW: Final = Promise(amplification=1.02, first_p99_s=FIRST_TOKEN_S, later_p99_ms=50)
+SLOW: Final = Promise(seen_after_s=FIRST_TOKEN_S, amplification=1.02, first_p99_s=FIRST_TOKEN_S, later_p99_ms=50)
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,8 +109,9 @@ def figures(
     """`calm` was asked before the outage, `samples` in it, `later` after it."""
     asked = [*samples, *later]
     wrong = [s for s in asked if s.verdict is not Verdict.OK]
-    steady = [s for s in samples if s.began - began >= FIRST_S]
-    at_once = [s for s in samples if s.began - began < FIRST_S]
+    settled = began + drill.promise.seen_after_s + FIRST_S
+    steady = [s for s in samples if s.began >= settled]
+    at_once = [s for s in samples if s.began < settled]
     calm_p50, calm_p99 = (percentile(_first_ms(calm), share) for share in (0.5, 0.99))
 
     def added(of: Sequence[Sample]) -> Added:

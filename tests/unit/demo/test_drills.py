@@ -142,6 +142,9 @@ def test_what_is_missed_is_said() -> None:
     assert judge(Promise(amplification=1.02, later_p99_ms=50, first_p99_s=1), steady).missed == []
     assert "1 client-visible errors" in judge(Promise(), [*steady, sample(3, Verdict.CUT)]).missed[0]
     assert "1 client-visible errors" in judge(Promise(), steady, [sample(11, Verdict.CUT)]).missed[0], "after it, too"
+    late = [sample(i / 10, attempts=2 if i < 15 else 1, first=False) for i in range(100)]
+    assert judge(Promise(amplification=1.02), late).missed
+    assert judge(Promise(amplification=1.02, seen_after_s=1), late).missed == [], "silence is known after a timer"
     never = [sample(i / 10, attempts=2) for i in range(100)]
     assert judge(Promise(amplification=1.02), never).missed == ["2.0 attempts a request after the first second, promised are 1.02"]
     slow = [sample(i / 10, took=0.2 if i > 50 else 0.01) for i in range(100)]
