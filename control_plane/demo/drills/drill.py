@@ -45,7 +45,6 @@ class Promise:
     again when it is well.
     """
 
-    seen_after_s: float = 0.0
     errors: int | None = 0
     visible: bool = False
     recovery_s: float | None = None
@@ -55,6 +54,7 @@ class Promise:
     later_p99_ms: float | None = None
     diversions_a_minute: float | None = None
     returns: bool = True
+    seen_after_s: float = 0.0
 
 
 QUICK: Final = Promise(amplification=1.02)
