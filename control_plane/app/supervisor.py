@@ -180,8 +180,7 @@ class GatewayProcess:
     async def _replace_envoy(self) -> None:
         old, binary = self.children["envoy"], find_envoy()
         # Envoy hands over from one process to one other: an earlier one that still drains would be cut.
-        limit_s = self._drain_whole_s + START_LIMIT_S
-        await self._until("the end of an earlier Envoy", lambda: _now(not any(c.pid for c in self._leaving)), limit_s)
+        await self._until("the end of an earlier Envoy", self._alone, self._drain_whole_s + START_LIMIT_S)
         base = self.places.base_id.read_text().strip()
         self._epoch += 1
         takes_over = ("--base-id", base, "--restart-epoch", str(self._epoch), "--parent-shutdown-time-s", str(self._drain_whole_s))
@@ -195,6 +194,9 @@ class GatewayProcess:
         old.leave()
         self._leaving = [old]
         self.children["envoy"] = new
+
+    async def _alone(self) -> bool:
+        return not any(child.pid for child in self._leaving)
 
     async def _leads(self, epoch: int, child: Child) -> bool:
         if child.started > 1:
@@ -210,6 +212,8 @@ class GatewayProcess:
         """Let running requests finish (up to the drain time), then stop every part."""
         if drain and (envoy := self.children.get("envoy")) and envoy.pid:
             await self._drain()
+            with contextlib.suppress(GatewayError):  # one that was replaced ends by itself, after the same time
+                await self._until("the end of an earlier Envoy", self._alone, self.options.drain_s)
         for gone in self._leaving:
             await gone.stop(STOP_GRACE_S)
         if self._watching is not None:
