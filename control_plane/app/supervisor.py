@@ -188,8 +188,9 @@ class GatewayProcess:
         new.start()
         try:
             await self._until("the new Envoy", lambda: self._leads(self._epoch, new))
-        except GatewayError:
-            await new.stop(STOP_GRACE_S)
+        except BaseException:  # also when the gateway is stopped meanwhile
+            new.leave()
+            new.signal(signal.SIGTERM)
             raise
         old.leave()
         self._leaving = [old]
