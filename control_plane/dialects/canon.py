@@ -68,7 +68,10 @@ class Audio(msgspec.Struct, frozen=True):
 
 
 class ToolCall(msgspec.Struct, frozen=True):
-    """`arguments` is JSON text exactly as sent; "" means none were sent. `signature`: a thought signature bound to the call."""
+    """`arguments` is JSON text exactly as sent; "" means none were sent. `signature`: a thought signature bound to the call.
+
+    `freeform`: the client's tool takes text, which `dialects.freeform` has made the argument `input`.
+    """
 
     id: str
     name: str
@@ -76,6 +79,7 @@ class ToolCall(msgspec.Struct, frozen=True):
     signature: str | None = None
     origin: str | None = None
     cache: CacheMark | None = None
+    freeform: bool = False
 
 
 class ToolResult(msgspec.Struct, frozen=True):
@@ -128,18 +132,30 @@ class Message(msgspec.Struct, frozen=True):
 # ----------------------------------------------------------------------------------------------------------- request
 
 
+class Freeform(msgspec.Struct, frozen=True):
+    """What a client said of a tool that takes free text: `syntax` ("lark", "regex") and `definition` of its grammar, None for any text."""
+
+    description: str | None = None
+    syntax: str | None = None
+    definition: str | None = None
+
+
 class Tool(msgspec.Struct, frozen=True):
-    """A function tool. `schema`: the decoded JSON Schema of its arguments (None: the client sent none)."""
+    """A function tool. `schema`: the decoded JSON Schema of its arguments (None: the client sent none).
+
+    `freeform`: the client's tool takes text; the other fields are what it is as a function (see `dialects.freeform`).
+    """
 
     name: str
     description: str | None = None
     schema: Mapping[str, object] | None = None
     strict: bool | None = None
     cache: CacheMark | None = None
+    freeform: Freeform | None = None
 
 
 class ForeignTool(msgspec.Struct, frozen=True):
-    """A tool only dialect `origin` understands (web search, computer use, custom grammars). Others are `Unfit`; `path` names it."""
+    """A tool only dialect `origin` understands (web search, computer use). Others are `Unfit`; `path` names it."""
 
     origin: str
     path: str
@@ -372,7 +388,7 @@ class RedactedReasoning(msgspec.Struct, frozen=True, gc=False):
 
 
 class ToolCallStart(msgspec.Struct, frozen=True, gc=False):
-    """`id` None: the provider gave none, the writer makes one."""
+    """`id` None: the provider gave none, the writer makes one. `freeform`: the vendor itself calls it a tool that takes text."""
 
     is_content: ClassVar[bool] = True
     index: int
@@ -381,6 +397,7 @@ class ToolCallStart(msgspec.Struct, frozen=True, gc=False):
     choice: int = 0
     signature: str | None = None
     origin: str | None = None
+    freeform: bool = False
 
 
 class ToolArgumentsDelta(msgspec.Struct, frozen=True, gc=False):

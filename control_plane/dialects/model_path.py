@@ -1,11 +1,15 @@
-"""Paths of providers that name the model in the path: `{model}` in a preset's path, filled in."""
+"""Paths of providers that name the model in the path: `{model}` or `{base_model}` in a preset's path, filled in."""
 
 from __future__ import annotations
 
+import re
 from typing import Final
 from urllib.parse import quote
 
 PLACE: Final = "{model}"
+BASE_PLACE: Final = "{base_model}"
+_PROFILE: Final = re.compile(r"^(?:[a-z]{2,6}|us-gov)\.(?=[a-z0-9-]+\.)")
+"""What an id of Bedrock's has in front where it names an inference profile across regions: us., eu., apac., global."""
 
 COLLECTIONS: Final = {
     "models/": ("models/",),
@@ -17,7 +21,13 @@ COLLECTIONS: Final = {
 
 
 def filled(path: str, model: str) -> str:
-    """`path` with the model in it, percent-encoded; "tunedModels/x" in "/models/{model}:generateContent" is "/tunedModels/x:…"."""
+    """`path` with the model in it, percent-encoded; "tunedModels/x" in "/models/{model}:generateContent" is "/tunedModels/x:…".
+
+    "{base_model}" is the model behind an inference profile of Bedrock's, whose token counting knows only models.
+    """
+    path = path.replace(BASE_PLACE, quote(_PROFILE.sub("", model), safe=""))
+    if PLACE not in path:
+        return path
     for collection, replaced in COLLECTIONS.items():
         if model.startswith(collection):
             for usual in replaced:

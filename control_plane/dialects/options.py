@@ -46,6 +46,13 @@ COMMON: Final = (
     Option("rename_params", "renames", "Top-level request fields that have another name at the provider: our name to theirs"),
 )
 
+_CUSTOM_TOOLS: Final = Option(
+    "custom_tools",
+    "flag",
+    "Whether the provider has tools that take free text; where not, they are functions with the argument input; default: true for "
+    "openai-responses, and for openai-chat where the client speaks it",
+)
+
 _OPENAI_CHAT: Final = (
     Option(
         "max_tokens_field",
@@ -58,6 +65,7 @@ _OPENAI_CHAT: Final = (
     Option("tool_result_images", "flag", "true when tool messages may hold images; default: they follow in a user message"),
     Option("developer_role", "flag", "true to write system prompts as role developer"),
     Option("top_k", "flag", "true when the provider takes top_k; default: dropped, and named"),
+    _CUSTOM_TOOLS,
 )
 
 _ANTHROPIC_MESSAGES: Final = (
@@ -74,6 +82,7 @@ _OPENAI_RESPONSES: Final = (
         "Whether to ask for reasoning that a later turn can give back; default: when the request asks for reasoning or the model reasons",
     ),
     Option("reasoning_summary", "flag", "false when the provider gives no summaries; default true"),
+    _CUSTOM_TOOLS,
 )
 
 _GEMINI_GENERATE_CONTENT: Final = (
@@ -116,6 +125,7 @@ OPTIONS: Final[Mapping[str, Mapping[str, Option]]] = MappingProxyType(
         "cohere-chat": _table(_COHERE_CHAT),
         "gemini-generate-content": _table(_GEMINI_GENERATE_CONTENT),
         "bedrock-converse": _table(_BEDROCK_CONVERSE),
+        **{name: _table(()) for name in ("voyage", "tei", "sglang-rerank", "nvidia-rerank")},  # without chat
     }
 )
 """By dialect and name. A dialect that is not here has no options at all."""

@@ -9,13 +9,13 @@ from control_plane.dialects.api import (
     Call,
     ClientDialect,
     IdSource,
-    ProviderDialect,
     ProviderRequest,
     ReasoningReplay,
     ResponseReader,
     ResponseWriter,
     TargetFacts,
 )
+from control_plane.dialects.beside_chat import ErrorReader
 from control_plane.dialects.canon import Failure, Request
 
 R = TypeVar("R", bound=Request)
@@ -52,16 +52,16 @@ class ProviderSide(Generic[R]):
 
     def __init__(
         self,
-        chat: ProviderDialect,
+        dialect: ErrorReader,
         kind: type[R],
         write: Callable[[R, TargetFacts], ProviderRequest],
         reader: Callable[[R], ResponseReader],
     ) -> None:
-        self._chat, self._kind, self._write, self._reader = chat, kind, write, reader
+        self._dialect, self._kind, self._write, self._reader = dialect, kind, write, reader
 
     @property
     def name(self) -> str:
-        return self._chat.name
+        return self._dialect.name
 
     def replay(self, target: TargetFacts) -> ReasoningReplay:
         return ReasoningReplay()
@@ -73,7 +73,7 @@ class ProviderSide(Generic[R]):
         return self._reader(_of(self._kind, request))
 
     def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        return self._chat.read_error(status, headers, body)
+        return self._dialect.read_error(status, headers, body)
 
 
 def _of(kind: type[R], request: Request) -> R:

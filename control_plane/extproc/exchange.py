@@ -28,6 +28,7 @@ from control_plane.extproc.answer import Answer, ProviderError, Refusal, Transla
 from control_plane.extproc.facts import Facts
 from control_plane.extproc.tally import Tally
 from control_plane.kit.errors import ClientProtocolError, ProtocolError
+from control_plane.kit.headers import CALL_HEADER as CALL_HEADER
 from control_plane.pb.ext_proc_pb2 import HttpBody, HttpHeaders, ProcessingRequest
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,6 @@ REQUEST_BYTES: Final = 64 * 1024 * 1024  # the largest request body; Envoy's own
 TOO_LARGE: Final = ClientProtocolError(413, "request_too_large", f"the request body is larger than {REQUEST_BYTES} bytes")
 FAULT: Final = Failure("transient", 500, "the gateway failed to translate the request", code="translation_failed")
 
-CALL_HEADER: Final = "x-headgate-call"
 # The provider is asked for plain bytes whatever the client accepts: a compressed answer could not be read as it arrives.
 _REMOVED: Final = ("accept-encoding", "transfer-encoding", "expect", CALL_HEADER)
 _CREDENTIALS: Final = ("authorization", "x-api-key", "api-key", "x-goog-api-key")

@@ -1,11 +1,14 @@
-"""What a target's Envoy configuration tells the translator: the gRPC initial metadata of every stream."""
+"""What Envoy's configuration tells the translator of an attempt: the gRPC initial metadata of every stream.
+
+All of it is the target's but `x-headgate-asked`, which Envoy takes from the route.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -13,27 +16,29 @@ from control_plane.dialects.api import ClientDialect, ProviderDialect, TargetFac
 from control_plane.dialects.capabilities import MEANINGS
 from control_plane.dialects.error_rules import ErrorRule, read_rules
 from control_plane.dialects.operations import SIDES
-from control_plane.dialects.policies import FOREIGN_REASONING, ForeignReasoning
+from control_plane.dialects.policies import ForeignReasoning
 from control_plane.dialects.rate_limits import RateLimits, read_names
+from control_plane.dialects.told import Asked, Speaks, serving
+from control_plane.extproc import former
 from control_plane.kit.errors import SpecError
 
-CLIENT_DIALECT: Final = "x-headgate-client-dialect"
-PROVIDER_DIALECT: Final = "x-headgate-provider-dialect"
+ASKED: Final = "x-headgate-asked"  # JSON, what the route says of the call: see dialects/told.py
+OFFERS: Final = "x-headgate-offers"  # a JSON list, the operations that the provider has: see dialects/told.py
 TARGET: Final = "x-headgate-target"
 MODEL: Final = "x-headgate-model"
-PATH: Final = "x-headgate-path"
 OPTIONS: Final = "x-headgate-options"
-OPERATION: Final = "x-headgate-operation"  # chat where it is not said
-NAMED_BY: Final = "x-headgate-named-by"  # "path": the request's header x-headgate-call says what the client's path said
-THINKING: Final = "x-headgate-thinking"  # "none": answers are given without it, see thinking.py
-UNSUPPORTED: Final = "x-headgate-unsupported-params"  # "reject": a knob that would be dropped makes the target unfit
-FOREIGN: Final = "x-headgate-foreign-reasoning"  # see dialects/foreign_reasoning.py
 ERRORS: Final = "x-headgate-errors"  # a JSON list, see dialects/error_rules.py
 LACKS: Final = "x-headgate-lacks"  # names with commas between them, see dialects/capabilities.py
 LIMITS: Final = "x-headgate-rate-limits"  # names of headers, see dialects/rate_limits.py
 
-# Distinct targets whose facts are kept decoded; each is a few KB at most.
-_CACHED_TARGETS: Final = 4096
+T = TypeVar("T")
+
+_read_asked: Final = msgspec.json.Decoder(Asked).decode
+_read_offers: Final = msgspec.json.Decoder(tuple[Speaks, ...]).decode
+_read_options: Final = msgspec.json.Decoder(dict[str, object]).decode
+
+# Distinct calls of targets whose facts are kept decoded; each is a few KB at most.
+_CACHED: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,28 +66,24 @@ class Facts:
 
 
 class FactsReader:
-    """Initial metadata to `Facts`, decoded once per distinct target: the text of the metadata is the key, so it can never be stale."""
+    """Initial metadata to `Facts`, decoded once per call of a target: the text of the metadata is the key, so it can never be stale."""
 
     def __init__(self, clients: Mapping[str, ClientDialect], providers: Mapping[str, ProviderDialect]) -> None:
         self._clients = clients
         self._providers = providers
-        self._decode = lru_cache(maxsize=_CACHED_TARGETS)(self._decoded)
+        self._decode = lru_cache(maxsize=_CACHED)(self._decoded)
 
     def read(self, metadata: Mapping[str, str]) -> Facts:
         """Raises SpecError when a field is missing or this worker does not know the dialect."""
         try:
+            if former.CLIENT_DIALECT in metadata:
+                metadata = former.renewed(metadata)
             return self._decode(
-                metadata[CLIENT_DIALECT],
-                metadata[PROVIDER_DIALECT],
                 metadata[TARGET],
+                metadata[ASKED],
+                metadata[OFFERS],
                 metadata[MODEL],
-                metadata[PATH],
                 metadata.get(OPTIONS, "{}"),
-                metadata.get(THINKING) == "none",
-                metadata.get(UNSUPPORTED) == "reject",
-                metadata.get(FOREIGN, "strip"),
-                metadata.get(NAMED_BY) == "path",
-                metadata.get(OPERATION, "chat"),
                 metadata.get(ERRORS, "[]"),
                 metadata.get(LACKS, ""),
                 metadata.get(LIMITS, ""),
@@ -90,51 +91,44 @@ class FactsReader:
         except KeyError as error:
             raise SpecError(f"the target's configuration lacks the initial metadata {error}") from None
 
-    def _decoded(
-        self,
-        client: str,
-        provider: str,
-        name: str,
-        model: str,
-        path: str,
-        options: str,
-        mute: bool,
-        reject: bool,
-        foreign: str,
-        by_path: bool,
-        operation: str,
-        errors: str,
-        lacks: str,
-        limits: str,
-    ) -> Facts:
-        for dialect in (client, provider):
-            if dialect not in self._providers:
-                raise SpecError(f"target {name}: this translator does not know the dialect {dialect!r}")
-        if client not in self._clients:
-            raise SpecError(f"target {name}: clients cannot speak the dialect {client!r} yet, only providers")
-        try:
-            decoded = msgspec.json.decode(options, type=dict[str, object])
-        except msgspec.DecodeError as error:
-            raise SpecError(f"target {name}: {OPTIONS} is not a JSON object: {error}") from None
-        try:
-            rules = read_rules(errors)
-        except msgspec.DecodeError as error:
-            raise SpecError(f"target {name}: {ERRORS} is not a list of rules: {error}") from None
-        try:
-            told = read_names(limits) if limits else None
-        except msgspec.DecodeError as error:
-            raise SpecError(f"target {name}: {LIMITS} does not name headers: {error}") from None
+    def _decoded(self, name: str, asked: str, offers: str, model: str, options: str, errors: str, lacks: str, limits: str) -> Facts:
+        call = _read(name, ASKED, _read_asked, asked)
+        serves = serving(_read(name, OFFERS, _read_offers, offers), call.dialect, call.operation, call.served_by)
+        if serves is None:
+            raise SpecError(f"target {name}: {OFFERS} has nothing that answers {call.operation!r}")
+        client, provider = self._sides(name, call.dialect, serves)
         lacking = frozenset(lacks.split(",")) - {""}
         if not lacking <= MEANINGS.keys():
             raise SpecError(f"target {name}: {LACKS} names {sorted(lacking - MEANINGS.keys())}, which this translator does not know")
-        policy = next((known for known in FOREIGN_REASONING if known == foreign), None)
-        if policy is None:
-            raise SpecError(f"target {name}: {FOREIGN} is {foreign!r}, not one of {', '.join(FOREIGN_REASONING)}")
-        target_facts, vendor = TargetFacts(model, path, decoded), Vendor(rules, told)
-        if operation == "chat":
-            clients, providers = self._clients[client], self._providers[provider]
-            return Facts(clients, providers, name, target_facts, mute, reject, policy, by_path, lacking, vendor)
-        sides = SIDES.get(operation)
-        if sides is None or client not in sides.clients or provider not in sides.providers:
-            raise SpecError(f"target {name}: this translator cannot translate {operation!r} from {client} to {provider}")
-        return Facts(sides.clients[client], sides.providers[provider], name, target_facts, mute, reject, policy, by_path, vendor=vendor)
+        return Facts(
+            client,
+            provider,
+            name,
+            TargetFacts(model, serves.path, _read(name, OPTIONS, _read_options, options)),
+            mute=bool(call.thinking_of) and serves.dialect not in call.thinking_of,
+            reject=call.unsupported_params == "reject",
+            foreign_reasoning=call.foreign_reasoning,
+            by_path=call.by_path,
+            lacks=lacking if serves.operation == "chat" else frozenset(),
+            vendor=Vendor(_read(name, ERRORS, read_rules, errors), _read(name, LIMITS, read_names, limits) if limits else None),
+        )
+
+    def _sides(self, name: str, client: str, serves: Speaks) -> tuple[ClientDialect, ProviderDialect]:
+        for dialect in (client, serves.dialect):
+            if dialect not in self._providers and not any(dialect in sides.providers for sides in SIDES.values()):
+                raise SpecError(f"target {name}: this translator does not know the dialect {dialect!r}")
+        if client not in self._clients:
+            raise SpecError(f"target {name}: clients cannot speak the dialect {client!r} yet, only providers")
+        if serves.operation == "chat" and serves.dialect in self._providers:
+            return self._clients[client], self._providers[serves.dialect]
+        sides = SIDES.get(serves.operation)
+        if sides is None or client not in sides.clients or serves.dialect not in sides.providers:
+            raise SpecError(f"target {name}: this translator cannot translate {serves.operation!r} from {client} to {serves.dialect}")
+        return sides.clients[client], sides.providers[serves.dialect]
+
+
+def _read(target: str, field: str, reader: Callable[[str], T], text: str) -> T:
+    try:
+        return reader(text)
+    except msgspec.DecodeError as error:
+        raise SpecError(f"target {target}: {field} cannot be read: {error}") from None

@@ -30,7 +30,7 @@ HEAD_BYTES: Final = 9
 MAX_FRAME_BYTES: Final = 16_384  # what we accept and send: the protocol's initial value, never raised
 WINDOW_BYTES: Final = 2**30  # of a stream and of the connection, received
 HEADER_BLOCK_BYTES: Final = 64 * 1024  # of one request
-CACHED_BLOCKS: Final = 4096  # decoded header blocks; one per target in practice
+CACHED_BLOCKS: Final = 4096  # decoded header blocks; in practice one for each target and what is asked of it
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 END_STREAM: Final = 0x1

@@ -15,6 +15,7 @@ from typing import Final
 from google.protobuf.struct_pb2 import Struct
 
 from control_plane.dialects.canon import Usage
+from control_plane.kit.headers import FAILURE_HEADER as FAILURE_HEADER
 from control_plane.pb import ext_proc_pb2 as pb
 from control_plane.pb.core_pb2 import HeaderValueOption
 
@@ -22,7 +23,6 @@ Headers = Sequence[tuple[str, str]]
 
 METADATA_NAMESPACE: Final = "headgate.translation"
 LANE: Final = ("x-headgate-lane", "translation")
-FAILURE_HEADER: Final = "x-headgate-failure"
 DROPPED_HEADER: Final = "x-headgate-dropped"
 JSON_TYPE: Final = "application/json"
 

@@ -66,6 +66,8 @@ class Draft:
                     attempts=spec.retry.attempts,
                     retry_on=tuple(sorted(spec.retry.on)),
                     max_request_bytes=spec.max_request_bytes,
+                    unsupported_params=spec.unsupported_params,
+                    foreign_reasoning=spec.foreign_reasoning,
                     standby=ordered(draft.standby),
                 )
             )

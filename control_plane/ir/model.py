@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from control_plane.dialects.policies import ForeignReasoning, UnsupportedParams
+from control_plane.dialects.told import Speaks
 from control_plane.ir.egress import DIRECT, Egress
 
 DEFAULT_CONNECT_MS: Final = 2_000
@@ -23,6 +24,8 @@ class Lane(Enum):
 
     PASSTHROUGH = "passthrough"
     TRANSLATION = "translation"
+
+    __hash__ = object.__hash__  # there is one object of each; Enum's own is Python, and a build asks a hundred thousand times
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +52,6 @@ class Signing:
     region: str
     host: str
     secret: str
-
-
-@dataclass(frozen=True, slots=True)
-class Speaks:
-    """One operation a provider offers: in which dialect, and under which path of its host."""
-
-    dialect: str
-    operation: str
-    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,33 +101,20 @@ class Provider:
 
 @dataclass(frozen=True, slots=True)
 class TargetUse:
-    """A target as one kind of request uses it: everything that one attempt needs to know.
+    """A target as attempts use it, whatever the client's dialect and operation are: one Envoy cluster.
 
-    `operation` and `path` are empty where the client's own path goes through unchanged.
-    `rename` asks for the model name to be set at the target, because the plan's targets disagree on it. `restore` asks
-    for path and length of the client's request to be set again, because an earlier attempt may have changed them.
-    `by_path`: the client's path names the model and whether to stream, which the target needs to know beside the body; a stream is
-    asked for under `stream_path`, if that is not empty.
-    `mute` asks the translator to leave thinking out of answers, because the plan also leads to a vendor that would refuse it in a replay.
-    `unsupported_params` and `foreign_reasoning` are the route's policies; passthrough uses have none, since nothing is changed there.
+    `hold` is the first-event hold. Of passthrough uses: `rename` asks for the model name to be set at the target, because the plan's
+    targets disagree on it. `restore` asks for path and length of the client's request to be set again, because the target's path is
+    another one or an earlier attempt may have changed them.
     """
 
     provider: str
     model: str
-    client_dialect: str
-    operation: str
     lane: Lane
-    provider_dialect: str
-    path: str
     connect_ms: int
-    hold: bool
+    hold: bool = False
     rename: bool = False
     restore: bool = False
-    mute: bool = False
-    unsupported_params: UnsupportedParams = "drop"
-    foreign_reasoning: ForeignReasoning = "strip"
-    by_path: bool = False
-    stream_path: str = ""
 
     @property
     def target(self) -> str:
@@ -143,10 +124,11 @@ class TargetUse:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A target inside a group, with its share of the group's requests."""
+    """A target inside a group, with its share of the group's requests. `serves`: what of the provider's operations answers the call."""
 
     use: TargetUse
     weight: int
+    serves: Speaks
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +136,15 @@ class Entry:
     """What a route does with one operation in one client dialect: the plan, a group per attempt; none when every target is out.
 
     `rename` is the model name to write into the body at the edge, when all passthrough targets of the plan share it.
+    `thinking_of`: dialects whose thinking translated answers may hold, because the plan also leads to a vendor that refuses that of
+    others in a replay; () for all.
     """
 
     dialect: str
     operation: str
     groups: tuple[tuple[Choice, ...], ...]
     rename: str | None
+    thinking_of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +170,8 @@ class Route:
     attempts: int
     retry_on: tuple[str, ...]
     max_request_bytes: int
+    unsupported_params: UnsupportedParams = "drop"
+    foreign_reasoning: ForeignReasoning = "strip"
     standby: tuple[TargetUse, ...] = ()
 
     def uses(self) -> set[TargetUse]:
@@ -214,12 +201,4 @@ class Gateway:
 
 def ordered(uses: Iterable[TargetUse]) -> tuple[TargetUse, ...]:
     """Sorted by everything that tells uses apart."""
-    return tuple(
-        sorted(
-            uses,
-            key=lambda u: (
-                *(u.provider, u.model, u.client_dialect, u.operation, u.connect_ms, u.hold, u.rename, u.restore, u.mute),
-                *(u.unsupported_params, u.foreign_reasoning),
-            ),
-        )
-    )
+    return tuple(sorted(uses, key=lambda u: (u.provider, u.model, u.lane.value, u.connect_ms, u.hold, u.rename, u.restore)))

@@ -121,6 +121,7 @@ OPERATIONS: Final = (
         templates=("/model/{model}/converse",),
         streamed=("/converse", "/converse-stream"),
     ),
+    Operation("bedrock-converse", "count_tokens", None, translated=True, templates=("/model/{model}/count-tokens",)),
 )
 """In the order in which paths are matched, exact ones first. All are POST; `GET /v1/models` is answered from the configuration itself.
 Dialects that so far only providers speak have no operation here, and routes cannot name them (HG1018)."""
@@ -128,11 +129,11 @@ Dialects that so far only providers speak have no operation here, and routes can
 STREAMED_TEXT: Final = frozenset({"chat", "completions", "fim"})
 """Operations whose streams say text bit by bit, so that an error may come before the first of it (the first-event hold)."""
 
-OWN_THINKING_ONLY: Final[Mapping[str, frozenset[str]]] = {
-    "anthropic-messages": frozenset({"anthropic-messages", "anthropic-vertex", "anthropic-bedrock"}),
-    "openai-responses": frozenset({"openai-responses"}),
-    "gemini-generate-content": frozenset({"gemini-generate-content"}),
-    "bedrock-converse": frozenset({"bedrock-converse"}),
+OWN_THINKING_ONLY: Final[Mapping[str, tuple[str, ...]]] = {
+    "anthropic-messages": ("anthropic-messages", "anthropic-vertex", "anthropic-bedrock"),
+    "openai-responses": ("openai-responses",),
+    "gemini-generate-content": ("gemini-generate-content",),
+    "bedrock-converse": ("bedrock-converse",),
 }
 """Dialects whose vendor refuses a replayed conversation with thinking that it did not sign, and the dialects in which it signs."""
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
 
 import msgspec
 
-from control_plane.dialects.model_path import filled, streaming
+from control_plane.dialects.model_path import filled
+from control_plane.dialects.told import Speaks, serving
 from control_plane.ir.draft import Draft, DraftRoute, PlannedTarget
 from control_plane.ir.egress import AUTHORITIES
 from control_plane.ir.egress_of import egress_of
-from control_plane.ir.model import ANY_MODEL, Auth, Choice, Entry, Lane, Provider, Signing, Speaks, TargetUse, Timers
+from control_plane.ir.model import ANY_MODEL, Auth, Choice, Entry, Lane, Provider, Signing, TargetUse, Timers
 from control_plane.ir.operations import OWN_THINKING_ONLY, STREAMED_TEXT, Operation, operations_of
 from control_plane.ir.steering import Planned, steered
 from control_plane.ir.stored import STORED, Stored
@@ -42,7 +44,8 @@ def _provider(document: spec.Provider, preset: PresetSpec) -> Provider:
     usual = [dialect for dialect, offered in preset.dialects.items() if offered.default]
     for dialect in body.dialects or usual:
         offered = preset.dialects[dialect]
-        speaks.append(Speaks(dialect, "chat", root + offered.path))
+        if offered.path is not None:
+            speaks.append(Speaks(dialect, "chat", root + offered.path))
         speaks += [Speaks(dialect, operation, root + path) for operation, path in sorted(offered.operations.items())]
     provider = Provider(
         name=name,
@@ -129,47 +132,112 @@ def expand_entries(draft: Draft) -> None:
 
     A steered plan never takes an operation away: where no target is left for it, its entry has no groups and is answered as such.
     """
+    offers = _Offers(draft.providers)
     for route in draft.routes.values():
         if route.written is None:
-            route.entries = _entries(draft, route, route.groups, keeping=route.groups)
+            route.entries = _entries(offers, draft, route, route.groups, keeping=route.groups)
             continue
         tried = {t.key for group in route.groups for t in group}
         keeping = [[t for t in group if t.key in tried] for group in route.written]
-        left = {(e.dialect, e.operation): e for e in _entries(draft, route, route.groups, keeping)}
-        written = _entries(draft, route, route.written, keeping=route.written)
+        left = {(e.dialect, e.operation): e for e in _entries(offers, draft, route, route.groups, keeping)}
+        written = _entries(offers, draft, route, route.written, keeping=route.written)
         route.standby = {choice.use for entry in written for group in entry.groups for choice in group}
         route.entries = [left.get((e.dialect, e.operation)) or replace(e, groups=(), rename=None) for e in written]
 
 
-def _entries(draft: Draft, route: DraftRoute, plan: _Plan, keeping: _Plan) -> list[Entry]:
+def _entries(offers: _Offers, draft: Draft, route: DraftRoute, plan: _Plan, keeping: _Plan) -> list[Entry]:
     """`keeping`: the order in which providers are asked for what they store, which no steer changes: it is where it was made."""
     entries: list[Entry] = []
     for dialect in route.spec.spec.dialects:
-        entries += [entry for operation in operations_of(dialect) if (entry := _entry(draft, route, plan, operation))]
+        entries += [entry for operation in operations_of(dialect) if (entry := _entry(offers, route, plan, operation))]
         entries += [entry for stored in STORED if stored.dialect == dialect and (entry := _stored(draft, route, keeping, stored))]
     return entries
 
 
-def _entry(draft: Draft, route: DraftRoute, plan: _Plan, operation: Operation) -> Entry | None:
-    groups = [[(t, use) for t in group if (use := _use(draft, route, operation, t))] for group in plan]
-    groups = [group for group in groups if group]
+_Group = list[tuple[PlannedTarget, Lane, Speaks]]
+
+
+class _Offers:
+    """What providers have for an operation, worked out once for each: routes ask the same again and again."""
+
+    def __init__(self, providers: Mapping[str, Provider]) -> None:
+        self._providers = providers
+        self._known: dict[tuple[str, str, str], tuple[Speaks | None, Speaks | None]] = {}
+        self._uses: dict[tuple[str, str, Lane, int, bool, bool, bool], TargetUse] = {}
+
+    def use(self, target: PlannedTarget, lane: Lane, connect_ms: int, *, hold: bool, rename: bool, restore: bool) -> TargetUse:
+        """One object for equal uses, of which a route has dozens."""
+        key = (target.provider, target.model, lane, connect_ms, hold, rename, restore)
+        use = self._uses.get(key)
+        if use is None:
+            use = self._uses[key] = TargetUse(*key)
+        return use
+
+    def group(self, route: DraftRoute, operation: Operation, targets: Sequence[PlannedTarget]) -> _Group:
+        """Those of the targets that can serve it, each with the lane and what of the provider's it becomes."""
+        found: _Group = []
+        for target in targets:
+            key = (target.provider, operation.dialect, operation.name)
+            known = self._known.get(key)
+            if known is None:
+                known = self._known[key] = self._of(self._providers[target.provider], operation)
+            own, translated = known
+            # Where the body repeats the model, the target's own name is written everywhere only by the translator.
+            if own is not None and not (operation.repeats_model and set(route.spec.spec.models) != {target.model}):
+                found.append((target, Lane.PASSTHROUGH, own))
+            elif translated is not None:
+                found.append((target, Lane.TRANSLATION, translated))
+        return found
+
+    @staticmethod
+    def _of(provider: Provider, operation: Operation) -> tuple[Speaks | None, Speaks | None]:
+        path = provider.path(operation.dialect, operation.name)
+        own = None if path is None else Speaks(operation.dialect, operation.name, path)
+        if not operation.translated:
+            return own, None
+        return own, serving(provider.speaks, operation.dialect, operation.name, operation.served_by)
+
+
+def _entry(offers: _Offers, route: DraftRoute, plan: _Plan, operation: Operation) -> Entry | None:
+    asked = route.spec.spec
+    groups = [group for targets in plan if (group := offers.group(route, operation, targets))]
     if not groups:
         return None
-    if not operation.by_path:
-        groups = _restoring(groups, operation.call_path, repeats=route.spec.spec.retry.attempts > len(groups))
-    native = {use.model for group in groups for _, use in group if use.lane is Lane.PASSTHROUGH}
-    shared = next(iter(native)) if len(native) == 1 and not operation.by_path else None
+    native = {target.model for group in groups for target, lane, _ in group if lane is Lane.PASSTHROUGH}
     at_target = len(native) > 1 and not operation.by_path
-    if native and operation.name == "chat" and (signed := OWN_THINKING_ONLY.get(operation.dialect)):
-        groups = [[(t, replace(use, mute=use.provider_dialect not in signed)) for t, use in group] for group in groups]
+    hold = asked.first_event_hold and operation.name in STREAMED_TEXT
+    repeats = asked.retry.attempts > len(groups)
+    # A client's path names its own model, if any, so every attempt gets the target's.
+    restored = [True] * len(groups) if operation.by_path else _restored(groups, operation.call_path, repeats=repeats)
+    connect_ms = asked.timeouts.connect_ms
+
+    def chosen(target: PlannedTarget, lane: Lane, serves: Speaks, undo: bool) -> Choice:
+        native = lane is Lane.PASSTHROUGH
+        restore = native and (undo or filled(serves.path, target.model) != operation.call_path)
+        use = offers.use(target, lane, connect_ms, hold=native and hold, rename=native and at_target, restore=restore)
+        return Choice(use, target.weight, serves)
+
     return Entry(
         dialect=operation.dialect,
         operation=operation.name,
-        groups=tuple(
-            tuple(Choice(replace(use, rename=at_target and use.lane is Lane.PASSTHROUGH), t.weight) for t, use in group) for group in groups
-        ),
-        rename=shared,
+        groups=tuple([tuple([chosen(*target, undo) for target in group]) for group, undo in zip(groups, restored, strict=True)]),
+        rename=next(iter(native)) if len(native) == 1 and not operation.by_path else None,
+        thinking_of=OWN_THINKING_ONLY.get(operation.dialect, ()) if native and operation.name == "chat" else (),
     )
+
+
+def _restored(groups: Sequence[_Group], client_path: str, *, repeats: bool) -> list[bool]:
+    """For each group: must its passthrough targets undo what an earlier attempt did to the request's headers?
+
+    Header changes of one attempt persist into the next, so a passthrough target that may follow a translated one, or
+    one under another path, sets path and length again. `repeats`: the last group is tried more than once.
+    """
+    changed = [
+        any(lane is Lane.TRANSLATION or filled(serves.path, target.model) != client_path for target, lane, serves in group)
+        for group in groups
+    ]
+    last = len(groups) - 1
+    return [any(changed[: i + (repeats and i == last)]) for i in range(len(groups))]
 
 
 def _stored(draft: Draft, route: DraftRoute, plan: _Plan, stored: Stored) -> Entry | None:
@@ -182,79 +250,8 @@ def _stored(draft: Draft, route: DraftRoute, plan: _Plan, stored: Stored) -> Ent
         path = draft.providers[target.provider].path(stored.dialect, stored.operation)
         if path is None or target.provider in groups:
             continue
-        use = TargetUse(
-            provider=target.provider,
-            model=ANY_MODEL,
-            client_dialect=stored.dialect,
-            operation=stored.name,
-            lane=Lane.PASSTHROUGH,
-            provider_dialect=stored.dialect,
-            path=path,
-            connect_ms=route.spec.spec.timeouts.connect_ms,
-            hold=False,
-            restore=True,
-        )
-        groups[target.provider] = (Choice(use, 1),)
+        use = TargetUse(target.provider, ANY_MODEL, Lane.PASSTHROUGH, route.spec.spec.timeouts.connect_ms, restore=True)
+        groups[target.provider] = (Choice(use, 1, Speaks(stored.dialect, stored.operation, path)),)
     if not groups:
         return None
     return Entry(dialect=stored.dialect, operation=stored.name, groups=tuple(groups.values())[: spec.MAX_GROUPS], rename=None)
-
-
-def _use(draft: Draft, route: DraftRoute, operation: Operation, target: PlannedTarget) -> TargetUse | None:
-    provider = draft.providers[target.provider]
-    lane, dialect = Lane.PASSTHROUGH, operation.dialect
-    path = provider.path(dialect, operation.name)
-    name = operation.name
-    if path is not None and operation.repeats_model and set(route.spec.spec.models) != {target.model}:
-        lane = Lane.TRANSLATION  # only so is the target's own name written wherever the body has the client's
-    if path is None and operation.translated:
-        offered = next((s for s in provider.speaks if s.operation == operation.elsewhere), None)
-        if offered is not None:
-            lane, dialect, path, name = Lane.TRANSLATION, offered.dialect, offered.path, operation.elsewhere
-    if path is None:
-        return None
-    translated = lane is Lane.TRANSLATION
-    named = operation.by_path and lane is Lane.PASSTHROUGH
-    if lane is Lane.PASSTHROUGH:  # a client's path names its own model, if any, so every attempt gets the target's
-        path = filled(path, target.model)
-    return TargetUse(
-        provider=target.provider,
-        model=target.model,
-        client_dialect=operation.dialect,
-        operation=name,
-        lane=lane,
-        provider_dialect=dialect,
-        path=path,
-        connect_ms=route.spec.spec.timeouts.connect_ms,
-        hold=route.spec.spec.first_event_hold and lane is Lane.PASSTHROUGH and operation.name in STREAMED_TEXT,
-        unsupported_params=route.spec.spec.unsupported_params if translated else "drop",
-        foreign_reasoning=route.spec.spec.foreign_reasoning if translated else "strip",
-        restore=named,
-        by_path=operation.by_path,
-        stream_path=streaming(path, operation.streamed) if named and operation.streamed is not None else "",
-    )
-
-
-_Groups = list[list[tuple[PlannedTarget, TargetUse]]]
-
-
-def _restoring(groups: _Groups, client_path: str, repeats: bool) -> _Groups:
-    """Mark the passthrough uses that must undo what an earlier attempt did to the request's headers.
-
-    Header changes of one attempt persist into the next, so a passthrough target that may follow a translated one, or
-    one under another path, sets path and length again. `repeats`: the last group is tried more than once.
-    """
-    changed = [any(use.lane is Lane.TRANSLATION or use.path != client_path for _, use in group) for group in groups]
-    last = len(groups) - 1
-    out = []
-    for i, group in enumerate(groups):
-        undo = any(changed[: i + (repeats and i == last)])
-        out.append([(t, _settled(use, undo or use.path != client_path)) for t, use in group])
-    return out
-
-
-def _settled(use: TargetUse, restore: bool) -> TargetUse:
-    """Passthrough uses that leave the path alone are the same for every operation of the dialect."""
-    if use.lane is Lane.TRANSLATION:
-        return use
-    return replace(use, restore=True) if restore else replace(use, operation="", path="")

@@ -55,6 +55,9 @@ STORED: Final = (
 )
 
 
+_BY_NAME: Final = {(stored.dialect, stored.name): stored for stored in STORED}
+
+
 def stored_by(dialect: str, name: str) -> Stored | None:
     """What is called so in that dialect; None where it is an operation of models."""
-    return next((stored for stored in STORED if (stored.dialect, stored.name) == (dialect, name)), None)
+    return _BY_NAME.get((dialect, name))

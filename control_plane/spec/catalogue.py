@@ -282,6 +282,13 @@ _CODES: Final = (
         fix="Keep one of the two entries. An entry for a provider may stand beside one for its preset, and wins.",
     ),
     Code(
+        code="HG2018",
+        title="Base URL incomplete",
+        cause="The preset's vendor has more in the path of its base URL than this one has, such as Vertex AI its project and location.",
+        example="spec: {preset: vertex, baseUrl: https://us-central1-aiplatform.googleapis.com/v1}",
+        fix="Add the steps that the finding names, each with its value: …/v1/projects/PROJECT/locations/us-central1.",
+    ),
+    Code(
         code="HG3001",
         title="Key missing",
         cause=(
@@ -408,6 +415,13 @@ _CODES: Final = (
         cause="A setting of spec.egress belongs to another protocol, or there is nothing that it could change.",
         example="egress: {protocol: http1, connection: {ping: 30s}}",
         fix="Remove it, or choose the protocol that it belongs to.",
+    ),
+    Code(
+        code="HG3018",
+        title="Route that serves nothing",
+        cause="No target of the route offers an operation that clients of its dialects can call, so every request is answered with 404.",
+        example="spec: {models: [rank], dialects: [anthropic-messages], plan: [{targets: [{provider: jina, model: jina-reranker-v3}]}]}",
+        fix="Add targets that offer it, or allow the dialects of clients that can call what the targets have.",
     ),
 )
 

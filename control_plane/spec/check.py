@@ -7,6 +7,7 @@ from typing import Final
 
 from control_plane.spec.base_url import parse_base_url, why_internal
 from control_plane.spec.check_egress import check_egress
+from control_plane.spec.dialect_names import BESIDE_CHAT
 from control_plane.spec.findings import Finding
 from control_plane.spec.models import BACKOFF_MS, AnyDocument, ModelCatalog, ModelRoute, PresetDocument, Provider
 from control_plane.spec.nearest import did_you_mean, listed
@@ -93,6 +94,9 @@ def _check_presets_of(documents: Sequence[AnyDocument], *, broken: frozenset[str
     own = {doc.name: doc for doc in documents if isinstance(doc, PresetDocument)}
     presets: dict[str, PresetSpec] = {**{name: doc.spec for name, doc in own.items()}, **load_presets()}
     providers = [doc for doc in documents if isinstance(doc, Provider)]
+    named = {provider.name: provider for provider in providers}
+    for route in (doc for doc in documents if isinstance(doc, ModelRoute)):
+        yield from _without_use(route, named, presets)
     dangling = False
     for provider in providers:
         name = provider.spec.preset
@@ -137,6 +141,12 @@ def _check_catalogs(documents: Sequence[AnyDocument], broken: frozenset[str]) ->
                     yield catalog.finding("HG2017", ("spec", "models", position), message, "keep one of the two")
 
 
+def _missing_steps(base_url: str, needed: Sequence[str]) -> list[str]:
+    """Those of `needed` that the path does not have with a value behind them."""
+    steps = parse_base_url(base_url).path.split("/")
+    return [step for step in needed if step not in steps[:-1]]
+
+
 def _check_provider_with(provider: Provider, preset: PresetSpec) -> Iterator[Finding]:
     """Findings about a provider that depend on its preset."""
     spec = provider.spec
@@ -146,6 +156,11 @@ def _check_provider_with(provider: Provider, preset: PresetSpec) -> Iterator[Fin
             yield provider.finding("HG2010", ("spec",), f'preset "{spec.preset}" has no base URL of its own', fix)
         else:
             yield from _check_address(provider, preset.base_url)
+    elif missing := _missing_steps(spec.base_url, preset.base_url_needs):
+        message = f"its path lacks {listed([f'{step}/…' for step in missing])}, without which the vendor answers 404"
+        whole = "".join(f"/{step}/{step.removesuffix('s').upper()}" for step in preset.base_url_needs)
+        fix = f"end it with {whole}, with your own names for those in capitals"
+        yield provider.finding("HG2018", ("spec", "baseUrl"), message, fix)
     for position, dialect in enumerate(spec.dialects or ()):
         if dialect not in preset.dialects:
             message = f'preset "{spec.preset}" does not have the dialect "{dialect}"'
@@ -153,6 +168,23 @@ def _check_provider_with(provider: Provider, preset: PresetSpec) -> Iterator[Fin
     if preset.auth.required and not spec.credentials:
         fix = "add credentials: [{secretRef: {env: NAME}}]"
         yield provider.finding("HG3008", ("spec",), f"no credentials, but {preset.title} asks for a key", fix)
+
+
+def _without_use(route: ModelRoute, providers: Mapping[str, Provider], presets: Mapping[str, PresetSpec]) -> Iterator[Finding]:
+    """A route none of whose targets offers what its clients can call: all would get 404. Nothing is said where something is not known."""
+    offered: set[str] = set()
+    for name in {target.provider for group in route.spec.plan for target in group.targets}:
+        provider = providers.get(name)
+        preset = presets.get(provider.spec.preset) if provider is not None else None
+        if provider is None or preset is None:
+            return
+        for dialect, paths in preset.dialects.items():
+            if dialect in (provider.spec.dialects or [dialect]):
+                offered.update(paths.operations, ["chat"] if paths.path is not None else [])
+    dialects = route.spec.dialects
+    if offered.isdisjoint(["chat", *(operation for dialect in dialects for operation in BESIDE_CHAT.get(dialect, ()))]):
+        message = f"no target offers anything that clients of {listed(dialects)} can call; they offer {listed(offered)}"
+        yield route.finding("HG3018", ("spec", "plan"), message, "add targets that do, or allow other dialects in spec.dialects")
 
 
 def _check_preset(document: PresetDocument) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from control_plane.kit.uncollected import uncollected
 from control_plane.spec.check import check_document, check_set
 from control_plane.spec.findings import Finding, has_errors, in_order, severity_of
 from control_plane.spec.models import API_VERSION, KINDS, AnyDocument, SpecSet
@@ -121,6 +122,7 @@ def _walk(folder: str, depth: int, above: set[tuple[int, int]]) -> Iterator[str]
             yield from _walk(before + entry.name, depth + 1, above | {identity})
 
 
+@uncollected
 def parse_file(file: SpecFile, known: Parsed | None = None) -> Parsed:
     """Read and parse one file; `known`, an earlier result for it, is returned again if the bytes are the same."""
     try:

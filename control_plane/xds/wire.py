@@ -8,9 +8,13 @@ from __future__ import annotations
 
 LENGTH_DELIMITED = 2
 
+_SHORT = tuple(bytes((value,)) for value in range(0x80))
+
 
 def varint(value: int) -> bytes:
     """`value` (not negative) in base 128, least significant group first."""
+    if value < len(_SHORT):
+        return _SHORT[value]
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

@@ -1,6 +1,6 @@
 -- On a target whose upstream name or path differs from what the request holds when it gets there. One VM for all targets
--- (shared_vm_id); the filter context holds what is the target's own: `model` (upstream name), `path` (upstream path) and
--- `stream_path` (the same for streams, where the client's path asks for them).
+-- (shared_vm_id); the filter context holds what is the target's own: `model` (upstream name) and `paths`, a line "<call>=<path>" for
+-- each operation. Which call it is, the metadata of the route says (`call`).
 --
 -- Each attempt starts from the body as the edge filter left it, but from the headers as the attempt before left them.
 -- So nothing here depends on a header: the place of the model in the body and the client's query string come from dynamic
@@ -49,10 +49,20 @@ local function with_query(path, query)
   return path
 end
 
+-- The path of this target for the call that the route says it is; "<call>/stream" where the client's path asks for a stream.
+local function path_of(paths, call, known)
+  if not call then return nil end
+  if known and sub(known.call or "", 1, 7) == "stream " then call = call .. "/stream" end
+  local key = "\n" .. call .. "="
+  local at = find(paths, key, 1, true)
+  return at and sub(paths, at + #key, find(paths, "\n", at + #key, true) - 1)
+end
+
 function envoy_on_request(h)
   local context = h:filterContext() -- used up before body(): handles do not outlive the wait for it
-  local path, model, stream_path = context:get("path"), context:get("model"), context:get("stream_path")
+  local paths, model = context:get("paths"), context:get("model")
   local known = h:streamInfo():dynamicMetadata():get("headgate.model")
+  local path = paths and path_of(paths, h:metadata():get("call"), known)
   local a, b
   if model then -- no place: the edge filter has written the name already
     a, b = match(known and known.at or "", "^(%d+),(%d+)$")
@@ -66,8 +76,8 @@ function envoy_on_request(h)
   if path then
     -- An earlier attempt may have been translated: then the headers say where its body went and how long that was.
     local headers = h:headers()
-    if stream_path and known and sub(known.call or "", 1, 7) == "stream " then path = stream_path end
     headers:replace(":path", with_query(path, known and known.query or ""))
     headers:replace("content-length", tostring(size))
+    if known and known.call then headers:remove("x-headgate-call") end -- for a translator that never answered
   end
 end

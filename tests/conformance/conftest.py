@@ -468,12 +468,17 @@ def _openai_whole(answer: Any) -> Meaning:
     choice = answer.choices[0]
     message = choice.message or openai.types.chat.ChatCompletionMessage.construct(content=None)  # Azure's filter leaves it out
     text, thinking = _content(message.content)
-    calls: list[Any] = [c for c in message.tool_calls or [] if c.type != "custom"]
+    calls: list[Any] = list(message.tool_calls or [])
     return Meaning(
         text=text,
         reasoning=thinking or _reasoning(message),
         refusal=message.refusal or "",
-        calls=tuple(Call(c.id, c.function.name, _arguments(c.function.arguments)) for c in calls),
+        calls=tuple(
+            Call(c.id, c.custom.name, {"input": c.custom.input})
+            if c.type == "custom"
+            else Call(c.id, c.function.name, _arguments(c.function.arguments))
+            for c in calls
+        ),
         stop=choice.finish_reason,
         usage=_openai_usage(answer.usage),
         signatures=tuple(_signatures(message)),
@@ -484,6 +489,7 @@ def _openai_whole(answer: Any) -> Meaning:
 def _openai_chunks(chunks: Iterable[Any]) -> Meaning:
     folded, usage, numbers = _Folding(), None, set()
     signatures: list[str] = []
+    texts: dict[int, str] = {}  # of custom tools
     for chunk in chunks:
         groq = getattr(chunk, "x_groq", None)
         if chunk.usage is not None:
@@ -504,13 +510,15 @@ def _openai_chunks(chunks: Iterable[Any]) -> Meaning:
             folded.refusal += delta.refusal or ""
             signatures.extend(_signatures(delta))
             for call in delta.tool_calls or []:
-                if call.type == "custom":
-                    continue
                 parts = folded.calls.setdefault(call.index, ["", "", ""])
                 parts[0] = parts[0] or call.id or ""
+                if (custom := getattr(call, "custom", None)) is not None:  # the SDK has no type for it in streams
+                    parts[1] = parts[1] or custom.get("name") or ""
+                    texts[call.index] = texts.get(call.index, "") + (custom.get("input") or "")
+                    continue
                 parts[1] = parts[1] or (call.function.name if call.function else None) or ""
                 parts[2] += (call.function.arguments if call.function else None) or ""
-    calls = tuple(Call(i, n, _arguments(a)) for i, n, a in folded.calls.values())
+    calls = tuple(Call(i, n, {"input": texts[index]} if index in texts else _arguments(a)) for index, (i, n, a) in folded.calls.items())
     return Meaning(
         folded.text, folded.reasoning, folded.refusal, calls, folded.stop, usage, tuple(signatures), choices=max(1, len(numbers))
     )
@@ -526,7 +534,7 @@ def _response_events(events: Iterable[Any]) -> Meaning:
             items[event.output_index] = event.item
         elif event.type == "response.output_text.delta":
             text += event.delta
-        elif event.type == "response.function_call_arguments.delta":
+        elif event.type in ("response.function_call_arguments.delta", "response.custom_tool_call_input.delta"):
             arguments[event.output_index] = arguments.get(event.output_index, "") + event.delta
         elif event.type in ("response.completed", "response.incomplete", "response.failed"):
             final = event.response
@@ -534,7 +542,8 @@ def _response_events(events: Iterable[Any]) -> Meaning:
         return Meaning(error="no terminal event")
     done = [items[place] for place in sorted(items)]
     meaning = _response_meaning(final, done or final.output)
-    calls = [_arguments(arguments[place]) for place in sorted(arguments)]
+    custom = {place for place, item in items.items() if item.type == "custom_tool_call"}
+    calls = [{"input": arguments[i]} if i in custom else _arguments(arguments[i]) for i in sorted(arguments)]
     last = _response_meaning(final, final.output or [])
     return replace(meaning, coherent=last == meaning and text == meaning.text and calls == [c.arguments for c in meaning.calls])
 
@@ -552,7 +561,11 @@ def _response_meaning(response: Any, items: Iterable[Any]) -> Meaning:
         text="".join(p.text for p in parts if p.type == "output_text"),
         reasoning="".join(t.text for t in thoughts),
         refusal="".join(p.refusal for p in parts if p.type == "refusal"),
-        calls=tuple(Call(i.call_id, i.name, _arguments(i.arguments)) for i in items if i.type == "function_call"),
+        calls=tuple(
+            Call(i.call_id, i.name, _arguments(i.arguments) if i.type == "function_call" else {"input": i.input})
+            for i in items
+            if i.type in ("function_call", "custom_tool_call")
+        ),
         stop=response.incomplete_details.reason if incomplete and response.incomplete_details else response.status,
         usage=None
         if usage is None

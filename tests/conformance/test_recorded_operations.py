@@ -16,7 +16,7 @@ from google import genai
 from google.genai import types
 
 from control_plane.dialects.api import Call, TargetFacts
-from control_plane.dialects.canon import Request
+from control_plane.dialects.canon import Counted, Request
 from control_plane.dialects.operations import SIDES
 from tests.conformance.conftest import RECORDINGS, Recording, load
 from tests.conformance.ledger import Ledger
@@ -25,6 +25,8 @@ pytestmark = pytest.mark.long
 
 OPENAI, COHERE, GEMINI = "openai-chat", "cohere-chat", "gemini-generate-content"
 DIALECTS = {"cohere": COHERE, "gemini": GEMINI}  # all others have OpenAI's shape, or are named below
+OWN_WORDS = {"voyage": "voyage"}
+"""Whose answers have OpenAI's shape, or nearly, and whose requests do not: only providers speak it."""
 EXCEPTIONS = {
     "bedrock/rerank.verc.amazon-bedrock-reranking.1": "another service of AWS, with another host",
     "ollama/embeddings.trac.test-ollama-embeddings-legacy.s0": "Ollama's own API",
@@ -117,11 +119,12 @@ def test_numbers_of_every_recorded_answer(operations: list[Recording], ledger: L
         if recording.status != 200 or recording.name.startswith(PACKED_IN_BYTES):
             continue
         provider, operation = DIALECTS.get(recording.provider, OPENAI), recording.api
+        spoken = OWN_WORDS.get(recording.provider, provider)
         truth = seen(provider, operation, recording.body)
         sides, request = SIDES[operation], asked(provider, operation, recording, len(truth.found))
         for client in sides.clients:
             wanted = as_asked_by(client, operation, request)
-            reader = sides.providers[provider].reader(wanted)
+            reader = sides.providers[spoken].reader(wanted)
             reader.start(200, "application/json")
             events = [*reader.feed(recording.body), *reader.finish()]
             writer = sides.clients[client].writer(wanted, Ids())
@@ -130,11 +133,16 @@ def test_numbers_of_every_recorded_answer(operations: list[Recording], ledger: L
             unsaid = 0 if (client, operation) == (OPENAI, "embeddings") else None  # OpenAI's SDK has to be told a number
             tokens = got.tokens == (unsaid if truth.tokens is None else truth.tokens)
             equal = len(got.found) == len(truth.found) and got.found == close and tokens
-            ledger.add(provider, f"{client} ({operation})", equal=equal)
+            ledger.add(spoken, f"{client} ({operation})", equal=equal)
             assert equal, (recording.name, client, truth.tokens, got.tokens)
-            replayed.add((provider, client, operation))
+            replayed.add((spoken, client, operation))
     assert {(OPENAI, COHERE, "embeddings"), (COHERE, GEMINI, "embeddings")} <= replayed
-    assert {(OPENAI, COHERE, "rerank"), (COHERE, OPENAI, "rerank")} <= replayed
+    assert {
+        (OPENAI, COHERE, "rerank"),
+        (COHERE, OPENAI, "rerank"),
+        ("voyage", COHERE, "rerank"),
+        ("voyage", GEMINI, "embeddings"),
+    } <= replayed
     ledger.settle()
 
 
@@ -154,6 +162,23 @@ def test_recorded_requests_are_asked_of_every_vendor(operations: list[Recording]
     assert known > 20
 
 
+def test_recorded_counts_of_clouds() -> None:
+    """Bedrock's own, of what Converse and InvokeModel would be sent; their requests are read as those of clients."""
+    if not RECORDINGS.exists():
+        pytest.skip("no recordings here")
+    found = [recording for recording in load(("count-tokens",)) if recording.provider == "bedrock" and recording.status == 200]
+    assert len(found) >= 2
+    clients, providers = SIDES["count_tokens"].clients, SIDES["count_tokens"].providers
+    for recording in found:
+        assert recording.request is not None
+        request = clients["bedrock-converse"].read_request(recording.request, Call("m"))
+        assert request.messages
+        reader = providers["bedrock-converse"].reader(request)
+        reader.start(200, "application/json")
+        counted = [event for event in [*reader.feed(recording.body), *reader.finish()] if isinstance(event, Counted)]
+        assert [event.tokens for event in counted] == [json.loads(recording.body)["inputTokens"]]
+
+
 def _strings(value: Any) -> list[str]:
     if isinstance(value, str):
         return [value]
@@ -165,7 +190,8 @@ def test_recorded_errors_keep_their_class(operations: list[Recording]) -> None:
     failed = [recording for recording in operations if recording.status >= 400]
     assert len(failed) >= 3
     for recording in failed:
-        provider = SIDES[recording.api].providers[DIALECTS.get(recording.provider, OPENAI)]
+        spoken = OWN_WORDS.get(recording.provider) or DIALECTS.get(recording.provider, OPENAI)
+        provider = SIDES[recording.api].providers[spoken]
         failure = provider.read_error(recording.status, recording.headers, recording.body)
         assert failure.kind in ("transient", "client_fault", "credentials"), recording.name
         assert failure.message

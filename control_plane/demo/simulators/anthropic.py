@@ -86,6 +86,10 @@ class Anthropic:
         latest = request.headers["anthropic-version"] == LATEST
         if path == "/v1/messages":
             return self.message(body, f"{self._name}/{body['model']}", number, latest=latest)
+        return self.count(body, number, latest=latest)
+
+    def count(self, body: Mapping[str, Any], number: int, *, latest: bool = False) -> Reply:
+        """The answer to the body of a counting request. Raises VendorError."""
         counted = Message(body, self._name, latest=latest, strict=self._strict, counting=True)
         return Reply(200, _headers(number), encode({"input_tokens": sum(counted.sizes)}), model=counted.model)
 

@@ -15,6 +15,7 @@ import msgspec
 
 from control_plane.demo.simulators import bedrock_errors as errors
 from control_plane.demo.simulators.anthropic import LATEST, Anthropic
+from control_plane.demo.simulators.anthropic_request import COUNT_FIELDS
 from control_plane.demo.simulators.bedrock_embed import embedded
 from control_plane.demo.simulators.bedrock_request import Converse, signature
 from control_plane.demo.simulators.compose import Answer, answer
@@ -36,7 +37,8 @@ MODELS: Final = (
     "cohere.embed-v4:0",
 )
 STOP: Final = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "stop_sequence": "stop_sequence"}
-OPERATIONS: Final = ("converse", "converse-stream", "invoke", "invoke-with-response-stream")
+OPERATIONS: Final = ("converse", "converse-stream", "invoke", "invoke-with-response-stream", "count-tokens")
+PROFILES: Final = ("us.", "eu.", "apac.", "jp.", "global.")  # of models, across regions; counting knows models alone
 INVOKE_VERSION: Final = "bedrock-2023-05-31"
 _PADDING: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
@@ -78,7 +80,8 @@ class Bedrock:
             raise errors.not_found()
         self._authenticate(request.headers.get("authorization", ""))
         model = unquote(root.removeprefix("/model/"))
-        if "*" not in self.models and model not in self.models:
+        models = tuple(_base(known) for known in self.models) if operation == "count-tokens" else self.models
+        if "*" not in models and model not in models:
             raise errors.no_model()
         try:
             body = decode(request.body)
@@ -86,6 +89,8 @@ class Bedrock:
             raise errors.malformed("Unable to parse the request body") from None
         if not isinstance(body, dict):
             raise errors.malformed("Unable to parse the request body")
+        if operation == "count-tokens":
+            return self._count(body, model, number)
         if operation.startswith("invoke"):
             return self._invoke(body, model, number, stream=operation != "invoke")
         return self._converse(Converse(body, model, f"{self._name}/{model}"), number, stream=operation == "converse-stream")
@@ -134,6 +139,31 @@ class Bedrock:
         events = [(_chunk(event), content) for event, content in reply.events if not event.startswith(b"event: ping")]
         return Reply(200, headers, content_type=CONTENT_TYPE, events=events, model=model, pace=reply.pace)
 
+    # counting
+
+    def _count(self, body: dict[str, Any], model: str, number: int) -> Reply:
+        """What either operation would have read; only Claude's models can be counted."""
+        given = body.get("input")
+        if not isinstance(given, dict) or len(given) != 1 or set(body) != {"input"}:
+            raise errors.malformed("1 validation error detected: Value at 'input' failed to satisfy constraint: Member must not be null")
+        if "anthropic" not in model:
+            raise errors.invalid("The provided model doesn't support counting tokens.")
+        if "converse" in given:
+            size = sum(Converse(given["converse"], model, self._name).sizes)
+        else:
+            try:
+                inner = decode(base64.b64decode(given["invokeModel"]["body"], validate=True))
+                messages = {name: value for name, value in inner.items() if name in COUNT_FIELDS}
+            except (KeyError, TypeError, ValueError, AttributeError):
+                raise errors.malformed("Unable to parse the request body") from None
+            if inner.get("anthropic_version") not in (INVOKE_VERSION, LATEST) or "max_tokens" not in inner or "messages" not in inner:
+                raise errors.by_model("anthropic_version, max_tokens and messages are required")
+            try:
+                size = decode(self._anthropic.count({**messages, "model": model}, number).body)["input_tokens"]
+            except VendorError as error:
+                raise errors.invalid(str(error.body["error"]["message"])) from None
+        return Reply(200, _request_id(number), encode({"inputTokens": size}), model=model)
+
     # converse
 
     def _converse(self, converse: Converse, number: int, *, stream: bool) -> Reply:
@@ -155,6 +185,10 @@ class Bedrock:
         total = sum(converse.sizes)
         usage = {"inputTokens": total - read - written, "outputTokens": result.tokens, "totalTokens": total + result.tokens}
         return {**usage, "cacheReadInputTokens": read, "cacheWriteInputTokens": written}
+
+
+def _base(model: str) -> str:
+    return next((model.removeprefix(profile) for profile in PROFILES if model.startswith(profile)), model)
 
 
 def _request_id(number: int) -> bytes:

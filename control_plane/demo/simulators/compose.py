@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -62,10 +63,11 @@ def read_directive(text: str) -> Directive:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool that the request offers; `schema` is its JSON schema as sent."""
+    """A tool that the request offers; `schema` is its JSON schema as sent. `freeform`: it takes text, not JSON."""
 
     name: str
     schema: object
+    freeform: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +94,11 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One tool call; `arguments` is JSON text."""
+    """One tool call; `arguments` is JSON text, or any text where the tool takes that (`freeform`)."""
 
     name: str
     arguments: str
+    freeform: bool = False
 
     def fragments(self) -> list[str]:
         """The arguments in the pieces in which they are streamed: 5 characters, so that escapes and names are split."""
@@ -176,7 +179,7 @@ def order(name: str, arguments: str) -> str:
 
 def _ordered(ask: Ask) -> tuple[Call, ...]:
     """The calls that are ordered, of tools that are offered."""
-    offered = {tool.name for tool in ask.tools}
+    offered = {tool.name: tool for tool in ask.tools}
     calls = []
     for name, coded in _ORDER.findall("\n".join(ask.tool_results) if ask.tool_results else ask.text):
         try:
@@ -184,7 +187,7 @@ def _ordered(ask: Ask) -> tuple[Call, ...]:
         except (binascii.Error, UnicodeDecodeError):
             continue
         if name in offered:
-            calls.append(Call(name, arguments))
+            calls.append(_call(offered[name], arguments))
     return tuple(calls[:CALLS_LIMIT])
 
 
@@ -203,7 +206,13 @@ def _calls(ask: Ask) -> tuple[Call, ...]:
             wanted = [ask.tools[0]]
     if not ask.parallel:
         wanted = wanted[:1]
-    return tuple(Call(tool.name, sample_json(tool.schema or {"type": "object"})) for tool in wanted[:CALLS_LIMIT])
+    return tuple(_call(tool, sample_json(tool.schema or {"type": "object"})) for tool in wanted[:CALLS_LIMIT])
+
+
+def _call(tool: Tool, arguments: str) -> Call:
+    """A call of a tool that takes text has what the arguments say of `input`."""
+    said = json.loads(arguments) if tool.freeform else None
+    return Call(tool.name, str(said.get("input", arguments)), True) if isinstance(said, dict) else Call(tool.name, arguments, tool.freeform)
 
 
 def _mentioned(ask: Ask) -> list[Tool]:

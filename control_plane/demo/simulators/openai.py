@@ -17,7 +17,7 @@ from control_plane.demo.simulators import openai_completions as completions
 from control_plane.demo.simulators import openai_errors as errors
 from control_plane.demo.simulators import openai_media as media
 from control_plane.demo.simulators import openai_responses as responses
-from control_plane.demo.simulators.compose import Answer, answer
+from control_plane.demo.simulators.compose import Answer, Call, answer
 from control_plane.demo.simulators.fault import Fault
 from control_plane.demo.simulators.form import read_form
 from control_plane.demo.simulators.http1 import HttpRequest
@@ -343,10 +343,8 @@ class OpenAI:
     def _message(self, result: Answer, number: int, choice: int) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": None if result.calls else _choice_text("".join(result.text), choice)}
         if result.calls:
-            message["tool_calls"] = [
-                {"id": _call_id(number, choice, index), "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-                for index, call in enumerate(result.calls)
-            ]
+            calls = enumerate(result.calls)
+            message["tool_calls"] = [_call(call, _call_id(number, choice, index), call.arguments) for index, call in calls]
         if self._reasoning_field and result.reasoning:
             message[self._reasoning_field] = "".join(result.reasoning)
         return message | {"refusal": None, "annotations": []}
@@ -375,10 +373,10 @@ class OpenAI:
             if choice and result.text:
                 add(choice, {"content": _choice_text("", choice)})
             for index, call in enumerate(result.calls):
-                opened = {"id": _call_id(number, choice, index), "type": "function", "function": {"name": call.name, "arguments": ""}}
-                add(choice, {"tool_calls": [{"index": index} | opened]})
+                add(choice, {"tool_calls": [{"index": index} | _call(call, _call_id(number, choice, index), "")]})
+                kind, field = ("custom", "input") if call.freeform else ("function", "arguments")
                 for fragment in call.fragments():
-                    add(choice, {"tool_calls": [{"index": index, "function": {"arguments": fragment}}]})
+                    add(choice, {"tool_calls": [{"index": index, kind: {field: fragment}}]})
         for choice in range(chat.choices):
             add(choice, {}, FINISH[result.finish], content=False)
         if chat.include_usage:
@@ -394,6 +392,12 @@ def _event(document: Mapping[str, Any]) -> bytes:
 def _choice_text(text: str, choice: int) -> str:
     """Choices after the first say which they are, so that a mix-up shows."""
     return f"{text} (choice {choice})" if choice else text
+
+
+def _call(call: Call, identity: str, said: str) -> dict[str, Any]:
+    if call.freeform:
+        return {"id": identity, "type": "custom", "custom": {"name": call.name, "input": said}}
+    return {"id": identity, "type": "function", "function": {"name": call.name, "arguments": said}}
 
 
 def _call_id(number: int, choice: int, index: int) -> str:

@@ -38,7 +38,7 @@ class Chat:
         self.sizes: list[int] = []
         self.tool_parts: list[str] = []
         self.tool_sizes: list[int] = []
-        tools = _read_tools(body.get("tools"), self.tool_parts, self.tool_sizes)
+        tools = _read_tools(body.get("tools"), self.tool_parts, self.tool_sizes, strict)
         images = _read_messages(messages, self.parts, self.sizes)
         last = messages[-1]
         text = self.parts[_last_user(messages)] if last["role"] != "tool" else ""
@@ -241,8 +241,21 @@ def check_name(name: str, place: str) -> None:
         raise errors.bad_request(message, place, "invalid_value")
 
 
+def check_grammar(form: Mapping[str, Any], place: str) -> None:
+    """What the vendor asks of the format of a custom tool."""
+    if form.get("type") not in (None, "text", "grammar"):
+        raise errors.bad_request(
+            f"Invalid value: '{form['type']}'. Supported values are: 'text' and 'grammar'.", f"{place}.type", "invalid_value"
+        )
+    if form.get("type") == "grammar":
+        if form.get("syntax") not in ("lark", "regex"):
+            raise errors.missing(f"{place}.syntax")
+        if not isinstance(form.get("definition"), str):
+            raise errors.missing(f"{place}.definition")
+
+
 def function_tools(tools: Any) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The function tools among `tools`, with their place; those of other types are accepted and never called."""
+    """The function tools and custom tools among `tools`, with their place; those of other types are accepted and never called."""
     if tools is None:
         return
     if not isinstance(tools, list):
@@ -250,24 +263,30 @@ def function_tools(tools: Any) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, tool in enumerate(tools):
         if not isinstance(tool, dict):
             raise errors.wrong_type(f"tools[{number}]", "an object", tool)
-        if tool.get("type") == "function":
+        if tool.get("type") in ("function", "custom"):
             yield number, tool
         elif "type" not in tool:
             raise errors.missing(f"tools[{number}].type")
 
 
-def _read_tools(tools: Any, parts: list[str], sizes: list[int]) -> tuple[Tool, ...]:
+def _read_tools(tools: Any, parts: list[str], sizes: list[int], strict: bool) -> tuple[Tool, ...]:
     found = []
     for number, tool in function_tools(tools):
-        function = tool.get("function")
+        kind = tool["type"]
+        if kind == "custom" and not strict:  # servers that are not OpenAI's know functions only
+            raise errors.bad_request("Invalid value: 'custom'. Supported values are: 'function'.", f"tools[{number}].type", "invalid_value")
+        function = tool.get(kind)
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise errors.missing(f"tools[{number}].function.name")
+            raise errors.missing(f"tools[{number}].{kind}.name")
         name = function["name"]
-        check_name(name, f"tools[{number}].function.name")
+        check_name(name, f"tools[{number}].{kind}.name")
+        if kind == "custom":
+            form = function.get("format") or {}
+            check_grammar({**form, **(form.get("grammar") or {})}, f"tools[{number}].custom.format")
         parameters = function.get("parameters")
         if parameters is not None and not isinstance(parameters, dict):
             raise errors.wrong_type(f"tools[{number}].function.parameters", "an object", parameters)
-        found.append(Tool(name, parameters))
+        found.append(Tool(name, parameters, kind == "custom"))
         sizes.append(count(name) + count(str(function.get("description") or "")) + count(str(parameters)))
         parts.append(name)
     return tuple(found)
@@ -282,7 +301,7 @@ def _read_choice(choice: Any, tools: tuple[Tool, ...]) -> str:
         )
     if isinstance(choice, str) and choice in ("none", "auto", "required"):
         return choice
-    function = choice.get("function") if isinstance(choice, dict) else None
+    function = choice.get(str(choice.get("type"))) if isinstance(choice, dict) else None
     if isinstance(function, dict) and isinstance(function.get("name"), str):
         if all(tool.name != function["name"] for tool in tools):
             raise errors.bad_request(f"Invalid value: Tool choice '{function['name']}' not found in 'tools' parameter.", "tool_choice")

@@ -9,7 +9,7 @@ from typing import Any, Final
 from control_plane.demo.simulators import openai_errors as errors
 from control_plane.demo.simulators.compose import Answer
 from control_plane.demo.simulators.fault import Fault
-from control_plane.demo.simulators.openai_responses_request import Responses, seal
+from control_plane.demo.simulators.openai_responses_request import SAID_IN, Responses, seal
 from control_plane.demo.simulators.reply import Event, encode
 
 _PADDING: Final = "aB3dE5gH7jK9mN1pQ"
@@ -27,10 +27,10 @@ def output_items(asked: Responses, result: Answer, number: int) -> list[dict[str
             items[-1]["encrypted_content"] = seal(identity)
     for index, call in enumerate(result.calls):
         items.append({
-            "id": f"fc_sim{number:026x}{index:03x}",
-            "type": "function_call",
+            "id": f"{'ctc' if call.freeform else 'fc'}_sim{number:026x}{index:03x}",
+            "type": "custom_tool_call" if call.freeform else "function_call",
             "status": status,
-            "arguments": call.arguments,
+            "input" if call.freeform else "arguments": call.arguments,
             "call_id": f"call_{number:018x}{index:03x}",
             "name": call.name,
         })  # fmt: skip
@@ -108,8 +108,8 @@ class EventStream:
         elif kind == "message":
             opened |= {"status": "in_progress", "content": []}
         else:
-            opened |= {"status": "in_progress", "arguments": ""}
-        self._add("response.output_item.added", {"output_index": index, "item": opened}, content=kind == "function_call")
+            opened |= {"status": "in_progress", SAID_IN[kind]: ""}
+        self._add("response.output_item.added", {"output_index": index, "item": opened}, content=kind in SAID_IN)
         place = {"item_id": item["id"], "output_index": index}
         if kind == "reasoning" and item["summary"]:
             self._part(
@@ -117,10 +117,11 @@ class EventStream:
             )
         elif kind == "message":
             self._part({**place, "content_index": 0}, "response.output_text", "response.content_part", result.text)
-        elif kind == "function_call":
-            for fragment in [item["arguments"][i : i + 5] for i in range(0, len(item["arguments"]), 5)]:
-                self._add("response.function_call_arguments.delta", {**place, "delta": fragment, "obfuscation": self._padding})
-            self._add("response.function_call_arguments.done", {**place, "arguments": item["arguments"]}, content=False)
+        elif kind in SAID_IN:
+            field, said = SAID_IN[kind], item[SAID_IN[kind]]
+            for fragment in [said[i : i + 5] for i in range(0, len(said), 5)]:
+                self._add(f"response.{kind}_{field}.delta", {**place, "delta": fragment, "obfuscation": self._padding})
+            self._add(f"response.{kind}_{field}.done", {**place, field: said}, content=False)
         self._add("response.output_item.done", {"output_index": index, "item": item}, content=False)
 
     def _part(self, place: Mapping[str, Any], text: str, part: str, tokens: Sequence[str]) -> None:

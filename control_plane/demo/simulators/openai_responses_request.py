@@ -9,7 +9,15 @@ from typing import Any, Final
 
 from control_plane.demo.simulators import openai_errors as errors
 from control_plane.demo.simulators.compose import Ask, Directive, Tool, read_directive
-from control_plane.demo.simulators.openai_request import REASONING_TOKENS, REASONS, check_image, check_name, function_tools, integer
+from control_plane.demo.simulators.openai_request import (
+    REASONING_TOKENS,
+    REASONS,
+    check_grammar,
+    check_image,
+    check_name,
+    function_tools,
+    integer,
+)
 from control_plane.demo.simulators.reply import VendorError
 from control_plane.demo.simulators.tokens import IMAGE_TOKENS, count
 
@@ -26,6 +34,9 @@ INCLUDABLE: Final = (
 )  # fmt: skip
 ENCRYPTED: Final = "reasoning.encrypted_content"
 MIN_OUTPUT_TOKENS: Final = 16
+SAID_IN: Final = {"function_call": "arguments", "custom_tool_call": "input"}
+"""Types of calls: the field that holds what is said to the tool."""
+OUTPUT_OF: Final = {f"{kind}_output": kind for kind in SAID_IN}
 
 
 class Responses:
@@ -94,7 +105,7 @@ class _Conversation:
         self.images = 0
         self.results: list[str] = []
         self._strict = strict
-        calls: dict[str, None] = {}
+        calls: dict[str, str] = {}  # of which type
         answered: set[str] = set()
         for number, item in enumerate(items):
             where = f"input[{number}]"
@@ -102,17 +113,17 @@ class _Conversation:
                 raise errors.wrong_type(where, "an object", item)
             kind = item.get("type") or ("message" if "role" in item else None)
             said, images = "", 0
-            if kind != "function_call_output":  # what was called before is not what the input ends with
+            if kind not in OUTPUT_OF:  # what was called before is not what the input ends with
                 self.results.clear()
             if kind == "message":
                 said, images = self._message(item, where)
-            elif kind == "function_call":
-                for name in ("call_id", "name", "arguments"):
+            elif kind in SAID_IN:
+                for name in ("call_id", "name", SAID_IN[kind]):
                     if not isinstance(item.get(name), str):
                         raise errors.missing(f"{where}.{name}")
-                calls[item["call_id"]] = None
-                said = item["name"] + item["arguments"]
-            elif kind == "function_call_output":
+                calls[item["call_id"]] = kind
+                said = item["name"] + item[SAID_IN[kind]]
+            elif kind in OUTPUT_OF:
                 said, images = self._output(item, where, calls)
                 answered.add(item["call_id"])
             elif kind == "reasoning":
@@ -140,12 +151,13 @@ class _Conversation:
             self.text, self.images = said, images
         return said, images
 
-    def _output(self, item: Mapping[str, Any], where: str, calls: Mapping[str, None]) -> tuple[str, int]:
+    def _output(self, item: Mapping[str, Any], where: str, calls: Mapping[str, str]) -> tuple[str, int]:
         call_id = item.get("call_id")
         if not isinstance(call_id, str):
             raise errors.missing(f"{where}.call_id")
-        if call_id not in calls:
-            raise errors.bad_request(f"No tool call found for function call output with call_id {call_id}.", "input")
+        kind = OUTPUT_OF[item["type"]]
+        if calls.get(call_id) != kind:
+            raise errors.bad_request(f"No tool call found for {kind.replace('_', ' ')} output with call_id {call_id}.", "input")
         said, images = _content(item.get("output"), f"{where}.output", "user")
         self.results.append(said)
         return said, images
@@ -236,10 +248,13 @@ def _read_tools(tools: Any, parts: list[str], sizes: list[int]) -> tuple[Tool, .
         if not isinstance(name, str):
             raise errors.missing(f"tools[{number}].name")
         check_name(name, f"tools[{number}].name")
+        custom = tool["type"] == "custom"
+        if custom:
+            check_grammar(tool.get("format") or {}, f"tools[{number}].format")
         parameters = tool.get("parameters")
-        if tool.get("strict") is not False and isinstance(parameters, dict):
+        if not custom and tool.get("strict") is not False and isinstance(parameters, dict):
             _check_strict(name, parameters, number)
-        found.append(Tool(name, parameters))
+        found.append(Tool(name, parameters, custom))
         sizes.append(count(name) + count(str(tool.get("description") or "")) + count(str(parameters)))
         parts.append(name)
     return tuple(found)
@@ -257,9 +272,13 @@ def _read_choice(choice: Any, tools: tuple[Tool, ...]) -> str:
         return choice or "auto"
     if choice == "required" and tools:
         return "required"
-    if isinstance(choice, dict) and choice.get("type") == "function" and any(tool.name == choice.get("name") for tool in tools):
+    if isinstance(choice, dict) and any((choice.get("type"), choice.get("name")) == (_kind(tool), tool.name) for tool in tools):
         return f"={choice['name']}"
     raise errors.bad_request(f"Tool choice '{choice}' not found in 'tools' parameter.", "tool_choice")
+
+
+def _kind(tool: Tool) -> str:
+    return "custom" if tool.freeform else "function"
 
 
 def _read_format(wanted: Any) -> object | None:

@@ -19,6 +19,7 @@ from control_plane.demo.simulators.gemini import Gemini
 from control_plane.demo.simulators.http1 import Connection, HttpRequest
 from control_plane.demo.simulators.listening import Port
 from control_plane.demo.simulators.openai import OpenAI
+from control_plane.demo.simulators.rankers import Ranker
 from control_plane.demo.simulators.record import Recorded, Stats, fingerprint
 from control_plane.demo.simulators.reply import Keys, Reply
 from control_plane.demo.simulators.vertex import Vertex
@@ -40,7 +41,9 @@ class Simulator:
 
     def __init__(
         self,
-        vendor: Literal["openai", "azure", "anthropic", "gemini", "vertex", "bedrock", "cohere"] = "openai",
+        vendor: Literal[
+            "openai", "azure", "anthropic", "gemini", "vertex", "bedrock", "cohere", "voyage", "tei", "sglang", "nvidia"
+        ] = "openai",
         *,
         name: str | None = None,
         host: str = "127.0.0.1",
@@ -63,7 +66,7 @@ class Simulator:
         self._keep = keep_body_bytes
         self._tls = tls
         self._scheme = "https" if tls else "http"
-        self._wire: OpenAI | Anthropic | Gemini | Vertex | Bedrock | Cohere
+        self._wire: OpenAI | Anthropic | Gemini | Vertex | Bedrock | Cohere | Ranker
         refuses = self.name == vendor if strict is None else strict
         if vendor == "openai":
             self._wire = OpenAI(self.name, Keys(keys), models, minimum_cached_tokens, refuses, reasoning_field)
@@ -77,6 +80,8 @@ class Simulator:
             self._wire = Bedrock(self.name, Keys(keys), models, minimum_cached_tokens, refuses)
         elif vendor == "cohere":
             self._wire = Cohere(self.name, Keys(keys), models, minimum_cached_tokens, refuses)
+        elif vendor in ("voyage", "tei", "sglang", "nvidia"):
+            self._wire = Ranker(vendor, Keys(keys), models)
         else:
             self._wire = Anthropic(self.name, Keys(keys), models, minimum_cached_tokens, refuses)
         self._fault: Fault | None = None

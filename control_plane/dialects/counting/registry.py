@@ -10,7 +10,7 @@ from control_plane.dialects.counting.sides import ClientSide, ProviderSide
 from control_plane.dialects.counting.wire import WIRES
 from control_plane.dialects.registry import DIALECTS, PROVIDERS
 
-CLIENTS: Final[Mapping[str, ClientDialect]] = {name: ClientSide(DIALECTS[name], wire) for name, wire in WIRES.items()}
+CLIENTS: Final[Mapping[str, ClientDialect]] = {name: ClientSide(DIALECTS[name], wire) for name, wire in WIRES.items() if name in DIALECTS}
 """Spoken by clients."""
 
 COUNTERS: Final[Mapping[str, ProviderDialect]] = {name: ProviderSide(PROVIDERS[name], wire) for name, wire in WIRES.items()}

@@ -6,6 +6,8 @@ dropped.
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -14,6 +16,7 @@ import msgspec
 from control_plane.dialects import json_body as j
 from control_plane.dialects.anthropic_messages.request_read import read_request as read_messages
 from control_plane.dialects.api import Call, TargetFacts
+from control_plane.dialects.bedrock_converse.request_read import read_request as read_converse
 from control_plane.dialects.canon import Request
 from control_plane.dialects.gemini_generate_content.request_read import read_request as read_generate
 from control_plane.dialects.openai_responses.request_read import read_request as read_responses
@@ -25,6 +28,7 @@ _RESPONSES: Final = frozenset(
     ("model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls", "text", "reasoning", "truncation")
 )
 _GENERATE: Final = frozenset(("contents", "systemInstruction", "tools", "toolConfig", "generationConfig"))
+_CONVERSE: Final = frozenset(("messages", "system", "toolConfig", "additionalModelRequestFields"))
 _WRAPPED: Final = ("generateContentRequest", "generate_content_request")
 
 
@@ -65,10 +69,50 @@ def _asked_gemini(body: Mapping[str, Any], target: TargetFacts) -> dict[str, Any
     return {"generateContentRequest": {"model": model, **kept}}
 
 
+def _read_bedrock(body: bytes, call: Call | None) -> Request:
+    """What Converse or InvokeModel would be asked: an object of its own, or Anthropic's body in base64."""
+    given = j.required_obj(j.parse_object(body), "input", "")
+    model = call.model if call is not None else ""
+    if given.get("invokeModel") is None:
+        return read_converse(_encode(j.required_obj(given, "converse", "input")), model, False)
+    if given.get("converse") is not None:
+        j.reject("input", "holds converse and invokeModel; send one of them")
+    coded = j.required_string(j.required_obj(given, "invokeModel", "input"), "body", "input.invokeModel")
+    try:
+        inner = j.parse_object(base64.b64decode(coded, validate=True))
+    except binascii.Error:
+        j.reject("input.invokeModel.body", "is not base64")
+    if "messages" not in inner:
+        j.reject("input.invokeModel.body", "is no body of an Anthropic model, which is the only one that can be read")
+    return read_messages(_encode({**inner, "model": model}), call, counting=True)
+
+
+def _asked_converse(body: Mapping[str, Any], target: TargetFacts) -> dict[str, Any]:
+    return {"input": {"converse": {name: value for name, value in body.items() if name in _CONVERSE}}}
+
+
+def _asked_invoke(body: Mapping[str, Any], target: TargetFacts) -> dict[str, Any]:
+    """The whole body of invoke, as it would be sent. A limit of the answer is mandatory there, whatever it is."""
+    return {"input": {"invokeModel": {"body": base64.b64encode(_encode({"max_tokens": 1, **body})).decode()}}}
+
+
+def _asked_vertex(body: Mapping[str, Any], target: TargetFacts) -> dict[str, Any]:
+    """Here alone Vertex AI has the model in the body."""
+    kept = {name: value for name, value in body.items() if name in _MESSAGES or name == "anthropic_version"}
+    return {**kept, "model": target.model}
+
+
+def _unspoken(body: bytes, call: Call | None) -> Request:
+    raise AssertionError("only providers speak this dialect")
+
+
 WIRES: Final[Mapping[str, Wire]] = {
     "anthropic-messages": Wire(lambda body, call: read_messages(body, call, counting=True), _kept(_MESSAGES), "input_tokens"),
     "openai-responses": Wire(
         lambda body, call: read_responses(body), _kept(_RESPONSES), "input_tokens", {"object": "response.input_tokens"}
     ),
     "gemini-generate-content": Wire(_read_gemini, _asked_gemini, "totalTokens"),
+    "bedrock-converse": Wire(_read_bedrock, _asked_converse, "inputTokens"),
+    "anthropic-bedrock": Wire(_unspoken, _asked_invoke, "inputTokens"),
+    "anthropic-vertex": Wire(_unspoken, _asked_vertex, "input_tokens"),
 }

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from control_plane.dialects.api import ClientDialect, ProviderDialect
-from control_plane.dialects.embeddings import bedrock, cohere, gemini, openai
+from control_plane.dialects.beside_chat import BESIDE_CHAT
+from control_plane.dialects.embeddings import bedrock, cohere, gemini, openai, voyage
 from control_plane.dialects.embeddings.canon import EmbedRequest
 from control_plane.dialects.registry import DIALECTS, PROVIDERS
 from control_plane.dialects.sides import ClientSide, ProviderSide
@@ -20,5 +21,5 @@ CLIENTS: Final[Mapping[str, ClientDialect]] = {
 EMBEDDERS: Final[Mapping[str, ProviderDialect]] = {
     module.NAME: ProviderSide(PROVIDERS[module.NAME], EmbedRequest, module.write_request, module.AnswerReader)
     for module in (openai, cohere, gemini, bedrock)
-}
+} | {voyage.NAME: ProviderSide(BESIDE_CHAT[voyage.NAME], EmbedRequest, voyage.write_request, voyage.AnswerReader)}
 """Spoken by providers."""

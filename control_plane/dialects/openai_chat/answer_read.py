@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from control_plane.dialects import freeform
 from control_plane.dialects.body_reader import BodyReader, unreadable
 from control_plane.dialects.canon import (
     Citation,
@@ -27,6 +28,7 @@ from control_plane.dialects.canon import (
     Stop,
     TextDelta,
     ToolArgumentsDelta,
+    ToolCallEnd,
     ToolCallStart,
     Usage,
     UsageUpdate,
@@ -49,12 +51,17 @@ class _Function(msgspec.Struct):
     arguments: str | dict[str, Any] | None = None
 
 
+class _Custom(msgspec.Struct):
+    name: str | None = None
+    input: str | None = None
+
+
 class _Call(msgspec.Struct):
     index: int | None = None
     id: str | None = None
     type: str | None = None
     function: _Function | None = None
-    custom: dict[str, Any] | None = None
+    custom: _Custom | None = None
 
 
 class _Delta(msgspec.Struct):
@@ -101,15 +108,18 @@ class _CallState(msgspec.Struct):
 
     index: int
     id: str | None
+    custom: bool = False
+    begun: bool = False  # of a custom tool: some of its text came
 
 
 class _ChoiceState:
-    __slots__ = ("by_wire", "calls", "finished", "last", "refused")
+    __slots__ = ("by_wire", "calls", "custom", "finished", "last", "refused")
 
     def __init__(self) -> None:
         self.calls = 0
         self.by_wire: dict[int, _CallState] = {}
         self.last: _CallState | None = None
+        self.custom: list[_CallState] = []  # calls of custom tools, which end with the choice
         self.finished = False
         self.refused = False
 
@@ -186,6 +196,8 @@ class AnswerReader(BodyReader):
         if choice.logprobs is not None:
             _logprobs(choice.logprobs, number, events)
         reason = choice.finish_reason
+        if (reason or whole) and not state.finished:
+            _end_custom(state, number, events)
         if reason and not state.finished:
             if reason in FAILED_STOPS:
                 events.append(self._failed({"message": f"the provider ended the answer with {reason}"}))
@@ -232,29 +244,41 @@ class AnswerReader(BodyReader):
             events.append(ForeignEvent(NAME, {"audio": delta.audio}, number))
 
     def _call(self, call: _Call, number: int, state: _ChoiceState, events: list[Event]) -> None:
-        if call.custom is not None:
-            events.append(
-                ForeignEvent(NAME, {"tool_calls": [{"index": state.calls, "id": call.id, "type": "custom", "custom": call.custom}]}, number)
-            )
-            return
-        function = call.function or _Function()
+        name = call.custom.name if call.custom is not None else call.function.name if call.function is not None else None
         current = state.last if call.index is None else state.by_wire.get(call.index)
         # A second id under a known index is a second call: some servers send every call with index 0.
-        if current is None or (call.id and current.id and call.id != current.id and function.name):
-            if function.name is None:
+        if current is None or (call.id and current.id and call.id != current.id and name):
+            if name is None:
                 raise ProviderProtocolError("a tool call begins without a name")
             if state.calls >= CALL_LIMIT:
                 raise ProviderProtocolError("the answer has too many tool calls")
-            current = _CallState(state.calls, call.id or None)
+            current = _CallState(state.calls, call.id or None, call.custom is not None)
             state.calls += 1
             state.last = current
             if call.index is not None:
                 state.by_wire[call.index] = current
-            events.append(ToolCallStart(current.index, current.id, function.name, number))
-        arguments = function.arguments
-        if arguments:
+            if current.custom:
+                state.custom.append(current)
+            events.append(ToolCallStart(current.index, current.id, name, number, freeform=current.custom))
+        if call.custom is not None:
+            _custom_text(current, call.custom.input, number, events)
+        elif call.function is not None and (arguments := call.function.arguments):
             text = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
             events.append(ToolArgumentsDelta(current.index, text, number))
+
+
+def _custom_text(call: _CallState, text: str | None, number: int, events: list[Event]) -> None:
+    """The free text of a custom tool's call, which in canon is the argument of a function."""
+    if text:
+        opening = "" if call.begun else freeform.OPENING
+        call.begun = True
+        events.append(ToolArgumentsDelta(call.index, opening + freeform.escaped(text), number))
+
+
+def _end_custom(state: _ChoiceState, number: int, events: list[Event]) -> None:
+    for call in state.custom:
+        closing = freeform.CLOSING if call.begun else freeform.arguments("")
+        events += (ToolArgumentsDelta(call.index, closing, number), ToolCallEnd(call.index, number))
 
 
 def _logprobs(value: object, number: int, events: list[Event]) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from control_plane.dialects import freeform
 from control_plane.dialects.api import IdSource
 from control_plane.dialects.canon import (
     Citation,
@@ -80,6 +81,8 @@ class StreamWriter:
         self._ids = ids
         self._head = b""
         self._opened: set[int] = set()
+        self._custom = freeform.names(request)
+        self._texts: dict[tuple[int, int], freeform.TextReader] = {}  # of the calls under way of tools that take free text
         self._silent_calls: dict[tuple[int, int], None] = {}  # calls that have no arguments yet, in order
         self._usage = Usage()
         self._done = False
@@ -104,7 +107,7 @@ class StreamWriter:
             case ToolCallStart():
                 return self._call_start(event)
             case ToolCallEnd():
-                return self._fill(event.choice, event.index)
+                return self._end_text(event.choice, event.index) or self._fill(event.choice, event.index)
             case RefusalDelta():
                 return self._delta(event.choice, b'{"refusal":' + _encode(event.text) + b"}")
             case ReasoningSignature() | RedactedReasoning():
@@ -156,28 +159,39 @@ class StreamWriter:
         return self._delta(choice, b'{"role":"assistant","content":"","refusal":null}')
 
     def _call_start(self, event: ToolCallStart) -> bytes:
-        self._silent_calls[event.choice, event.index] = None
-        call = {
-            "index": event.index,
-            "id": event.id or self._ids.new("call_"),
-            "type": "function",
-            "function": {"name": event.name, "arguments": ""},
-            **extra_content(event),
-        }
+        call: dict[str, Any] = {"index": event.index, "id": event.id or self._ids.new("call_")}
+        if event.freeform or event.name in self._custom:
+            self._texts[event.choice, event.index] = freeform.TextReader()
+            call |= {"type": "custom", "custom": {"name": event.name, "input": ""}}
+        else:
+            self._silent_calls[event.choice, event.index] = None
+            call |= {"type": "function", "function": {"name": event.name, "arguments": ""}}
+        call |= extra_content(event)
         return self._delta(event.choice, _encode({"tool_calls": [call]}))
 
     def _arguments(self, event: ToolArgumentsDelta) -> bytes:
+        if self._texts and (reader := self._texts.get((event.choice, event.index))) is not None:
+            return self._text(event.choice, event.index, reader.feed(event.text))
         if self._silent_calls:
             self._silent_calls.pop((event.choice, event.index), None)
         text = _encode(event.text)
         return self._delta(event.choice, b'{"tool_calls":[{"index":%d,"function":{"arguments":%b}}]}' % (event.index, text))
+
+    def _text(self, choice: int, index: int, text: str) -> bytes:
+        """A fragment of what a tool that takes free text is given."""
+        return self._delta(choice, b'{"tool_calls":[{"index":%d,"custom":{"input":%b}}]}' % (index, _encode(text))) if text else b""
+
+    def _end_text(self, choice: int, index: int) -> bytes:
+        reader = self._texts.pop((choice, index), None)
+        return b"" if reader is None else self._text(choice, index, reader.finish())
 
     def _fill(self, choice: int, index: int) -> bytes:
         """A call that ends without arguments has the arguments `{}`."""
         return self._arguments(ToolArgumentsDelta(index, "{}", choice)) if (choice, index) in self._silent_calls else b""
 
     def _stop(self, stop: Stop) -> bytes:
-        filled = b"".join(self._fill(stop.choice, index) for choice, index in list(self._silent_calls) if choice == stop.choice)
+        filled = b"".join(self._end_text(stop.choice, index) for choice, index in list(self._texts) if choice == stop.choice)
+        filled += b"".join(self._fill(stop.choice, index) for choice, index in list(self._silent_calls) if choice == stop.choice)
         return filled + self._delta(stop.choice, b"{}", finish=_encode(finish_reason(stop)))
 
     def finish(self) -> bytes:
@@ -207,6 +221,7 @@ class WholeWriter(WholeAnswerWriter):
         self._request = request
         self._ids = ids
         self._answer = Answer()
+        self._custom = freeform.names(request)
 
     def _add(self, event: Event) -> None:
         self._answer.add(event)
@@ -264,5 +279,8 @@ class WholeWriter(WholeAnswerWriter):
 
     def _call(self, piece: CallPiece) -> dict[str, Any]:
         start = piece.start
+        if start.freeform or start.name in self._custom:
+            custom = {"name": start.name, "input": freeform.text_of("".join(piece.arguments))}
+            return {"id": start.id or self._ids.new("call_"), "type": "custom", "custom": custom, **extra_content(start)}
         function = {"name": start.name, "arguments": "".join(piece.arguments) or "{}"}
         return {"id": start.id or self._ids.new("call_"), "type": "function", "function": function, **extra_content(start)}

@@ -7,6 +7,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from control_plane.dialects import freeform
 from control_plane.dialects import json_body as j
 from control_plane.dialects.canon import (
     Audio,
@@ -167,6 +168,10 @@ def _file(file: j.Object, path: str, mark: CacheMark | None) -> Document:
 
 def _tool_call(item: object, path: str) -> Part:
     value = j.as_obj(item, path)
+    if type(custom := value.get("custom")) is dict:
+        at = f"{path}.custom"
+        text = freeform.arguments(j.required_string(custom, "input", at))
+        return ToolCall(j.required_string(value, "id", path), j.required_string(custom, "name", at), text, freeform=True)
     if "function" not in value and j.string(value, "type", path) not in (None, "function"):
         return ForeignPart(NAME, path, value)
     function = j.required_obj(value, "function", path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from control_plane.dialects import quirks
+from control_plane.dialects import freeform, quirks
 from control_plane.dialects.api import ReasoningReplay, TargetFacts
 from control_plane.dialects.canon import (
     Audio,
@@ -35,6 +35,7 @@ class MessageWriter:
         self._request = request
         self._dropped = dropped
         self._system_role = "developer" if quirks.flag(target.options, "developer_role", False) else "system"
+        self._custom = freeform.native(target, request.dialect == NAME)
         self._images_in_results = quirks.flag(target.options, "tool_result_images", False)
         replay = target.options.get("replay_reasoning")
         self._replay = replay if isinstance(replay, str) else None
@@ -123,7 +124,7 @@ class MessageWriter:
         details: list[dict[str, Any]] = []
         for part in message.parts:
             if isinstance(part, ToolCall):
-                calls.append({"id": part.id, "type": "function", "function": {"name": part.name, "arguments": part.arguments or "{}"}})
+                calls.append(_call(part, part.freeform and self._custom))
                 if part.cache is not None:
                     self._dropped.append("cache_control")
                 if part.signature is not None:
@@ -137,8 +138,6 @@ class MessageWriter:
                 wire["refusal"] = part.text
             elif isinstance(part, ForeignPart) and part.origin == NAME:
                 wire.update({key: part.raw[key] for key in ("function_call", "audio") if key in part.raw})
-                if "custom" in part.raw:
-                    calls.append(dict(part.raw))
             else:
                 content.append(self._content_part(part, message.path))
         wire["content"] = _plain(content) if content else None
@@ -164,6 +163,12 @@ def replay(target: TargetFacts) -> ReasoningReplay:
     if field == DETAILS:
         return ReasoningReplay(sealed_by=frozenset(DETAILS_FORMAT))
     return ReasoningReplay(plain=isinstance(field, str))
+
+
+def _call(part: ToolCall, custom: bool) -> dict[str, Any]:
+    if custom:
+        return {"id": part.id, "type": "custom", "custom": {"name": part.name, "input": freeform.text_of(part.arguments)}}
+    return {"id": part.id, "type": "function", "function": {"name": part.name, "arguments": part.arguments or "{}"}}
 
 
 def _plain(content: list[dict[str, Any]]) -> str | list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from control_plane.dialects import freeform
 from control_plane.dialects import json_body as j
 from control_plane.dialects.canon import ForeignTool, Reasoning, Request, ResponseFormat, Sampling, Tool, ToolChoice
 from control_plane.dialects.openai_chat import messages_read
@@ -85,10 +86,13 @@ def _tools(raw: j.Object, lost: list[str]) -> tuple[tuple[Tool, ...], tuple[Fore
         item = j.as_obj(value, path)
         kind = j.string(item, "type", path)
         function = item.get("function")
+        if kind == "custom" and (custom := _custom_tool(item, path, lost)) is not None:
+            tools.append(custom)
+            continue
         if kind not in (None, "function") or function is None:
             if kind in (None, "function"):
                 j.reject(f"{path}.function", "is required", "missing_field")
-            foreign.append(ForeignTool(NAME, path, item))  # custom tools, vendors' server tools
+            foreign.append(ForeignTool(NAME, path, item))  # vendors' server tools
             continue
         function = j.as_obj(function, f"{path}.function")
         path = f"{path}.function"
@@ -105,6 +109,23 @@ def _tools(raw: j.Object, lost: list[str]) -> tuple[tuple[Tool, ...], tuple[Fore
     return tuple(tools), tuple(foreign)
 
 
+def _custom_tool(item: j.Object, path: str, lost: list[str]) -> Tool | None:
+    """A tool that takes free text; None when its format is none that we know."""
+    path = f"{path}.custom"
+    custom = j.as_obj(item.get("custom"), path)
+    form = j.obj(custom, "format", path) or {"type": "text"}
+    kind = j.required_string(form, "type", f"{path}.format")
+    if kind not in ("text", "grammar"):
+        return None
+    lost.extend(j.unknown_fields(custom, frozenset(("name", "description", "format")), path))
+    name, description = j.required_string(custom, "name", path), j.string(custom, "description", path)
+    if kind == "text":
+        return freeform.tool(name, description, None, None)
+    at = f"{path}.format.grammar"
+    grammar = j.required_obj(form, "grammar", f"{path}.format")
+    return freeform.tool(name, description, j.required_string(grammar, "syntax", at), j.required_string(grammar, "definition", at))
+
+
 def _tool_choice(raw: j.Object, features: list[str]) -> ToolChoice | None:
     parallel = j.boolean(raw, "parallel_tool_calls", "")
     value = raw.get("tool_choice")
@@ -119,10 +140,10 @@ def _tool_choice(raw: j.Object, features: list[str]) -> ToolChoice | None:
     if type(value) is not dict:
         j.wrong_type("tool_choice", "a string or an object", value)
     kind = j.required_string(value, "type", "tool_choice")
-    if kind == "function":
-        function = j.required_obj(value, "function", "tool_choice")
-        return ToolChoice("named", j.required_string(function, "name", "tool_choice.function"), parallel)
-    features.append("tool_choice")  # allowed_tools, custom
+    if kind in ("function", "custom"):
+        function = j.required_obj(value, kind, "tool_choice")
+        return ToolChoice("named", j.required_string(function, "name", f"tool_choice.{kind}"), parallel)
+    features.append("tool_choice")  # allowed_tools
     return ToolChoice(parallel=parallel)
 
 

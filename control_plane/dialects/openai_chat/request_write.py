@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import msgspec
 
-from control_plane.dialects import quirks
+from control_plane.dialects import freeform, quirks
 from control_plane.dialects.api import ProviderRequest, TargetFacts
-from control_plane.dialects.canon import Reasoning, Request, ResponseFormat, Tool, ToolChoice
+from control_plane.dialects.canon import Freeform, Reasoning, Request, ResponseFormat, Tool, ToolChoice
 from control_plane.dialects.openai_chat.messages_write import MessageWriter
 from control_plane.dialects.openai_chat.vocabulary import NAME
 
@@ -32,6 +32,8 @@ def write_request(request: Request, target: TargetFacts) -> ProviderRequest:
     """The provider's request. Raises Unfit when a feature cannot be expressed in this dialect."""
     dropped: list[str] = []
     same = request.dialect == NAME and request.raw is not None
+    if same and not quirks.flag(target.options, "custom_tools", True) and freeform.used(request):
+        request, same = request.edited(), False
     body = _from_raw(request, target) if same else _from_canon(request, target, dropped)
     if request.stream and quirks.flag(target.options, "stream_usage", True):
         options = body.get("stream_options")
@@ -55,11 +57,12 @@ def _from_canon(request: Request, target: TargetFacts, dropped: list[str]) -> di
     dropped.extend(request.lost_to(NAME))
     body: dict[str, Any] = {"model": target.model}
     body["messages"] = MessageWriter(request, target, dropped).write()
-    tools = [*(_tool(tool, dropped) for tool in request.tools), *(dict(tool.raw) for tool in request.foreign_tools)]
+    native = freeform.native(target, request.dialect == NAME)
+    tools = [*(_tool(tool, native, dropped) for tool in request.tools), *(dict(tool.raw) for tool in request.foreign_tools)]
     if tools:
         body["tools"] = tools
     if request.tool_choice is not None and tools:
-        _tool_choice(body, request.tool_choice)
+        _tool_choice(body, request.tool_choice, native and freeform.chosen(request, request.tool_choice))
     if request.response_format is not None:
         body["response_format"] = _response_format(request.response_format)
     _sampling(body, request, target, dropped)
@@ -81,7 +84,9 @@ def _from_canon(request: Request, target: TargetFacts, dropped: list[str]) -> di
     return body
 
 
-def _tool(tool: Tool, dropped: list[str]) -> dict[str, Any]:
+def _tool(tool: Tool, native: bool, dropped: list[str]) -> dict[str, Any]:
+    if native and tool.freeform is not None:
+        return _custom_tool(tool.name, tool.freeform)
     function: dict[str, Any] = {"name": tool.name}
     if tool.description is not None:
         function["description"] = tool.description
@@ -94,9 +99,19 @@ def _tool(tool: Tool, dropped: list[str]) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _tool_choice(body: dict[str, Any], choice: ToolChoice) -> None:
+def _custom_tool(name: str, said: Freeform) -> dict[str, Any]:
+    custom: dict[str, Any] = {"name": name}
+    if said.description is not None:
+        custom["description"] = said.description
+    if said.definition is not None:
+        custom["format"] = {"type": "grammar", "grammar": {"syntax": said.syntax, "definition": said.definition}}
+    return {"type": "custom", "custom": custom}
+
+
+def _tool_choice(body: dict[str, Any], choice: ToolChoice, custom: bool) -> None:
+    kind = "custom" if custom else "function"
     if choice.mode == "named":
-        body["tool_choice"] = {"type": "function", "function": {"name": choice.name}}
+        body["tool_choice"] = {"type": kind, kind: {"name": choice.name}}
     else:
         body["tool_choice"] = choice.mode
     if choice.parallel is not None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from control_plane.dialects import freeform
 from control_plane.dialects.body_reader import BodyReader, decode_any, unreadable
 from control_plane.dialects.canon import (
     Citation,
@@ -66,6 +67,7 @@ class _WireEvent(msgspec.Struct):
     text: str | None = None
     refusal: str | None = None
     arguments: str | None = None
+    input: str | None = None
     annotation: dict[str, Any] | None = None
     logprobs: list[Any] | None = None
 
@@ -92,13 +94,14 @@ _PartKey = tuple[str, int]
 class _Item:
     """An output item: which parts of it were told, and for a call whether its arguments were."""
 
-    __slots__ = ("annotated", "call", "closed", "kind", "told")  # annotated: citations were told
+    __slots__ = ("annotated", "call", "closed", "kind", "told", "weighed")  # annotated: citations were told; weighed: probabilities
 
     def __init__(self, kind: str, call: int = -1) -> None:
         self.kind = kind
         self.call = call
         self.told: set[_PartKey] = set()
         self.annotated = False
+        self.weighed: set[int] = set()  # content indices
         self.closed = False
 
 
@@ -138,6 +141,8 @@ class AnswerReader(BodyReader):
             self._done(wire, payload, events)
         elif kind in ("response.function_call_arguments.delta", "response.function_call_arguments.done"):
             self._arguments_event(wire, events)
+        elif kind in ("response.custom_tool_call_input.delta", "response.custom_tool_call_input.done"):
+            self._input_event(wire, events)
         elif kind == "response.output_text.annotation.added":
             self._annotation_event(wire, events)
         elif wire.output_index is not None and (item := self._items.get(wire.output_index)) is not None and item.kind == "foreign":
@@ -210,13 +215,15 @@ class AnswerReader(BodyReader):
         if len(self._items) >= ITEM_LIMIT or index < 0:
             raise ProviderProtocolError("the answer has too many output items")
         kind = value.get("type")
-        if kind == "function_call":
+        if kind in ("function_call", "custom_tool_call"):
             name = _string(value, "name")
             if not name:
                 raise ProviderProtocolError("a function call begins without a name")
-            item = _Item("function_call", self._calls)
+            item = _Item(str(kind), self._calls)
             self._calls += 1
-            events.append(ToolCallStart(item.call, _string(value, "call_id") or _string(value, "id") or None, name))
+            events.append(
+                ToolCallStart(item.call, _string(value, "call_id") or _string(value, "id") or None, name, freeform=kind != "function_call")
+            )
         else:
             item = _Item(str(kind) if kind in ("message", "reasoning") else "foreign")
         self._items[index] = item
@@ -242,6 +249,11 @@ class AnswerReader(BodyReader):
                 events.append(ToolArgumentsDelta(item.call, arguments))
             events.append(ToolCallEnd(item.call))
             return
+        if item.kind == "custom_tool_call":
+            if not item.told:
+                self._input(item, _string(value, "input"), events)  # also where it is empty
+            events += (ToolArgumentsDelta(item.call, freeform.CLOSING), ToolCallEnd(item.call))
+            return
         told = {kind for kind, _ in item.told}  # by kind: Bedrock's places in deltas are not those in the item
         if item.kind == "message":
             for number, part in enumerate(_parts(value, "content")):
@@ -263,8 +275,8 @@ class AnswerReader(BodyReader):
             return
         if "text" not in told:
             self._text(index, item, ("text", number), _string(part, "text"), events)
-            if isinstance(logprobs := part.get("logprobs"), list) and logprobs:
-                events.append(Logprobs(tuple(logprobs)))
+        if isinstance(logprobs := part.get("logprobs"), list) and logprobs and not item.weighed:
+            events.append(Logprobs(tuple(logprobs)))
         if not item.annotated:
             events.extend(_citation(annotation) for annotation in _parts(part, "annotations"))
 
@@ -279,11 +291,10 @@ class AnswerReader(BodyReader):
                 raise ProviderProtocolError("a delta is not a string")
             text = wire.delta
         else:
-            if key in item.told:
-                return
-            text = (wire.refusal if kind == "refusal" else wire.text) or ""
+            text = "" if key in item.told else (wire.refusal if kind == "refusal" else wire.text) or ""
         self._text(wire.output_index or 0, item, key, text, events)
-        if kind == "text" and wire.logprobs:
+        if kind == "text" and wire.logprobs and (delta or key[1] not in item.weighed):  # some servers send them at the end only
+            item.weighed.add(key[1])
             events.append(Logprobs(tuple(wire.logprobs)))
 
     def _text(self, index: int, item: _Item, key: _PartKey, text: str, events: list[Event]) -> None:
@@ -323,6 +334,24 @@ class AnswerReader(BodyReader):
         if text:
             item.told.add(("arguments", 0))
             events.append(ToolArgumentsDelta(item.call, text))
+
+    def _input_event(self, wire: _WireEvent, events: list[Event]) -> None:
+        """The free text of a custom tool call, which in canon is the argument of a function."""
+        item = self._item_at(wire.output_index)
+        if item.kind != "custom_tool_call":
+            raise ProviderProtocolError(f"the input of a custom tool in a {item.kind} item")
+        text = wire.delta
+        if wire.type.endswith(".done"):
+            text = None if item.told else wire.input
+        if text is not None and not isinstance(text, str):
+            raise ProviderProtocolError("a delta is not a string")
+        if text:
+            self._input(item, text, events)
+
+    def _input(self, item: _Item, text: str, events: list[Event]) -> None:
+        opening = "" if item.told else freeform.OPENING
+        item.told.add(("arguments", 0))
+        events.append(ToolArgumentsDelta(item.call, opening + freeform.escaped(text)))
 
     def _annotation_event(self, wire: _WireEvent, events: list[Event]) -> None:
         item = self._item_at(wire.output_index)

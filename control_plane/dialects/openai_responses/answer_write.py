@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from control_plane.dialects import freeform
 from control_plane.dialects.api import IdSource
 from control_plane.dialects.canon import (
     Citation,
@@ -67,14 +68,15 @@ def annotation(citation: Citation) -> dict[str, Any] | None:
 
 
 class _Call:
-    """A call under way: its item, and what follows the arguments in a delta."""
+    """A call under way: its item, what stands before the fragment in a delta, and for a tool that takes text what reads that."""
 
-    __slots__ = ("fragments", "head", "index", "item")
+    __slots__ = ("fragments", "head", "index", "item", "text")
 
-    def __init__(self, index: int, item: dict[str, Any], head: bytes) -> None:
+    def __init__(self, index: int, item: dict[str, Any], head: bytes, text: freeform.TextReader | None) -> None:
         self.index = index
         self.item = item
         self.head = head
+        self.text = text
         self.fragments: list[str] = []
 
 
@@ -88,6 +90,7 @@ class StreamWriter:
         self._ids = ids
         # a client that asked for nothing of the kind may go on at OpenAI itself, which refuses what it did not seal
         self._seals_calls = request.reasoning is not None or INCLUDE_REASONING in ((request.raw or {}).get("include") or ())  # type: ignore[operator]
+        self._custom = freeform.names(request)
         self._start = Start()
         self._document: ResponseDocument | None = None
         self._usage = Usage()
@@ -143,8 +146,7 @@ class StreamWriter:
             case Citation():
                 return self._cite(event)
             case Logprobs():
-                if self._part == "output_text":
-                    self._logprobs.extend(event.content)
+                return self._probabilities(event)
             case ForeignEvent() if event.origin == NAME:
                 return self._foreign(event)
             case Stop():
@@ -263,6 +265,14 @@ class StreamWriter:
         self._part, self._texts, self._annotations, self._logprobs = "", [], [], []
         return out
 
+    def _probabilities(self, event: Logprobs) -> bytes:
+        """Of the text that was just sent, so they follow in a delta without one."""
+        if not event.content:
+            return b""
+        opening = b"" if self._part == "output_text" else self._open_part("output_text")
+        self._logprobs.extend(event.content)
+        return opening + self._delta(self._head, "", b',"logprobs":' + _encode(event.content))
+
     def _cite(self, citation: Citation) -> bytes:
         note = annotation(citation)
         if note is None:
@@ -298,38 +308,55 @@ class StreamWriter:
         out = self._close_item()
         if start.signature is not None and self._seals_calls:  # this dialect seals reasoning only, so an item without a text
             out += self._seal(seal_signature(start.signature, start.origin), None)
+        custom = start.freeform or start.name in self._custom
         item = {
-            "id": self._ids.new("fc_"),
-            "type": "function_call",
+            "id": self._ids.new("ctc_" if custom else "fc_"),
+            "type": "custom_tool_call" if custom else "function_call",
             "status": "in_progress",
-            "arguments": "",
+            "input" if custom else "arguments": "",
             "call_id": start.id or self._ids.new("call_"),
             "name": start.name,
         }
         out += self._add(item)
         index = len(self._output) - 1
         place = _encode({"item_id": item["id"], "output_index": index})[1:-1]
-        kind = b"response.function_call_arguments.delta"
-        self._calls[start.index] = _Call(index, item, b'event: %b\ndata: {"type":"%b",%b,"delta":' % (kind, kind, place))
+        kind = b"response.custom_tool_call_input.delta" if custom else b"response.function_call_arguments.delta"
+        head = b'event: %b\ndata: {"type":"%b",%b,"delta":' % (kind, kind, place)
+        self._calls[start.index] = _Call(index, item, head, freeform.TextReader() if custom else None)
         return out
 
     def _arguments(self, event: ToolArgumentsDelta) -> bytes:
         call = self._calls.get(event.index)
         if call is None:
             return b""
-        call.fragments.append(event.text)
-        return self._delta(call.head, event.text, b"")
+        return self._fragment(call, event.text if call.text is None else call.text.feed(event.text))
+
+    def _fragment(self, call: _Call, text: str) -> bytes:
+        if not text:
+            return b""
+        call.fragments.append(text)
+        return self._delta(call.head, text, b"")
 
     def _call_end(self, index: int) -> bytes:
         """A call that ends without arguments has the arguments `{}`."""
-        out = b"" if index not in self._calls or self._calls[index].fragments else self._arguments(ToolArgumentsDelta(index, "{}"))
         call = self._calls.pop(index, None)
         if call is None:
             return b""
+        if call.text is not None:
+            return self._custom_end(call, call.text)
+        out = b"" if call.fragments else self._fragment(call, "{}")
         arguments = "".join(call.fragments)
         place = {"item_id": call.item["id"], "output_index": call.index}
         done = self._event("response.function_call_arguments.done", {**place, "arguments": arguments})
         call.item.update(arguments=arguments, status=self._item_status())
+        return out + done + self._event("response.output_item.done", {"output_index": call.index, "item": call.item})
+
+    def _custom_end(self, call: _Call, text: freeform.TextReader) -> bytes:
+        out = self._fragment(call, text.finish())
+        said = "".join(call.fragments)
+        place = {"item_id": call.item["id"], "output_index": call.index}
+        done = self._event("response.custom_tool_call_input.done", {**place, "input": said})
+        call.item.update(input=said, status=self._item_status())
         return out + done + self._event("response.output_item.done", {"output_index": call.index, "item": call.item})
 
     def _foreign(self, event: ForeignEvent) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final, cast
 
+from control_plane.dialects import freeform
 from control_plane.dialects import json_body as j
 from control_plane.dialects.canon import (
     Document,
@@ -31,6 +32,8 @@ _ITEM_FIELDS: Final = {
     "message": frozenset(("type", "role", "content", "id", "status")),
     "function_call": frozenset(("type", "call_id", "name", "arguments", "id", "status")),
     "function_call_output": frozenset(("type", "call_id", "output", "id", "status")),
+    "custom_tool_call": frozenset(("type", "call_id", "name", "input", "id", "status")),
+    "custom_tool_call_output": frozenset(("type", "call_id", "output", "id", "status")),
     "reasoning": frozenset(("type", "id", "summary", "content", "encrypted_content", "status")),
 }
 _PART_FIELDS: Final = {
@@ -82,9 +85,11 @@ def _item(value: j.Object, path: str, lost: list[str]) -> tuple[Role, list[Part]
     lost.extend(j.unknown_fields(value, known, path))
     if kind == "function_call":
         return "assistant", [_function_call(value, path)]
+    if kind == "custom_tool_call":
+        return "assistant", [_custom_call(value, path)]
     if kind == "reasoning":
         return "assistant", _reasoning(value, path)
-    if kind == "function_call_output":
+    if kind in ("function_call_output", "custom_tool_call_output"):
         return "tool", [_function_call_output(value, path, lost)]
     role = j.required_string(value, "role", path)
     if role not in _ROLES:
@@ -141,6 +146,11 @@ def _file(value: j.Object, path: str) -> Part:
     if data.startswith("data:"):
         media_type, data = j.data_url(data, f"{path}.file_data")
     return Document(media_type=media_type or "application/pdf", data=data, title=name)
+
+
+def _custom_call(value: j.Object, path: str) -> ToolCall:
+    call_id, name = j.required_string(value, "call_id", path), j.required_string(value, "name", path)
+    return ToolCall(call_id, name, freeform.arguments(j.required_string(value, "input", path)), freeform=True)
 
 
 def _function_call(value: j.Object, path: str) -> ToolCall:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from control_plane.dialects import freeform
+from control_plane.dialects.api import TargetFacts
 from control_plane.dialects.canon import (
     Document,
     ForeignPart,
@@ -28,9 +30,11 @@ from control_plane.dialects.openai_responses.vocabulary import NAME
 class MessageWriter:
     """One use: `write` gives (instructions, items); what cannot be carried is added to `dropped`."""
 
-    def __init__(self, request: Request, dropped: list[str]) -> None:
+    def __init__(self, request: Request, target: TargetFacts, dropped: list[str]) -> None:
         self._request = request
         self._dropped = dropped
+        self._native = freeform.native(target, True)
+        self._custom: set[str] = set()  # ids of calls with free text, whose results are of another type
 
     def write(self) -> tuple[str, list[dict[str, Any]]]:
         for part in self._request.system:
@@ -62,7 +66,8 @@ class MessageWriter:
         if result.is_error:
             self._dropped.append(f"{path}.is_error")
         output = _plain([self._content_part(part, path) for part in result.parts])
-        return {"type": "function_call_output", "call_id": result.call_id, "output": output}
+        kind = "custom_tool_call_output" if result.call_id in self._custom else "function_call_output"
+        return {"type": kind, "call_id": result.call_id, "output": output}
 
     def _content_part(self, part: Part, path: str) -> dict[str, Any]:
         self._cached(part)
@@ -130,6 +135,9 @@ class MessageWriter:
         if isinstance(part, ToolCall):
             if part.signature is not None:
                 self._dropped.append(f"{path}.tool_calls.extra_content")  # another vendor's: here reasoning is sealed, not calls
+            if part.freeform and self._native:
+                self._custom.add(part.id)
+                return [{"type": "custom_tool_call", "call_id": part.id, "name": part.name, "input": freeform.text_of(part.arguments)}]
             return [{"type": "function_call", "call_id": part.id, "name": part.name, "arguments": part.arguments or "{}"}]
         if isinstance(part, Text | Refusal):
             return [{"role": "assistant", "content": part.text}] if part.text else []

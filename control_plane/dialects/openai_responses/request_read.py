@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from control_plane.dialects import freeform
 from control_plane.dialects import json_body as j
 from control_plane.dialects.canon import ForeignTool, Reasoning, Request, ResponseFormat, Sampling, Tool, ToolChoice
 from control_plane.dialects.openai_responses import messages_read
@@ -32,6 +33,7 @@ _NAMES: Final = {
 }
 
 _FUNCTION_FIELDS: Final = frozenset(("type", "name", "description", "parameters", "strict"))
+_CUSTOM_FIELDS: Final = frozenset(("type", "name", "description", "format"))
 _FORMAT_FIELDS: Final = frozenset(("type", "name", "schema", "description", "strict"))
 _REASONING_FIELDS: Final = frozenset(("effort", "summary", "generate_summary"))
 _EFFORTS: Final = frozenset(("none", "minimal", "low", "medium", "high", "xhigh", "max"))
@@ -129,8 +131,12 @@ def _tools(raw: j.Object, lost: list[str]) -> tuple[tuple[Tool, ...], tuple[Fore
     for index, value in enumerate(j.array(raw, "tools", "")):
         path = f"tools.{index}"
         item = j.as_obj(value, path)
-        if j.required_string(item, "type", path) != "function":
-            foreign.append(ForeignTool(NAME, path, item))  # web search, file search, computer use, custom grammars …
+        kind = j.required_string(item, "type", path)
+        if kind == "custom" and (custom := _custom_tool(item, path, lost)) is not None:
+            tools.append(custom)
+            continue
+        if kind != "function":
+            foreign.append(ForeignTool(NAME, path, item))  # web search, file search, computer use …
             continue
         lost.extend(j.unknown_fields(item, _FUNCTION_FIELDS, path))
         tools.append(
@@ -144,6 +150,18 @@ def _tools(raw: j.Object, lost: list[str]) -> tuple[tuple[Tool, ...], tuple[Fore
     return tuple(tools), tuple(foreign)
 
 
+def _custom_tool(item: j.Object, path: str, lost: list[str]) -> Tool | None:
+    """A tool that takes free text; None when its format is none that we know."""
+    form = j.obj(item, "format", path) or {"type": "text"}
+    kind = j.required_string(form, "type", f"{path}.format")
+    if kind not in ("text", "grammar"):
+        return None
+    lost.extend(j.unknown_fields(item, _CUSTOM_FIELDS, path))
+    read = j.required_string if kind == "grammar" else j.string
+    name, description = j.required_string(item, "name", path), j.string(item, "description", path)
+    return freeform.tool(name, description, read(form, "syntax", f"{path}.format"), read(form, "definition", f"{path}.format"))
+
+
 def _tool_choice(raw: j.Object, features: list[str]) -> ToolChoice | None:
     parallel = j.boolean(raw, "parallel_tool_calls", "")
     value = raw.get("tool_choice")
@@ -155,9 +173,9 @@ def _tool_choice(raw: j.Object, features: list[str]) -> ToolChoice | None:
         return ToolChoice(value, parallel=parallel)  # type: ignore[arg-type]
     if type(value) is not dict:
         j.wrong_type("tool_choice", "a string or an object", value)
-    if j.required_string(value, "type", "tool_choice") == "function":
+    if j.required_string(value, "type", "tool_choice") in ("function", "custom"):
         return ToolChoice("named", j.required_string(value, "name", "tool_choice"), parallel)
-    features.append("tool_choice")  # allowed_tools, hosted tools, custom
+    features.append("tool_choice")  # allowed_tools, hosted tools
     return ToolChoice(parallel=parallel)
 
 

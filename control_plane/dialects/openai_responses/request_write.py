@@ -5,6 +5,7 @@ changes, and reasoning that another vendor signed is left out. Nothing of anothe
 Options known beside those of `quirks`:
   `encrypted_reasoning`: whether to ask for reasoning that a later turn can give back; default: when the request asks for
     reasoning or the model's name says that it reasons, since other models refuse the question;
+  `custom_tools`: false when the provider has no tools that take free text; they are functions then (`freeform`);
   `reasoning_summary`: false when the provider gives no summaries (OpenAI does to verified organizations only).
 """
 
@@ -15,9 +16,9 @@ from typing import Any, Final
 
 import msgspec
 
-from control_plane.dialects import quirks
+from control_plane.dialects import freeform, quirks
 from control_plane.dialects.api import ProviderRequest, TargetFacts
-from control_plane.dialects.canon import Reasoning, Request, ResponseFormat, Tool, ToolChoice, Unfit
+from control_plane.dialects.canon import Freeform, Reasoning, Request, ResponseFormat, Tool, ToolChoice, Unfit
 from control_plane.dialects.openai_responses.messages_write import MessageWriter, own_input
 from control_plane.dialects.openai_responses.vocabulary import INCLUDE_LOGPROBS, INCLUDE_REASONING, NAME
 
@@ -41,6 +42,8 @@ def write_request(request: Request, target: TargetFacts) -> ProviderRequest:
     """The provider's request. Raises Unfit when a feature cannot be expressed in this dialect."""
     dropped: list[str] = []
     same = request.dialect == NAME and request.raw is not None
+    if same and not quirks.flag(target.options, "custom_tools", True) and freeform.used(request):
+        request, same = request.edited(), False
     body = _from_raw(request, target, dropped) if same else _from_canon(request, target, dropped)
     dropped.extend(quirks.apply(body, target.options, WORDS))
     return ProviderRequest(body=_encode(body), dropped=quirks.unique(dropped))
@@ -58,16 +61,17 @@ def _from_canon(request: Request, target: TargetFacts, dropped: list[str]) -> di
     dropped.extend(request.lost_to(NAME))
     if (request.sampling.n or 1) > 1:
         raise Unfit("n", f"{NAME} gives one choice per request")
-    instructions, items = MessageWriter(request, dropped).write()
+    instructions, items = MessageWriter(request, target, dropped).write()
     body: dict[str, Any] = {"model": target.model}
     if instructions:
         body["instructions"] = instructions
     body["input"] = items
-    tools = [*(_tool(tool, dropped) for tool in request.tools), *(dict(tool.raw) for tool in request.foreign_tools)]
+    native = freeform.native(target, True)
+    tools = [*(_tool(tool, native, dropped) for tool in request.tools), *(dict(tool.raw) for tool in request.foreign_tools)]
     if tools:
         body["tools"] = tools
         if request.tool_choice is not None:
-            _tool_choice(body, request.tool_choice)
+            _tool_choice(body, request.tool_choice, native and freeform.chosen(request, request.tool_choice))
     if request.response_format is not None:
         body["text"] = {"format": _format(request.response_format)}
     _sampling(body, request, dropped)
@@ -92,10 +96,12 @@ def _from_canon(request: Request, target: TargetFacts, dropped: list[str]) -> di
     return body
 
 
-def _tool(tool: Tool, dropped: list[str]) -> dict[str, Any]:
+def _tool(tool: Tool, native: bool, dropped: list[str]) -> dict[str, Any]:
     """`strict` is always said: left out it means true here, and false in every other dialect."""
     if tool.cache is not None:
         dropped.append("cache_control")
+    if native and tool.freeform is not None:
+        return _custom_tool(tool.name, tool.freeform)
     wire: dict[str, Any] = {"type": "function", "name": tool.name}
     if tool.description is not None:
         wire["description"] = tool.description
@@ -104,8 +110,18 @@ def _tool(tool: Tool, dropped: list[str]) -> dict[str, Any]:
     return wire
 
 
-def _tool_choice(body: dict[str, Any], choice: ToolChoice) -> None:
-    body["tool_choice"] = {"type": "function", "name": choice.name} if choice.mode == "named" else choice.mode
+def _custom_tool(name: str, said: Freeform) -> dict[str, Any]:
+    wire: dict[str, Any] = {"type": "custom", "name": name}
+    if said.description is not None:
+        wire["description"] = said.description
+    if said.definition is not None:
+        wire["format"] = {"type": "grammar", "syntax": said.syntax, "definition": said.definition}
+    return wire
+
+
+def _tool_choice(body: dict[str, Any], choice: ToolChoice, custom: bool) -> None:
+    kind = "custom" if custom else "function"
+    body["tool_choice"] = {"type": kind, "name": choice.name} if choice.mode == "named" else choice.mode
     if choice.parallel is not None:
         body["parallel_tool_calls"] = choice.parallel
 

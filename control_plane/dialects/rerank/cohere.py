@@ -8,7 +8,6 @@ from typing import Any, Final
 import msgspec
 
 from control_plane.dialects import json_body as j
-from control_plane.dialects import quirks
 from control_plane.dialects.api import Call, ProviderRequest, TargetFacts
 from control_plane.dialects.body_reader import unreadable
 from control_plane.dialects.canon import Start, Usage
@@ -16,6 +15,7 @@ from control_plane.dialects.document_reader import count
 from control_plane.dialects.rerank import read
 from control_plane.dialects.rerank.answer import RankedReader, RankedWriter, Result
 from control_plane.dialects.rerank.canon import RerankRequest
+from control_plane.dialects.rerank.write import written
 from control_plane.kit.errors import ProviderProtocolError
 
 NAME: Final = "cohere-chat"
@@ -46,16 +46,12 @@ def read_request(body: bytes, call: Call | None) -> RerankRequest:
 
 def write_request(request: RerankRequest, target: TargetFacts) -> ProviderRequest:
     """Raises Unfit when a feature cannot be expressed in this dialect."""
-    dropped = list(request.lost_to(NAME))
     body: dict[str, Any] = {"model": target.model, "query": request.query, "documents": request.documents}
     if request.top_n is not None:
         body["top_n"] = request.top_n
     if request.document_tokens is not None:
         body["max_tokens_per_doc"] = request.document_tokens
-    if request.user is not None:
-        dropped.append("user")
-    dropped.extend(quirks.apply(body, target.options))
-    return ProviderRequest(body=_encode(body), dropped=quirks.unique(dropped))
+    return written(request, target, NAME, body)
 
 
 class _Units(msgspec.Struct):

@@ -1,8 +1,5 @@
-"""Reranking as OpenAI-compatible servers and vendors have it at /rerank: Jina AI (https://jina.ai/reranker), vLLM, SGLang, llama.cpp,
-Together AI, OpenRouter. OpenAI itself has none, so there is no one document that says what it is; these agree on what is written here.
-
-Voyage AI (https://docs.voyageai.com/reference/reranker-api) calls top_n `top_k` and the results `data`: the second is read here, the
-first is the preset's `rename_params`.
+"""Reranking as OpenAI-compatible servers and vendors have it at /rerank: Jina AI (https://jina.ai/reranker), vLLM, llama.cpp, Together AI,
+OpenRouter. OpenAI itself has none, so there is no one document that says what it is; these agree on what is written here.
 """
 
 from __future__ import annotations
@@ -13,7 +10,6 @@ from typing import Any, Final
 import msgspec
 
 from control_plane.dialects import json_body as j
-from control_plane.dialects import quirks
 from control_plane.dialects.api import Call, ProviderRequest, TargetFacts
 from control_plane.dialects.body_reader import unreadable
 from control_plane.dialects.canon import Start, Usage
@@ -21,6 +17,7 @@ from control_plane.dialects.document_reader import count
 from control_plane.dialects.rerank import read
 from control_plane.dialects.rerank.answer import RankedReader, RankedWriter, Result
 from control_plane.dialects.rerank.canon import RerankRequest
+from control_plane.dialects.rerank.write import written
 from control_plane.kit.errors import ProviderProtocolError
 
 NAME: Final = "openai-chat"
@@ -51,16 +48,12 @@ def read_request(body: bytes, call: Call | None) -> RerankRequest:
 
 def write_request(request: RerankRequest, target: TargetFacts) -> ProviderRequest:
     """Raises Unfit when a feature cannot be expressed in this dialect."""
-    dropped = list(request.lost_to(NAME))
     body: dict[str, Any] = {"model": target.model, "query": request.query, "documents": request.documents}
     if request.top_n is not None:
         body["top_n"] = request.top_n
-    if request.document_tokens is not None:
-        dropped.append("max_tokens_per_doc")
     if request.user is not None:
         body["user"] = request.user
-    dropped.extend(quirks.apply(body, target.options))
-    return ProviderRequest(body=_encode(body), dropped=quirks.unique(dropped))
+    return written(request, target, NAME, body)
 
 
 class _Usage(msgspec.Struct):
@@ -70,7 +63,6 @@ class _Usage(msgspec.Struct):
 
 class _Answer(msgspec.Struct):
     results: list[Result] | None = None
-    data: list[Result] | None = None
     id: str | None = None
     model: str | None = None
     usage: _Usage | None = None
@@ -85,12 +77,11 @@ class AnswerReader(RankedReader):
             answer = _decode(body)
         except (ValueError, RecursionError) as error:
             raise unreadable(error) from error
-        results = answer.data if answer.results is None else answer.results
-        if results is None:
+        if answer.results is None:
             raise ProviderProtocolError("the answer has no results")
         usage = answer.usage or _Usage()
         counted = Usage(input=count(usage.total_tokens if usage.prompt_tokens is None else usage.prompt_tokens))
-        return Start(answer.id, answer.model), results, counted
+        return Start(answer.id, answer.model), answer.results, counted
 
 
 class AnswerWriter(RankedWriter):

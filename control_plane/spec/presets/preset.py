@@ -18,7 +18,7 @@ from control_plane.dialects.capabilities import MEANINGS, Capability
 from control_plane.dialects.failure_classes import FailureClass
 from control_plane.dialects.options import Fault, options_of, problem_of, schema_of_options
 from control_plane.spec.base_url import MAX_URL
-from control_plane.spec.dialect_names import OperationName, ProviderDialectName
+from control_plane.spec.dialect_names import WITHOUT_CHAT, OperationName, ProviderDialectName
 from control_plane.spec.fields import check_base_url, check_error_status, check_headers, check_key_header, check_title, distinct
 from control_plane.spec.nearest import did_you_mean, listed
 from control_plane.spec.shape import Shape
@@ -35,11 +35,12 @@ _FOLDER: Final = resources.files("control_plane.spec.presets")
 VendorPath = Annotated[
     str,
     StringConstraints(
-        pattern=r"^(/([a-z0-9_.-]+|\{model\})(:[a-zA-Z]+)?)+(\?[A-Za-z0-9_.-]+=[A-Za-z0-9_.-]*(&[A-Za-z0-9_.-]+=[A-Za-z0-9_.-]*)*)?$",
+        pattern=r"^(/([a-z0-9_.-]+|\{(base_)?model\})(:[a-zA-Z]+)?)+(\?[A-Za-z0-9_.-]+=[A-Za-z0-9_.-]*(&[A-Za-z0-9_.-]+=[A-Za-z0-9_.-]*)*)?$",
         max_length=200,
     ),
 ]
-"""`{model}` stands for the upstream name of the model, where a vendor has it in the path. A query is sent with every request; a
+"""`{model}` stands for the upstream name of the model, where a vendor has it in the path, `{base_model}` for the one behind an inference
+profile of Bedrock's. A query is sent with every request; a
 client's parameters go along, except those that the path's own query sets."""
 Title = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(check_title)]
 KeyPrefix = Annotated[str, StringConstraints(pattern=r"^[!-~ ]*$", max_length=32)]
@@ -50,11 +51,21 @@ HeaderValue = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 class PresetDialect(Shape):
     """Paths of one dialect, relative to the base URL."""
 
-    path: VendorPath = Field(description="Path of a chat request, behind the base URL, for example /chat/completions")
+    path: VendorPath | None = Field(
+        default=None,
+        description="Path of a chat request, behind the base URL, for example /chat/completions; without it there is no chat",
+    )
     operations: dict[OperationName, VendorPath] = Field(
         default_factory=dict, description="Paths of the other operations that exist, for example embeddings: /embeddings"
     )
     default: bool = Field(default=True, description="Whether a provider has the dialect unless its spec says otherwise")
+
+    @model_validator(mode="after")
+    def _useful(self) -> Self:
+        if self.path is None and not self.operations:
+            fix = "add path for chat, or operations"
+            raise PydanticCustomError("HG1005", "offers nothing", {"fix": fix})
+        return self
 
     def path_of(self, operation: str) -> str | None:
         """Path of an operation relative to the base URL, or None where the vendor has no such operation."""
@@ -124,6 +135,20 @@ class PresetRateLimits(Shape):
     tokens: RateLimitHeaders | None = Field(default=None, description="Headers that speak of tokens")
 
 
+def _check_without_chat(dialects: dict[ProviderDialectName, PresetDialect]) -> dict[ProviderDialectName, PresetDialect]:
+    for name, known in WITHOUT_CHAT.items():
+        if name not in dialects:
+            continue
+        if dialects[name].path is not None:
+            fix = f"write its paths under operations: {listed(known)}"
+            raise PydanticCustomError("HG1015", "{name} has no chat, so no path of its own", {"name": name, "fix": fix})
+        for operation in dialects[name].operations:
+            if operation not in known:
+                problem = {"name": name, "operation": operation, "fix": f"it has {listed(known)}"}
+                raise PydanticCustomError("HG1015", "{name} has no operation {operation}", problem)
+    return dialects
+
+
 class PresetSpec(Shape):
     """A kind of provider: the same fields in the presets that ship with Headgate and in those that operators write."""
 
@@ -131,7 +156,12 @@ class PresetSpec(Shape):
     base_url: Annotated[str, StringConstraints(min_length=1, max_length=MAX_URL), AfterValidator(check_base_url)] | None = Field(
         default=None, description="http(s) URL before all paths; without it every Provider must have a baseUrl of its own"
     )
-    dialects: dict[ProviderDialectName, PresetDialect] = Field(
+    base_url_needs: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+$", max_length=64)], ...] = Field(
+        default=(),
+        max_length=8,
+        description="Steps that the path of a Provider's baseUrl must have, each with a value behind it, for example [projects, locations]",
+    )
+    dialects: Annotated[dict[ProviderDialectName, PresetDialect], AfterValidator(_check_without_chat)] = Field(
         min_length=1, description="Dialects that the vendor speaks, each with its paths; clients of the others are translated"
     )
     auth: PresetAuth = Field(description="How the key is sent")

@@ -7,28 +7,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from google.protobuf.struct_pb2 import ListValue, Struct
+import msgspec
+from google.protobuf.struct_pb2 import Struct
 
+from control_plane.dialects.told import Asked
 from control_plane.ir.model import TargetUse
 from control_plane.pb.core_pb2 import Metadata
 from control_plane.xds.translate.names import LUA_NAMESPACE, NAMESPACE
 
 
-def route_metadata(facts: Mapping[str, str], call: str, models: Sequence[str] | None = None) -> Metadata:
+def route_metadata(
+    facts: Mapping[str, str], call: str, models: Sequence[str] | None = None, *, at_targets: str = "", asked: Asked | None = None
+) -> Metadata:
     """Metadata of a route. `facts` is for envoy/lua/edge.lua (its README lists them), `call` for the journal: the operation and,
-    where there is one, the ModelRoute. `models` is what the edge filter may suggest for an unknown name."""
+    where there is one, the ModelRoute. `models` is what the edge filter may suggest for an unknown name. `at_targets` tells
+    envoy/lua/rename.lua which of a target's paths is meant, `asked` tells the translator everything about the call."""
     told, logged = Struct(), Struct()
-    told["facts"] = "\n".join(f"{key}={value}" for key, value in facts.items())
+    told.fields["facts"].string_value = "\n".join(f"{key}={value}" for key, value in facts.items())
     if models is not None:
-        names = ListValue()
-        names.extend(models)
-        told["models"] = names
-    logged["call"] = call
+        told.fields["models"].list_value.extend(models)
+    logged.fields["call"].string_value = call
+    if at_targets:
+        told.fields["call"].string_value = at_targets
+    if asked is not None:
+        logged.fields["asked"].string_value = msgspec.json.encode(asked).decode()
     return Metadata(filter_metadata={LUA_NAMESPACE: told, NAMESPACE: logged})
 
 
 def target_metadata(use: TargetUse) -> Metadata:
     """Metadata of a target, for the journal: lane and name, which begins with the provider's name."""
     logged = Struct()
-    logged["at"] = f"{use.lane.value} {use.target}"
+    logged.fields["at"].string_value = f"{use.lane.value} {use.target}"
     return Metadata(filter_metadata={NAMESPACE: logged})

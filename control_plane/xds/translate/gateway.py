@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from control_plane.credentials.secret import Secret, SigningKeys
 from control_plane.ir.model import Gateway
+from control_plane.kit.uncollected import uncollected
 from control_plane.xds.resource import Resource
 from control_plane.xds.translate.edge import default_table
 from control_plane.xds.translate.listener import listener
@@ -23,6 +24,7 @@ from control_plane.xds.translate.tunnel import proxy
 DEFAULT_MAX_REQUEST_BYTES = 32 << 20
 
 
+@uncollected
 def translate(gateway: Gateway, secrets: Mapping[str, Secret | SigningKeys], settings: EdgeSettings) -> list[Resource]:
     """All resources of the gateway. `secrets` maps the names of secrets (see `secrets.secret_resources`) to their values."""
     providers = {p.name: p for p in gateway.providers}

@@ -7,6 +7,8 @@ from typing import Final
 
 from control_plane.ir.egress import Egress
 from control_plane.ir.model import DEFAULT_CONNECT_MS, Route, Signing, TargetUse
+from control_plane.kit.headers import CALL_HEADER as CALL_HEADER
+from control_plane.kit.headers import MODEL_HEADER as MODEL_HEADER
 
 DEFAULT_SCOPE: Final = "default"
 """Scope and route table for requests whose model is not known (yet)."""
@@ -14,8 +16,6 @@ DEFAULT_SCOPE: Final = "default"
 NO_MODEL: Final = "*"
 """Value of the model header before the edge filter has read the body. Specs refuse it as a model name."""
 
-MODEL_HEADER: Final = "x-headgate-model"
-CALL_HEADER: Final = "x-headgate-call"
 """What the path said, for the translator, where clients name the model there: how to answer, the query, the model."""
 
 NAMESPACE: Final = "headgate"
@@ -55,19 +55,13 @@ def is_proxy(cluster: str) -> bool:
 
 
 def target_cluster(use: TargetUse) -> str:
-    """One thin cluster for each distinct use of a target; the suffixes say what sets it apart."""
-    name = f"target:{use.target}@{use.client_dialect}"
-    if use.operation not in ("", "chat"):
-        name += f"/{use.operation}"
+    """One thin cluster for each distinct use of a target. What follows the last "@" says what sets it apart; a model may hold one, too."""
+    name = f"target:{use.target}@{use.lane.value}"
     if use.connect_ms != DEFAULT_CONNECT_MS:
         name += f"~{use.connect_ms}ms"
-    for flag, on in (("hold", use.hold), ("rename", use.rename), ("restore", use.restore), ("mute", use.mute)):
+    for flag, on in (("hold", use.hold), ("rename", use.rename), ("restore", use.restore)):
         if on:
             name += f"+{flag}"
-    if use.unsupported_params != "drop":
-        name += f"+{use.unsupported_params}"
-    if use.foreign_reasoning != "strip":
-        name += f"+foreign-{use.foreign_reasoning}"
     return name
 
 

@@ -11,11 +11,14 @@ from typing import Final
 
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value, UInt64Value
 
-from control_plane.ir.model import Choice, Entry, Route
+from control_plane.dialects.told import Asked
+from control_plane.ir.model import Choice, Entry, Lane, Route, TargetUse
 from control_plane.ir.operations import OPERATIONS
 from control_plane.ir.stored import stored_by
+from control_plane.ir.target_paths import call
+from control_plane.kit.headers import FAILURE_HEADER
 from control_plane.pb.core_pb2 import HeaderValue, HeaderValueOption, Metadata, TypedExtensionConfig
-from control_plane.pb.priority_group_pb2 import ClusterWeight, PriorityGroup, PriorityGroupClusterSpecifier
+from control_plane.pb.priority_group_pb2 import PriorityGroupClusterSpecifier
 from control_plane.pb.route_pb2 import (
     ClusterSpecifierPlugin,
     HeaderMatcher,
@@ -27,6 +30,7 @@ from control_plane.pb.route_pb2 import (
     VirtualHost,
 )
 from control_plane.pb.route_pb2 import Route as EnvoyRoute
+from control_plane.xds import wire
 from control_plane.xds.resource import CDS, RDS, SRDS, Resource
 from control_plane.xds.translate.errors import answer
 from control_plane.xds.translate.facts import route_metadata
@@ -42,9 +46,6 @@ RETRY_CONDITIONS: Final = {
 }
 """What operators name in `retry.on`, in Envoy's words. An unreadable answer reaches the router as a 503 of the hold."""
 
-UNFIT_HEADER: Final = "x-headgate-failure"
-"""Set by the translator on an answer that another target may do better, whatever its status; never shown to clients."""
-
 RETRY_STATUSES: Final = {"rate_limited": (429,), "credential": (401, 403)}
 NOT_FOUND: Final = 404
 CLOSED_RETRY_AFTER_S: Final = "30"
@@ -57,8 +58,11 @@ ABOUT: Final = (
     ("x-headgate-request-id", "%STREAM_ID%"),
     ("x-headgate-attempts", "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
 )
+_ABOUT: Final = [
+    HeaderValueOption(header=HeaderValue(key=k, value=v), append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD) for k, v in ABOUT
+]
 PRIVATE_RESPONSE_HEADERS: Final = (
-    UNFIT_HEADER,
+    FAILURE_HEADER,
     "set-cookie",
     "alt-svc",
     "openai-organization",
@@ -68,29 +72,27 @@ PRIVATE_RESPONSE_HEADERS: Final = (
 """The provider account's business, not the caller's."""
 
 
+_OPERATIONS: Final = {(o.dialect, o.name): o for o in OPERATIONS}
+
+
 @lru_cache(maxsize=16_384)
 def route(node: Route) -> Resource:
     """The route configuration of one ModelRoute."""
-    routes = [one for entry in node.entries for one in _routes(node, entry)]
-    table = RouteConfiguration(
-        name=route_table(node),
-        virtual_hosts=[
-            VirtualHost(
-                name=node.name,
-                domains=["*"],
-                routes=routes,
-                include_request_attempt_count=True,
-                request_body_buffer_limit=UInt64Value(value=node.max_request_bytes),
-                response_headers_to_add=[
-                    HeaderValueOption(header=HeaderValue(key=k, value=v), append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD)
-                    for k, v in ABOUT
-                ],
-                response_headers_to_remove=PRIVATE_RESPONSE_HEADERS,
-            )
-        ],
-    )
+    actions = _Actions(node)
+    host = VirtualHost(
+        name=node.name,
+        domains=["*"],
+        include_request_attempt_count=True,
+        retry_policy=_retries(node),
+        request_body_buffer_limit=UInt64Value(value=node.max_request_bytes),
+        response_headers_to_add=_ABOUT,
+        response_headers_to_remove=PRIVATE_RESPONSE_HEADERS,
+    ).SerializeToString(deterministic=True)
+    routes = [wire.field(VirtualHost.ROUTES_FIELD_NUMBER, one) for entry in node.entries for one in _routes(node, entry, actions)]
+    table = RouteConfiguration(name=route_table(node)).SerializeToString(deterministic=True)
+    body = table + wire.field(RouteConfiguration.VIRTUAL_HOSTS_FIELD_NUMBER, b"".join((host, *routes)))
     targets = frozenset((CDS, target_cluster(use)) for use in node.uses())
-    return Resource(type_url=RDS, name=route_table(node), body=table.SerializeToString(deterministic=True), refs=targets)
+    return Resource(type_url=RDS, name=route_table(node), body=body, refs=targets)
 
 
 def scopes(node: Route) -> list[Resource]:
@@ -107,68 +109,123 @@ def scope_of(model: str, table: str, name: str | None = None) -> Resource:
     return Resource(type_url=SRDS, name=name, body=body.SerializeToString(deterministic=True), refs=frozenset({(RDS, table)}))
 
 
-def _routes(node: Route, entry: Entry) -> list[EnvoyRoute]:
+def _routes(node: Route, entry: Entry, actions: _Actions) -> list[bytes]:
+    """The routes of an entry, serialised: their actions are, so that those that share one do not each encode it."""
     facts = _facts(node, entry)
     if not entry.groups:
         return [_closed(node, entry, facts, match) for match in _matches(entry)]
     *collection, match = _matches(entry)
     stored = stored_by(entry.dialect, entry.operation) is not None
-    made = [EnvoyRoute(name=node.name, match=m, metadata=facts, route=_action(node, entry.groups[:1], None)) for m in collection]
-    action = _action(node, entry.groups, _look_everywhere(node, entry) if stored else _retries(node))
-    return [*made, EnvoyRoute(name=node.name, match=match, metadata=facts, route=action)]
+    once = actions.once(entry.groups[:1]) if collection else b""
+    made = [_route(node, one, facts, once) for one in collection]
+    return [*made, _route(node, match, facts, actions.everywhere(entry.groups) if stored else actions.plan(entry.groups))]
+
+
+def _route(node: Route, match: RouteMatch, facts: Metadata, action: bytes) -> bytes:
+    one = EnvoyRoute(name=node.name, match=match, metadata=facts).SerializeToString(deterministic=True)
+    return one + wire.field(EnvoyRoute.ROUTE_FIELD_NUMBER, action)
 
 
 def _matches(entry: Entry) -> list[RouteMatch]:
     """The requests that an entry is for."""
     if stored := stored_by(entry.dialect, entry.operation):
         return [*(of_collection(stored, method) for method in stored.collection), of_one(stored)]
-    return [RouteMatch(path=next(o.call_path for o in OPERATIONS if (o.dialect, o.name) == (entry.dialect, entry.operation)))]
+    return [RouteMatch(path=_OPERATIONS[entry.dialect, entry.operation].call_path)]
 
 
-def _closed(node: Route, entry: Entry, facts: Metadata, match: RouteMatch) -> EnvoyRoute:
+def _closed(node: Route, entry: Entry, facts: Metadata, match: RouteMatch) -> bytes:
     """Every target is out: an operator's wish, and no fault of the client's, who may come again."""
     text = f'every target of route "{node.name}" is taken out of traffic by an operator'
     closed = answer(match, 503, entry.dialect, "no_target_in_traffic", text)
     closed.name = node.name
     closed.metadata.CopyFrom(facts)
     closed.response_headers_to_add.append(HeaderValueOption(header=HeaderValue(key="retry-after", value=CLOSED_RETRY_AFTER_S)))
-    return closed
+    return closed.SerializeToString(deterministic=True)
 
 
 def _facts(node: Route, entry: Entry) -> Metadata:
-    """What the edge filter must know about the route of a model, and what the journal says."""
+    """What the edge filter, the targets and the translator must know about the route of a model, and what the journal says."""
     facts = {"route": node.name, "dialect": entry.dialect, "max_bytes": str(node.max_request_bytes)}
     if entry.operation != "chat":
         facts["operation"] = entry.operation
     if entry.rename is not None:
         facts["rename"] = entry.rename
-    if any(c.use.rename for group in entry.groups for c in group):
+    mark = restore = translated = False
+    for use in [choice.use for group in entry.groups for choice in group]:
+        mark |= use.rename
+        restore |= use.restore
+        translated |= use.lane is Lane.TRANSLATION
+    if mark:
         facts["mark"] = "1"
-    if any(c.use.restore for group in entry.groups for c in group):
+    if restore:
         facts["restore"] = "1"
     if stored_by(entry.dialect, entry.operation) is not None:
         facts["stored"] = "1"
-    return route_metadata(facts, f"{entry.operation} {node.name}")
+    at_targets = call(entry.dialect, entry.operation) if restore else ""
+    return route_metadata(facts, f"{entry.operation} {node.name}", at_targets=at_targets, asked=_asked(node, entry) if translated else None)
 
 
-def _action(node: Route, groups: tuple[tuple[Choice, ...], ...], retries: RetryPolicy | None) -> RouteAction:
-    plan = PriorityGroupClusterSpecifier(
-        priority_groups=[
-            PriorityGroup(
-                name=f"g{number}",
-                clusters=[ClusterWeight(cluster_name=target_cluster(c.use), weight=UInt32Value(value=c.weight)) for c in group],
-            )
-            for number, group in enumerate(groups)
-        ]
+def _asked(node: Route, entry: Entry) -> Asked:
+    operation = _OPERATIONS[entry.dialect, entry.operation]
+    return Asked(
+        dialect=entry.dialect,
+        operation=entry.operation,
+        served_by=operation.served_by,
+        by_path=operation.by_path,
+        thinking_of=entry.thinking_of,
+        unsupported_params=node.unsupported_params,
+        foreign_reasoning=node.foreign_reasoning,
     )
-    plugin = TypedExtensionConfig(name="envoy.router.cluster_specifier_plugin.priority_group", typed_config=pack(plan))
-    return RouteAction(
-        inline_cluster_specifier_plugin=ClusterSpecifierPlugin(extension=plugin),
-        auto_host_rewrite=BoolValue(value=True),
-        timeout=duration(node.timers.total_ms),
-        idle_timeout=duration(node.timers.idle_ms),
-        retry_policy=retries,
-    )
+
+
+_Groups = tuple[tuple[Choice, ...], ...]
+
+
+class _Actions:
+    """What becomes of the requests of one ModelRoute, serialised: most of its entries have one of few plans."""
+
+    def __init__(self, node: Route) -> None:
+        self._node = node
+        self._known: dict[tuple[tuple[tuple[TargetUse, int], ...], ...], bytes] = {}
+
+    def plan(self, groups: _Groups) -> bytes:
+        """A group for each attempt, as the route's retries say (they are the virtual host's)."""
+        key = tuple([tuple([(choice.use, choice.weight) for choice in group]) for group in groups])
+        action = self._known.get(key)
+        if action is None:
+            action = self._known[key] = self._rendered(groups).SerializeToString(deterministic=True)
+        return action
+
+    def once(self, groups: _Groups) -> bytes:
+        """One attempt only."""
+        return self.plan(groups) + _with(RetryPolicy(num_retries=UInt32Value(value=0)))
+
+    def everywhere(self, groups: _Groups) -> bytes:
+        """For what one provider of the plan keeps: a 404 asks the next one, and every one is asked."""
+        policy = _retries(self._node)
+        policy.retry_on = ",".join(sorted({*policy.retry_on.split(","), "retriable-status-codes"}))
+        policy.retriable_status_codes.append(NOT_FOUND)
+        policy.num_retries.value = len(groups) - 1
+        return self.plan(groups) + _with(policy)
+
+    def _rendered(self, groups: _Groups) -> RouteAction:
+        plan = PriorityGroupClusterSpecifier()
+        for number, group in enumerate(groups):
+            into = plan.priority_groups.add(name=f"g{number}")
+            for choice in group:
+                into.clusters.add(cluster_name=target_cluster(choice.use)).weight.value = choice.weight
+        plugin = TypedExtensionConfig(name="envoy.router.cluster_specifier_plugin.priority_group", typed_config=pack(plan))
+        return RouteAction(
+            inline_cluster_specifier_plugin=ClusterSpecifierPlugin(extension=plugin),
+            auto_host_rewrite=BoolValue(value=True),
+            timeout=duration(self._node.timers.total_ms),
+            idle_timeout=duration(self._node.timers.idle_ms),
+        )
+
+
+def _with(policy: RetryPolicy) -> bytes:
+    """A policy instead of the virtual host's, as the rest of an action."""
+    return RouteAction(retry_policy=policy).SerializeToString(deterministic=True)
 
 
 def _retries(node: Route) -> RetryPolicy:
@@ -178,19 +235,9 @@ def _retries(node: Route) -> RetryPolicy:
     return RetryPolicy(
         retry_on=",".join(sorted(conditions)),
         retriable_status_codes=sorted(s for kind in node.retry_on for s in RETRY_STATUSES.get(kind, ())),
-        retriable_headers=[HeaderMatcher(name=UNFIT_HEADER, present_match=True)],
+        retriable_headers=[HeaderMatcher(name=FAILURE_HEADER, present_match=True)],
         num_retries=UInt32Value(value=node.attempts - 1),
         per_try_timeout=duration(node.timers.first_token_ms),
         retry_back_off=RetryPolicy.RetryBackOff(base_interval=duration(base), max_interval=duration(most)),
         refresh_cluster_on_retry=True,
     )
-
-
-def _look_everywhere(node: Route, entry: Entry) -> RetryPolicy:
-    """For what one provider of the plan keeps: a 404 asks the next one, and every one is asked."""
-    policy = RetryPolicy()
-    policy.CopyFrom(_retries(node))
-    policy.retry_on = ",".join(sorted({*policy.retry_on.split(","), "retriable-status-codes"}))
-    policy.retriable_status_codes.append(NOT_FOUND)
-    policy.num_retries.value = len(entry.groups) - 1
-    return policy

@@ -20,7 +20,7 @@ from control_plane.pb.http_filter_pb2 import HttpFilter
 from control_plane.pb.upstream_http_pb2 import HttpProtocolOptions
 from control_plane.xds.resource import CDS, ECDS, SDS, Resource
 from control_plane.xds.translate.facts import target_metadata
-from control_plane.xds.translate.filters.credentials import Call, credentials
+from control_plane.xds.translate.filters.credentials import credentials
 from control_plane.xds.translate.filters.ext_proc import ext_proc
 from control_plane.xds.translate.filters.hold import hold
 from control_plane.xds.translate.filters.signer import signer
@@ -73,9 +73,9 @@ def _cluster(use: TargetUse, provider: Provider, below: str) -> bytes:
 
 def _filters(use: TargetUse, provider: Provider) -> list[HttpFilter]:
     """In the order in which a request meets them; answers meet them in reverse."""
-    filters = [credentials(provider, use.target, _call(use))]
+    filters = [credentials(provider, use.target, translated=use.lane is Lane.TRANSLATION)]
     if use.rename or use.restore:
-        filters.append(target_lua(use))
+        filters.append(target_lua(use, provider))
     if use.lane is Lane.TRANSLATION:
         filters.append(ext_proc(use, provider))
     if use.hold:
@@ -83,12 +83,6 @@ def _filters(use: TargetUse, provider: Provider) -> list[HttpFilter]:
     if provider.signing is not None:
         filters.append(signer(provider.signing))
     return [*filters, CODEC]
-
-
-def _call(use: TargetUse) -> Call | None:
-    if not use.by_path:
-        return None
-    return "told" if use.lane is Lane.TRANSLATION else "removed"
 
 
 @lru_cache(maxsize=4096)

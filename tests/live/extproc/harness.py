@@ -120,7 +120,6 @@ class Target:
 
     name: str
     port: int
-    client: str = "openai-chat"
     provider: str = "anthropic-messages"
     path: str = "/v1/messages"
     options: Json = field(default_factory=dict)
@@ -129,11 +128,10 @@ class Target:
 
     def filters(self, **ext_proc: object) -> list[Json]:
         metadata = {
-            "x-headgate-client-dialect": self.client,
-            "x-headgate-provider-dialect": self.provider,
+            "x-headgate-asked": "%METADATA(ROUTE:headgate:asked)%",
+            "x-headgate-offers": json.dumps([{"dialect": self.provider, "operation": "chat", "path": self.path}]),
             "x-headgate-target": f"{self.name}/upstream-model",
             "x-headgate-model": f"{self.name}-model",
-            "x-headgate-path": self.path,
             "x-headgate-options": json.dumps(self.options),
         }
         credentials = header_mutation(
@@ -215,7 +213,7 @@ REQUEST_LOG: Json = {
 
 
 def envoy_config(targets: Sequence[Target], translator: Json, journal: Path, retry: Json | None = None, **ext_proc: object) -> Json:
-    """A listener whose one route tries `targets` in order, one priority group each."""
+    """A listener whose one route tries `targets` in order, one priority group each; clients speak openai-chat."""
     groups = [{"name": f"g{i}", "clusters": [{"cluster_name": f"target-{t.name}", "weight": 100}]} for i, t in enumerate(targets)]
     plan = extension(
         "envoy.router.cluster_specifier_plugin.priority_group",
@@ -239,7 +237,16 @@ def envoy_config(targets: Sequence[Target], translator: Json, journal: Path, ret
                     "name": "v",
                     "domains": ["*"],
                     "include_request_attempt_count": True,
-                    "routes": [{"match": {"prefix": "/"}, "route": route, "request_body_buffer_limit": 64 * MIB}],
+                    "routes": [
+                        {
+                            "match": {"prefix": "/"},
+                            "metadata": {
+                                "filter_metadata": {"headgate": {"asked": json.dumps({"dialect": "openai-chat", "operation": "chat"})}}
+                            },
+                            "route": route,
+                            "request_body_buffer_limit": 64 * MIB,
+                        }
+                    ],
                 }
             ]
         },

@@ -17,7 +17,7 @@ import grpc
 import httpx
 import pytest
 
-from control_plane.extproc.facts import CLIENT_DIALECT, MODEL, PATH, PROVIDER_DIALECT, TARGET
+from control_plane.extproc.facts import ASKED, MODEL, OFFERS, TARGET
 from control_plane.extproc.server import PROCESS
 from control_plane.pb.ext_proc_pb2 import ProcessingRequest, ProcessingResponse
 from tests.live.extproc.conftest import until, worker_stats
@@ -26,11 +26,10 @@ from tests.live.extproc.upstream import MIB
 from tests.live.extproc.vendor import BLOCK, closing, message_start, text, whole_message
 
 METADATA = (
-    (CLIENT_DIALECT, "openai-chat"),
-    (PROVIDER_DIALECT, "anthropic-messages"),
+    (ASKED, '{"dialect":"openai-chat","operation":"chat"}'),
+    (OFFERS, '[{"dialect":"anthropic-messages","operation":"chat","path":"/v1/messages"}]'),
     (TARGET, "a/up"),
     (MODEL, "up"),
-    (PATH, "/v1/messages"),
 )
 # gRPC's default for a Unix socket is an escaped path, which is no valid HTTP/2 authority.
 OPTIONS = (("grpc.default_authority", "translator"), ("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1))

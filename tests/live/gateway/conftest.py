@@ -20,6 +20,8 @@ from tests.live.gateway.rig import (
     GEMINI_KEYS,
     KEYS,
     MODELS,
+    RANKER_KEYS,
+    RANKERS,
     SPECS,
     VERTEX,
     VERTEX_KEYS,
@@ -65,6 +67,10 @@ def make_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RigFactory]:
         if "provider: cohere" in routes:
             vendors["cohere"] = Simulator("cohere", keys=[*COHERE_KEYS.values()], pace=pace)
             wanted, given = wanted + COHERE, given | COHERE_KEYS
+        for name in RANKERS:
+            if f"provider: {name}" in routes:
+                vendors[name] = Simulator(name, keys=[*RANKER_KEYS.values()], pace=pace)
+                wanted, given = wanted + RANKERS[name], given | RANKER_KEYS
         for vendor in vendors.values():
             loop.run(vendor.__aenter__())
         proxies = {n: FaultProxy("127.0.0.1", v.port) for n, v in vendors.items()} if proxied else {}

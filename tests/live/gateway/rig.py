@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from control_plane.app.supervisor import GatewayProcess
 from control_plane.demo.fault_proxy import FaultProxy
@@ -111,6 +111,27 @@ spec: {{preset: cohere, baseUrl: "{cohere}/v2", allowInsecure: true, credentials
 """
 """Only where a route names it."""
 
+_RANKER = """
+---
+apiVersion: headgate.dev/v1alpha1
+kind: Provider
+metadata: {{name: NAME}}
+spec: {{preset: PRESET, baseUrl: "BASE", allowInsecure: true, credentials: [{{secretRef: {{env: SIM_RANKER_KEY}}}}]}}
+"""
+
+
+def _ranker(name: str, preset: str, path: str) -> str:
+    return _RANKER.replace("NAME", name).replace("PRESET", preset).replace("BASE", f"{{{name}}}{path}")
+
+
+RANKERS: dict[Literal["voyage", "tei", "sglang", "nvidia"], str] = {
+    "voyage": _ranker("voyage", "voyage", "/v1"),
+    "tei": _ranker("tei", "tei", ""),
+    "sglang": _ranker("sglang", "sglang", "/v1"),
+    "nvidia": _ranker("nvidia", "nim-rerank", "/v1"),
+}
+"""Only where a route names them."""
+
 ROUTE = """
 ---
 apiVersion: headgate.dev/v1alpha1
@@ -128,6 +149,7 @@ KEYS = {"SIM_OPENAI_KEY": "sk-canary-openai-4711", "SIM_ANTHROPIC_KEY": "sk-ant-
 GEMINI_KEYS = {"SIM_GEMINI_KEY": "AIza-canary-gemini-4714"}
 BEDROCK_KEYS = {"SIM_BEDROCK_KEY": "bedrock-api-key-canary-4715"}
 VERTEX_KEYS = {"SIM_VERTEX_KEY": "ya29.canary-vertex-4716"}
+RANKER_KEYS = {"SIM_RANKER_KEY": "canary-ranker-4717"}
 COHERE_KEYS = {"SIM_COHERE_KEY": "canary-cohere-4715"}
 MODELS = {
     "openai": "gpt-5",

@@ -46,6 +46,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "update_plan": {"steps": {"type": "array", "items": {"type": "object", "properties": {"step": {"type": "string"}}}}},
     "list": {},
 }
+GRAMMAR = 'start: "*** Begin Patch" LF hunk+ "*** End Patch" LF?\nhunk: /.+/ LF\nLF: "\\n"'
 SYSTEM = "You are a coding agent. " + "Work in small steps and check what you did. " * 40
 
 
@@ -59,7 +60,7 @@ class Called:
     arguments: Any
 
 
-def plan(turn: int) -> list[Called]:
+def plan(turn: int, field: str = "patch") -> list[Called]:
     """The calls of a turn: one to four, with what breaks careless translators in their arguments."""
     patch = (
         f'*** Begin Patch\n*** Update File: src/überall_{turn}.py\n@@\n-\tprint("{{\\n}}")\n+\tprint("\\u2028 ✓ 😀 </tool>")\n*** End Patch'
@@ -67,7 +68,7 @@ def plan(turn: int) -> list[Called]:
     kinds = [
         Called("shell", {"command": ["bash", "-lc", f'grep -rn "a\\"b" . | head -{turn}'], "timeout_ms": 2**53 - turn}),
         Called("read_file", {"path": f"/srv/{'x' * (turn * 7)}/ä ö.py", "offset": -turn}),
-        Called("apply_patch", {"patch": patch * (1 + turn % 3)}),
+        Called("apply_patch", {field: patch * (1 + turn % 3)}),
         Called("update_plan", {"steps": [{"step": f"step {i}"} for i in range(turn % 5)]}),
         Called("list", {}),
         Called("shell", {"command": [], "timeout_ms": 0}),
@@ -75,9 +76,9 @@ def plan(turn: int) -> list[Called]:
     return [kinds[(turn + i) % len(kinds)] for i in range(1 + turn % 4)]
 
 
-def orders(turn: int) -> str:
+def orders(turn: int, field: str = "patch") -> str:
     """What makes the vendor's model make the calls of that turn; none after the last."""
-    return "".join(order(call.name, json.dumps(call.arguments)) for call in plan(turn)) if turn < TURNS else "that was all"
+    return "".join(order(call.name, json.dumps(call.arguments)) for call in plan(turn, field)) if turn < TURNS else "that was all"
 
 
 @pytest.fixture(scope="module")
@@ -147,12 +148,20 @@ def messages_agent(client: anthropic.Anthropic, model: str, streamed: bool, at_t
     return seen
 
 
-def responses_agent(client: openai.OpenAI, model: str, streamed: bool, at_turn: Callable[[int], None]) -> list[list[Called]]:
-    """Runs the loop as Codex does: nothing stored, encrypted reasoning given back, parallel calls. The calls of every turn."""
+def responses_agent(
+    client: openai.OpenAI, model: str, streamed: bool, at_turn: Callable[[int], None], custom: tuple[str, ...] = ()
+) -> list[list[Called]]:
+    """Runs the loop as Codex does: nothing stored, encrypted reasoning given back, parallel calls. The calls of every turn.
+
+    `custom`: tools that take free text with a grammar, as Codex's apply_patch does.
+    """
     tools: list[Any] = [
         {"type": "function", "name": name, "description": f"The tool {name}", "parameters": schema(name), "strict": False}
         for name in SCHEMAS
+        if name not in custom
     ]
+    form = {"type": "grammar", "syntax": "lark", "definition": GRAMMAR}
+    tools += [{"type": "custom", "name": name, "description": f"The tool {name}. FREEFORM.", "format": form} for name in custom]
     asked: dict[str, Any] = {
         "model": model,
         "instructions": SYSTEM,
@@ -163,7 +172,8 @@ def responses_agent(client: openai.OpenAI, model: str, streamed: bool, at_turn: 
         "reasoning": {"effort": "medium", "summary": "auto"},
         "prompt_cache_key": "session-1",
     }
-    items: list[Any] = [{"role": "user", "content": f"Begin. [[sim reasoning=12]] {orders(0)}"}]
+    field = "input" if custom else "patch"
+    items: list[Any] = [{"role": "user", "content": f"Begin. [[sim reasoning=12]] {orders(0, field)}"}]
     seen: list[list[Called]] = []
     for turn in range(TURNS + 1):
         at_turn(turn)
@@ -173,14 +183,15 @@ def responses_agent(client: openai.OpenAI, model: str, streamed: bool, at_turn: 
         else:
             done = client.responses.create(input=items, **asked)
         assert done.status == "completed"
-        calls = [item for item in done.output if item.type == "function_call"]
+        calls = [item for item in done.output if item.type in ("function_call", "custom_tool_call")]
         if not calls:
             break
-        seen.append([Called(call.name, json.loads(call.arguments)) for call in calls])
+        assert [call.type == "custom_tool_call" for call in calls] == [call.name in custom for call in calls]
+        seen.append([Called(call.name, {"input": call.input} if call.name in custom else json.loads(call.arguments)) for call in calls])
         items += [item.model_dump(exclude_none=True, exclude={"parsed_arguments"}) for item in done.output]
         for number, call in enumerate(calls):
-            said = f"{turn}.{number} done {orders(turn + 1) if number == 0 else ''}"
-            items.append({"type": "function_call_output", "call_id": call.call_id, "output": said})
+            said = f"{turn}.{number} done {orders(turn + 1, field) if number == 0 else ''}"
+            items.append({"type": f"{call.type}_output", "call_id": call.call_id, "output": said})
     return seen
 
 
@@ -205,18 +216,24 @@ def told_anthropic(body: Any) -> Told:
 
 
 def told_openai_chat(body: Any) -> Told:
+    said = [call for message in body["messages"] for call in message.get("tool_calls") or ()]
     calls = [
-        (call["id"], call["function"]["name"], json.loads(call["function"]["arguments"]))
-        for message in body["messages"]
-        for call in message.get("tool_calls") or ()
+        (call["id"], call["custom"]["name"], {"input": call["custom"]["input"]})
+        if call["type"] == "custom"
+        else (call["id"], call["function"]["name"], json.loads(call["function"]["arguments"]))
+        for call in said
     ]
     return _joined(calls, {message["tool_call_id"]: _text(message["content"]) for message in body["messages"] if message["role"] == "tool"})
 
 
 def told_openai_responses(body: Any) -> Told:
     items = body["input"]
-    calls = [(item["call_id"], item["name"], json.loads(item["arguments"])) for item in items if item.get("type") == "function_call"]
-    return _joined(calls, {i["call_id"]: _text(i["output"]) for i in items if i.get("type") == "function_call_output"})
+    calls = [
+        (item["call_id"], item["name"], json.loads(item["arguments"]) if item["type"] == "function_call" else {"input": item["input"]})
+        for item in items
+        if item.get("type") in ("function_call", "custom_tool_call")
+    ]
+    return _joined(calls, {i["call_id"]: _text(i["output"]) for i in items if str(i.get("type")).endswith("_call_output")})
 
 
 def told_gemini(body: Any) -> Told:
@@ -296,3 +313,21 @@ def test_a_messages_agent_through_outages(rig: Rig, claude: anthropic.Anthropic,
 def test_a_responses_agent_through_outages(rig: Rig, codex: openai.OpenAI, model: str, first: str) -> None:
     assert responses_agent(codex, model, True, outages(rig, first)) == EXPECTED
     assert last_told(rig) == EXPECTED_TOLD
+
+
+PATCHES = [plan(turn, "input") for turn in range(TURNS)]
+PATCHES_TOLD = [(call.name, call.arguments, f"{turn}.{n}") for turn in range(TURNS) for n, call in enumerate(plan(turn, "input"))]
+FREEFORM = ("apply_patch",)
+
+
+@EVERY
+@pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
+def test_a_responses_agent_with_a_tool_that_takes_free_text(rig: Rig, codex: openai.OpenAI, model: str, streamed: bool) -> None:
+    assert responses_agent(codex, model, streamed, undisturbed, FREEFORM) == PATCHES
+    assert last_told(rig) == PATCHES_TOLD
+
+
+@MOVING
+def test_free_text_through_outages(rig: Rig, codex: openai.OpenAI, model: str, first: str) -> None:
+    assert responses_agent(codex, model, True, outages(rig, first), FREEFORM) == PATCHES
+    assert last_told(rig) == PATCHES_TOLD

@@ -19,6 +19,7 @@ import pytest
 from control_plane.demo.simulators.record import Recorded
 from control_plane.signals.lines import RequestLine, decode
 from tests.live.gateway import load
+from tests.live.gateway.drills import moved
 from tests.live.gateway.rig import ANSWERS, COHERE_KEYS, KEYS, Rig, RigFactory, route
 from tests.live.gateway.test_failover import FAULTS
 from tests.live.gateway.test_sdks import TOOL, anthropic_tools, openai_tools
@@ -376,32 +377,13 @@ def post(rig: Rig, path: str, body: bytes, headers: dict[str, str] | None = None
     return rig.loop.run(one())
 
 
-def mixed(route_name: str) -> Any:
-    kinds = (load.cohere, load.chat, load.messages)
-
-    def make(i: int) -> tuple[str, bytes]:
-        path, body = kinds[i % 3](route_name, stream=i % 2 == 0)
-        return f"{path}?beta=true&n={i}", body
-
-    return make
-
-
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("name", ["cohere-first", "openai-first", "cohere-anthropic"])
 def test_no_client_sees_a_fault(rig: Rig, name: str, fault: str) -> None:
     """Clients of three dialects, on both lanes in front and behind; every request with a query string."""
     first, second = {"cohere-first": ("cohere", "openai"), "openai-first": ("openai", "cohere")}.get(name, ("cohere", "anthropic"))
-    rig.break_vendor(first, **FAULTS[fault])
-    answers = rig.loop.run(load.run(rig.url, 60, 10, mixed(name)), timeout=100)
-    wrong = [problem for a in answers if (problem := load.served(a))]
-    assert not wrong, f"{len(wrong)} of {len(answers)}: {wrong[:3]}"
-    assert {a.attempts for a in answers} == {2}
-    seen = list(rig.vendors[second].requests)
-    assert len(seen) == 60
-    assert {r.outcome for r in seen} == {"answered"}
-    assert {r.key for r in seen} == {"key-0"}
+    seen = moved(rig, name, (load.cohere, load.chat, load.messages), first, second, FAULTS[fault])
     assert {r.path for r in seen} == {{"openai": "/v1/chat/completions", "anthropic": "/v1/messages", "cohere": "/v2/chat"}[second]}
-    assert all(r.headers["content-length"] == str(r.size) for r in seen)
 
 
 def test_there_and_back_again(rig: Rig, client: cohere.ClientV2) -> None:

@@ -21,6 +21,7 @@ from tests.live.gateway.rig import MODELS, VERTEX_KEYS, Rig, RigFactory, route
 from tests.live.gateway.test_sign_ins import get, until
 
 EMBEDDING = "gemini-embedding-001"
+OPEN_MODEL = "meta/llama-4-maverick-17b-128e-instruct-maas"
 ROUTES = (
     route("via-vertex", "vertex")
     + route("vertex-first", "vertex", "gemini", first_token="1s", hold=True)
@@ -28,8 +29,24 @@ ROUTES = (
     + route("embedding", "gemini").replace(f"model: {MODELS['gemini']}", f"model: {EMBEDDING}")
     + route(EMBEDDING, "gemini").replace(f"model: {MODELS['gemini']}", f"model: {EMBEDDING}")
     + route("signed-in", "vertex").replace("provider: vertex", "provider: signed-in")
+    + route("open", "vertex").replace("provider: vertex", "provider: vertex-open").replace(MODELS["vertex"], OPEN_MODEL)
+    + route("open-first", "vertex", "local", first_token="1s")
+    .replace("provider: vertex", "provider: vertex-open")
+    .replace(MODELS["vertex"], OPEN_MODEL)
 )
 PATH = "/v1/projects/p-1/locations/eu/publishers/google/models/gemini-2.5-flash"
+OPEN = """
+---
+apiVersion: headgate.dev/v1alpha1
+kind: Provider
+metadata: {{{{name: vertex-open}}}}
+spec:
+  preset: vertex
+  baseUrl: "{{vertex}}/v1/projects/p-1/locations/eu"
+  allowInsecure: true
+  dialects: [openai-chat]
+  credentials: [{{{{secretRef: {{{{env: SIM_VERTEX_KEY}}}}}}}}]
+"""
 SIGNED_IN = """
 ---
 apiVersion: headgate.dev/v1alpha1
@@ -52,7 +69,7 @@ def tokens() -> Iterator[GoogleTokens]:
 @pytest.fixture(scope="module")
 def rig(make_rig: RigFactory, tokens: GoogleTokens, tmp_path_factory: pytest.TempPathFactory) -> Rig:
     file = tokens.write_service_account(tmp_path_factory.mktemp("google") / "sa.json")
-    return make_rig(ROUTES, providers=SIGNED_IN.format(file=file))
+    return make_rig(ROUTES, providers=(SIGNED_IN + OPEN).format(file=file))
 
 
 @pytest.fixture(autouse=True)
@@ -185,3 +202,27 @@ def test_embeddings_of_googles_clients_pass_through(rig: Rig, client: genai.Clie
     assert one.json()["embedding"]["values"] == vector("one", 256)
     assert json.loads(last(rig, "gemini").body or b"") == body
     assert last(rig, "gemini").path == f"/v1beta/models/{EMBEDDING}:embedContent"
+
+
+def test_open_models_at_the_openai_compatible_path(rig: Rig) -> None:
+    hello: Any = [{"role": "user", "content": "hello"}]
+    wanted = f"vertex/{OPEN_MODEL} heard: hello"
+    with openai.OpenAI(base_url=f"{rig.url}/v1", api_key="client-key", max_retries=0) as gpt:
+        assert gpt.chat.completions.create(model="open", messages=hello).choices[0].message.content == wanted
+        chunks = list(gpt.chat.completions.create(model="open", messages=hello, stream=True))
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == wanted
+        seen = rig.vendors["vertex"].requests[-1]
+        assert (seen.path, seen.key) == ("/v1/projects/p-1/locations/eu/endpoints/openapi/chat/completions", "key-0")
+        assert seen.json()["model"] == OPEN_MODEL
+        rig.break_vendor("vertex", mode="status", status=503)
+        assert (
+            gpt.chat.completions.create(model="open-first", messages=hello).choices[0].message.content
+            == f"local/{MODELS['local']} heard: hello"
+        )
+        rig.heal()
+    with anthropic.Anthropic(base_url=rig.url, api_key="client-key", max_retries=0) as claude:
+        said = claude.messages.create(model="open", max_tokens=99, messages=hello)
+        assert [block.text for block in said.content if block.type == "text"] == [wanted]
+        rig.break_vendor("vertex", mode="status", status=429)
+        with pytest.raises(anthropic.RateLimitError):
+            claude.messages.create(model="open", max_tokens=99, messages=hello)

@@ -194,9 +194,9 @@ def hold() -> Config:
     )
 
 
-def metadata(told: dict[str, str], call: str, models: Sequence[str] | None = None) -> Config:
+def metadata(told: dict[str, str], call: str, models: Sequence[str] | None = None, at_targets: str = "") -> Config:
     """Metadata of a route, as the control plane writes it."""
-    return dict(MessageToDict(route_metadata(told, call, models), preserving_proto_field_name=True))
+    return dict(MessageToDict(route_metadata(told, call, models, at_targets=at_targets), preserving_proto_field_name=True))
 
 
 OPERATIONS = (
@@ -242,7 +242,7 @@ def plan(model: Model) -> Config:
         {
             "match": {"path": p},
             "route": action,
-            "metadata": metadata({"route": model.name, "dialect": d, **model.facts}, f"{o} {model.name}"),
+            "metadata": metadata({"route": model.name, "dialect": d, **model.facts}, f"{o} {model.name}", at_targets=f"{d}/{o}"),
         }
         for p, d, o in OPERATIONS
         if p in model.paths

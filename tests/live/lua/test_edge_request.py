@@ -30,7 +30,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, vendor_a: Vendor, vendor_b
         target("a", "pa"),
         target("b", "pb"),
         target("a-named", "pa", [rename(model="name-at-a")]),
-        target("b-named", "pb", [rename(model="quite-another-name-at-b", path="/base/path/chat")]),
+        target("b-named", "pb", [rename(model="quite-another-name-at-b", paths="\nopenai-chat/chat=/base/path/chat\n")]),
     ]
     running = Gateway(tmp_path_factory.mktemp("edge"), models, clusters)
     yield running

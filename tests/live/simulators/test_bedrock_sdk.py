@@ -65,6 +65,22 @@ async def test_text_and_usage(both: Ask) -> None:
     assert said.usage["totalTokens"] == said.usage["inputTokens"] + said.usage["outputTokens"]
 
 
+async def test_counting(vendor: Simulator, bedrock: Callable[..., Any]) -> None:
+    client = bedrock(vendor.url)
+    asked = {"messages": user("hello"), "system": [{"text": "be brief"}]}
+    counted = await run(client.count_tokens, modelId=MODEL, input={"converse": asked})
+    used = await run(client.converse, modelId=MODEL, **asked)
+    assert counted["inputTokens"] == used["usage"]["inputTokens"] > 0
+    messages = [{"role": "user", "content": "hello"}]
+    body = {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 5, "system": "be brief", "messages": messages}
+    invoked = await run(client.count_tokens, modelId=MODEL, input={"invokeModel": {"body": json.dumps(body).encode()}})
+    assert invoked["inputTokens"] == counted["inputTokens"]
+    with pytest.raises(ClientError):
+        await run(client.count_tokens, modelId="us.anthropic.claude-opus-4-6-v1", input={"converse": asked})
+    with pytest.raises(ClientError, match="support counting"):
+        await run(client.count_tokens, modelId="amazon.nova-pro-v1:0", input={"converse": asked})
+
+
 async def test_tools_and_their_results(both: Ask) -> None:
     config = {"tools": [tool("weather", city=CITY), tool("clock", zone=CITY)], "toolChoice": {"auto": {}}}
     said = await both(messages=user("use weather and clock and weather"), toolConfig=config)

@@ -8,6 +8,7 @@ from typing import Any
 
 import anthropic
 import httpx
+import openai
 import pytest
 from anthropic import AsyncAnthropicVertex
 from google import genai
@@ -86,6 +87,27 @@ async def test_what_google_refuses(vendor: Simulator, google: genai.Client) -> N
         with pytest.raises(errors.APIError) as broken:
             await google.aio.models.generate_content(model=FLASH, contents="hello")
         assert broken.value.code == status
+
+
+async def test_claude_is_counted(vendor: Simulator, claude: AsyncAnthropicVertex) -> None:
+    short = await claude.messages.count_tokens(model=CLAUDE, messages=HELLO)
+    long = await claude.messages.count_tokens(model=CLAUDE, messages=HELLO, system="be brief", tools=TOOLS)
+    assert 0 < short.input_tokens < long.input_tokens
+    assert vendor.requests[-1].path == "/v1/projects/p-1/locations/eu/publishers/anthropic/models/count-tokens:rawPredict"
+    with pytest.raises(anthropic.NotFoundError):
+        await claude.messages.count_tokens(model="claude-0", messages=HELLO)
+
+
+async def test_openais_client_at_the_openai_compatible_path(vendor: Simulator) -> None:
+    base = f"{vendor.url}/v1/projects/p-1/locations/eu/endpoints/openapi"
+    async with openai.AsyncOpenAI(base_url=base, api_key="ya29.token", max_retries=0) as client:
+        whole = await client.chat.completions.create(model=f"google/{FLASH}", messages=HELLO)
+        assert whole.choices[0].message.content == f"vertex/google/{FLASH} heard: hello"
+        chunks = [c async for c in await client.chat.completions.create(model=f"google/{FLASH}", messages=HELLO, stream=True)]
+        assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == whole.choices[0].message.content
+        for model, wrong in ((FLASH, openai.BadRequestError), ("google/none", openai.NotFoundError)):
+            with pytest.raises(wrong):
+                await client.chat.completions.create(model=model, messages=HELLO)
 
 
 async def test_claude_whole_streamed_and_with_tools(vendor: Simulator, claude: AsyncAnthropicVertex) -> None:

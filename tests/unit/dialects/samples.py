@@ -22,7 +22,7 @@ image_url file file_data response_format json_schema schema reasoning reasoning_
 cache_control ttl metadata user_id stream stop annotations logprobs audio function_call refusal citations title
 response output output_index content_index summary_index item call_id summary encrypted_content annotation status incomplete_details
 tool_plan token_budget documents document strict_tools stop_sequences json_schema billed_units tokens sources delta k p
-instructions effort include store parallel_tool_calls strict output_text_details input_tokens_details
+custom syntax definition instructions effort include store parallel_tool_calls strict output_text_details input_tokens_details
 """
 VALUE_WORDS = """
 message_start content_block_start content_block_delta content_block_stop message_delta message_stop ping error message text text_delta
@@ -31,6 +31,7 @@ json_object user assistant system tool developer auto none required any enabled 
 redacted_thinking citations_delta image_url input_audio custom data:image/png;base64,QUJD headgate.x.y headgate.x#i.y
 response.created response.output_item.added response.output_item.done response.output_text.delta response.output_text.done
 response.refusal.delta response.reasoning_summary_text.delta response.function_call_arguments.delta response.completed
+response.custom_tool_call_input.delta response.custom_tool_call_input.done custom_tool_call custom_tool_call_output grammar lark
 response.incomplete response.failed response.output_text.annotation.added function_call function_call_output reasoning output_text
 input_text input_image input_file summary_text completed incomplete max_output_tokens
 message-start content-start content-delta content-end tool-plan-delta tool-call-start tool-call-delta tool-call-end citation-start
@@ -368,6 +369,9 @@ STREAMS: dict[str, list[Any]] = {
         {"type": "response.output_item.added", "output_index": 2, "item": {"type": "function_call", "call_id": "c", "name": "f"}},
         {"type": "response.function_call_arguments.delta", "output_index": 2, "delta": "{}"},
         {"type": "response.function_call_arguments.done", "output_index": 2, "arguments": "{}"},
+        {"type": "response.output_item.added", "output_index": 4, "item": {"type": "custom_tool_call", "call_id": "d", "name": "g"}},
+        {"type": "response.custom_tool_call_input.delta", "output_index": 4, "delta": 'a"b'},
+        {"type": "response.custom_tool_call_input.done", "output_index": 4, "input": 'a"b'},
         {"type": "response.output_item.added", "output_index": 3, "item": {"type": "web_search_call", "id": "w", "status": "in_progress"}},
         {"type": "response.web_search_call.completed", "output_index": 3, "item_id": "w"},
         {"type": "response.output_item.done", "output_index": 3, "item": {"type": "web_search_call", "id": "w", "status": "completed"}},

@@ -400,7 +400,7 @@ UNFIT: list[tuple[dict[str, Any], str]] = [
         "messages.1",
     ),
     ({"web_search_options": {}}, "web_search_options"),
-    ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools.0"),
+    ({"tools": [{"type": "web_search"}]}, "tools.0"),
 ]
 
 

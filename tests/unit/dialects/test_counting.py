@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -13,6 +14,7 @@ from control_plane.dialects.counting.registry import CLIENTS, COUNTERS
 from control_plane.kit.errors import ClientProtocolError, ProviderProtocolError
 
 MESSAGES, RESPONSES, GEMINI = "anthropic-messages", "openai-responses", "gemini-generate-content"
+CONVERSE, INVOKE, VERTEX = "bedrock-converse", "anthropic-bedrock", "anthropic-vertex"
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 ASKED: dict[str, dict[str, Any]] = {
     MESSAGES: {
@@ -107,6 +109,80 @@ def test_gemini_counts_contents_alone_or_a_whole_request() -> None:
         read(GEMINI, {**alone, "generateContentRequest": alone})
     with pytest.raises(ClientProtocolError, match="generateContentRequest"):
         read(GEMINI, {"generateContentRequest": []})
+
+
+CONVERSED: dict[str, Any] = {
+    "system": [{"text": "be brief"}],
+    "messages": [{"role": "user", "content": [{"text": "hello"}]}],
+    "toolConfig": {"tools": [{"toolSpec": {"name": "weather", "description": "d", "inputSchema": {"json": SCHEMA}}}]},
+}
+
+
+def coded(body: dict[str, Any]) -> dict[str, Any]:
+    return {"input": {"invokeModel": {"body": base64.b64encode(json.dumps(body).encode()).decode()}}}
+
+
+def from_bedrock(body: dict[str, Any]) -> canon.Request:
+    return CLIENTS[CONVERSE].read_request(json.dumps(body).encode(), Call("m"))
+
+
+def test_bedrock_is_asked_what_it_would_be_sent() -> None:
+    request = read(RESPONSES, ASKED[RESPONSES])
+    made = COUNTERS[CONVERSE].write_request(request, TargetFacts("us.anthropic.claude-x-v1:0", "/model/{base_model}/count-tokens"))
+    assert made.path == "/model/anthropic.claude-x-v1%3A0/count-tokens"
+    assert json.loads(made.body) == {"input": {"converse": CONVERSED}}
+    assert from_bedrock(json.loads(made.body)).messages == read(MESSAGES, ASKED[MESSAGES]).messages
+    made = COUNTERS[INVOKE].write_request(
+        read(MESSAGES, ASKED[MESSAGES]), TargetFacts("anthropic.claude-x-v1:0", "/model/{base_model}/count-tokens")
+    )
+    assert made.path == "/model/anthropic.claude-x-v1%3A0/count-tokens"
+    inner = json.loads(base64.b64decode(json.loads(made.body)["input"]["invokeModel"]["body"]))
+    assert inner.pop("anthropic_version") == "bedrock-2023-05-31"
+    assert inner.pop("max_tokens") > 0
+    assert inner == {name: value for name, value in ASKED[MESSAGES].items() if name != "model"}
+
+
+def test_vertex_is_asked_for_claude_with_the_model_in_the_body() -> None:
+    made = COUNTERS[VERTEX].write_request(read(MESSAGES, ASKED[MESSAGES]), TargetFacts("claude-x@1", "/p/models/count-tokens:rawPredict"))
+    assert made.path == "/p/models/count-tokens:rawPredict"
+    assert json.loads(made.body) == {**ASKED[MESSAGES], "model": "claude-x@1", "anthropic_version": "vertex-2023-10-16"}
+
+
+@pytest.mark.parametrize("provider", [MESSAGES, RESPONSES, GEMINI, INVOKE, VERTEX])
+def test_clients_of_bedrock_count_either_way(provider: str) -> None:
+    invoked = {**ASKED[MESSAGES], "anthropic_version": "bedrock-2023-05-31", "max_tokens": 5}
+    del invoked["model"]
+    for body in ({"input": {"converse": CONVERSED}}, coded(invoked)):
+        request = from_bedrock(body)
+        made = COUNTERS[provider].write_request(request, TargetFacts("up", PATHS.get(provider, "/model/{model}/x")))
+        text = (
+            made.body.decode() if provider != INVOKE else base64.b64decode(json.loads(made.body)["input"]["invokeModel"]["body"]).decode()
+        )
+        assert all(word in text for word in ("hello", "be brief", "weather", "city"))
+        reader, writer = COUNTERS[provider].reader(request), CLIENTS[CONVERSE].writer(request, Ids())
+        reader.start(200, "application/json")
+        answer = {INVOKE: {"inputTokens": 12}, VERTEX: {"input_tokens": 12}}.get(provider) or ANSWERED[provider]
+        for event in [*reader.feed(json.dumps(answer).encode()), *reader.finish()]:
+            writer.emit(event)
+        assert json.loads(writer.finish()) == {"inputTokens": 12}
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "input"),
+        ({"input": {}}, "input.converse"),
+        ({"input": {"converse": {}}}, "messages"),
+        ({"input": {"invokeModel": {}}}, "input.invokeModel.body"),
+        ({"input": {"invokeModel": {"body": "%"}}}, "input.invokeModel.body"),
+        (coded({"inputText": "x"}), "input.invokeModel.body"),
+        ({"input": {**coded({"messages": []})["input"], "converse": CONVERSED}}, "input"),
+    ],
+)
+def test_what_a_client_of_bedrock_gets_wrong_is_named(body: dict[str, Any], field: str) -> None:
+    with pytest.raises(ClientProtocolError) as caught:
+        from_bedrock(body)
+    assert caught.value.param == field
 
 
 def test_vertex_counts_without_an_envelope() -> None:

@@ -19,6 +19,7 @@ from control_plane.dialects.vectors import Vector
 from control_plane.kit.errors import ClientProtocolError, ProviderProtocolError
 
 OPENAI, COHERE, GEMINI, BEDROCK = "openai-chat", "cohere-chat", "gemini-generate-content", "bedrock-converse"
+VOYAGE = "voyage"
 TITAN1, TITAN2 = "amazon.titan-embed-text-v1", "eu.amazon.titan-embed-text-v2:0"
 PACKED = base64.b64encode(struct.pack("<2f", 0.5, -0.25)).decode()
 
@@ -186,6 +187,16 @@ def test_what_each_provider_is_asked() -> None:
         {"model": "up", "texts": ["a"], "input_type": "clustering", "embedding_types": ["float"], "truncate": "END"},
         (),
     )
+
+
+def test_what_voyage_is_asked() -> None:
+    asked: dict[str, Any] = {"input": ["a", "b"], "dimensions": 256, "user": "u", "encoding_format": "base64", "odd": 1}
+    voyages = {"model": "up", "input": ["a", "b"], "output_dimension": 256, "input_type": "query"}
+    assert ask(OPENAI, VOYAGE, **asked, input_type="query") == (voyages, ("odd", "user"))
+    assert ask(OPENAI, VOYAGE, input="a", input_type="clustering") == ({"model": "up", "input": ["a"]}, ("input_type",))
+    with pytest.raises(canon.Unfit) as unfit:
+        ask(OPENAI, VOYAGE, input=[1, 2])
+    assert unfit.value.field == "input"
 
 
 def test_what_bedrock_is_asked() -> None:

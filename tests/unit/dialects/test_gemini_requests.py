@@ -219,7 +219,7 @@ def test_a_name_that_gemini_refuses_makes_unfit(name: str) -> None:
 
 
 def test_tools_of_another_vendor_make_unfit() -> None:
-    assert unfit(tools=[{"type": "custom", "custom": {"name": "c"}}]) == "tools.0"
+    assert unfit(tools=[{"type": "web_search"}]) == "tools.0"
 
 
 # -------------------------------------------------------------------------------------------------------- signatures

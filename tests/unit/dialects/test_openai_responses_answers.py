@@ -556,3 +556,31 @@ def test_a_failure_after_content(bench: Any) -> None:
         {"code": "server_error", "message": "Overloaded"},
     )
     assert (writer.emit(C.TextDelta("more")), writer.finish(), writer.fail(failure)) == (b"", b"", b"")
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
+def test_log_probabilities_survive_writer_and_reader(bench: Any, stream: bool) -> None:
+    """Those of each piece of text reach the client with the next event, and all of them at the end of the part."""
+    tokens: list[dict[str, Any]] = [{"token": text, "logprob": -0.5, "bytes": None, "top_logprobs": []} for text in ("Hel", "lo")]
+    events: list[C.Event] = [C.Start("r", "m", 1)]
+    for token in tokens:
+        events += [C.TextDelta(str(token["token"])), C.Logprobs((token,))]
+    body = bench.write(RESPONSES, [*events, C.Stop("end"), C.End()], stream)
+    got = bench.read(RESPONSES, body, stream)
+    assert [token for event in got if isinstance(event, C.Logprobs) for token in event.content] == tokens
+    assert "".join(event.text for event in got if isinstance(event, C.TextDelta)) == "Hello"
+    if stream:
+        told = [event for event in payloads(body) if event["type"].startswith("response.output_text.")]
+        assert [event["logprobs"] for event in told] == [[], tokens[:1], [], tokens[1:], tokens]
+
+
+def test_log_probabilities_that_come_at_the_end_only(bench: Any) -> None:
+    tokens = [{"token": "Hello", "logprob": -1.0}]
+    events = [
+        added(0, **{**MESSAGE, "content": []}),
+        told("output_text.delta", 0, delta="Hello", logprobs=[]),
+        told("output_text.done", 0, text="Hello", logprobs=tokens),
+        done(0, **{**MESSAGE, "content": [{**TEXT, "logprobs": tokens}]}),
+        ended(),
+    ]
+    assert [event for event in bench.read(RESPONSES, frame(*events)) if isinstance(event, C.Logprobs)] == [C.Logprobs(tuple(tokens))]

@@ -516,7 +516,7 @@ def test_a_summary_for_those_who_expect_to_see_it(bench: Any, fields: dict[str, 
         ),
         ({"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "file-1"}}]}]}, "messages.0"),
         ({"response_format": {"type": "json_schema", "json_schema": {"name": "n"}}}, "response_format.json_schema.schema"),
-        ({"tools": [{"type": "custom", "custom": {"name": "c"}}]}, "tools.0"),
+        ({"tools": [{"type": "web_search"}]}, "tools.0"),
     ],
 )
 def test_unfit_chat_requests(bench: Any, fields: dict[str, Any], path: str) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from control_plane.dialects.api import TargetFacts
+from control_plane.dialects.beside_chat import BESIDE_CHAT
 from control_plane.dialects.canon import Unfit
+from control_plane.dialects.operations import SIDES
 from control_plane.dialects.options import COMMON, MAX_COUNT, MAX_NAMES, OPTIONS, Option, either, options_of, problem_of, schema_of_options
 from control_plane.dialects.registry import DIALECTS, PROVIDERS
 
@@ -60,9 +62,12 @@ ANTHROPIC: Asked = ("anthropic-messages", FROM_ANTHROPIC)
 THINKING: Asked = ("anthropic-messages", {**FROM_ANTHROPIC, "max_tokens": 4000, "thinking": {"type": "enabled", "budget_tokens": 1024}})
 IN_A_FORMAT: Asked = ("openai-chat", {**FROM_OPENAI, "response_format": FORMATTED})
 
+CUSTOM: Asked = ("openai-chat", {**FROM_OPENAI, "tools": [{"type": "custom", "custom": {"name": "patch"}}]})
+CODEX: Asked = ("openai-responses", {"model": "asked", "input": "hello", "tools": [{"type": "custom", "name": "patch"}]})
+
 ASKED: dict[str, tuple[Asked, ...]] = {
-    "openai-chat": (ANTHROPIC,),
-    "openai-responses": (OPENAI, THINKING),
+    "openai-chat": (ANTHROPIC, CODEX),
+    "openai-responses": (OPENAI, THINKING, CUSTOM),
     "anthropic-messages": (OPENAI, IN_A_FORMAT),
     "anthropic-vertex": (OPENAI, IN_A_FORMAT),
     "anthropic-bedrock": (OPENAI, IN_A_FORMAT),
@@ -88,6 +93,7 @@ EFFECTS: dict[tuple[str, str], object] = {
     ("openai-chat", "tool_result_images"): True,
     ("openai-chat", "developer_role"): True,
     ("openai-chat", "top_k"): True,
+    ("openai-chat", "custom_tools"): True,
     ("anthropic-messages", "drop_params"): ["tools"],
     ("anthropic-messages", "rename_params"): {"tools": "kit"},
     ("anthropic-messages", "default_max_tokens"): 17,
@@ -98,6 +104,7 @@ EFFECTS: dict[tuple[str, str], object] = {
     ("openai-responses", "rename_params"): {"temperature": "heat"},
     ("openai-responses", "encrypted_reasoning"): False,
     ("openai-responses", "reasoning_summary"): False,
+    ("openai-responses", "custom_tools"): False,
     ("bedrock-converse", "drop_params"): ["temperature"],
     ("bedrock-converse", "rename_params"): {"temperature": "heat"},
     ("bedrock-converse", "thinking"): "budget",
@@ -153,8 +160,25 @@ def written(provider: str, client: str, body: dict[str, Any], options: Mapping[s
 
 
 def test_the_effects_below_are_of_all_declared_options() -> None:
-    assert set(EFFECTS) == {(dialect, name) for dialect, known in OPTIONS.items() for name in known}
-    assert set(OPTIONS) == set(PROVIDERS)
+    assert set(EFFECTS) == {(dialect, name) for dialect in PROVIDERS for name in OPTIONS[dialect]}
+    assert set(OPTIONS) == {*PROVIDERS, *BESIDE_CHAT}
+
+
+@pytest.mark.parametrize("dialect", BESIDE_CHAT)
+def test_dialects_without_chat_read_the_common_options(dialect: str) -> None:
+    assert [*OPTIONS[dialect]] == [option.name for option in COMMON]
+    spy = Spy()
+    bodies: dict[str, dict[str, Any]] = {"embeddings": {"input": "a"}, "rerank": {"query": "q", "documents": ["a"]}}
+    for operation, body in bodies.items():
+        sides = SIDES[operation]
+        if dialect not in sides.providers:
+            continue
+        request = sides.clients["openai-chat"].read_request(json.dumps({"model": "asked", **body}).encode())
+        for options in (spy, {"drop_params": ["query", "input"]}, {"rename_params": {"query": "x", "input": "x"}}):
+            made = json.loads(sides.providers[dialect].write_request(request, TargetFacts("m", "/", options)).body)
+            assert ("x" in made) == (options is not spy and "rename_params" in options)
+            assert bool({"query", "input"} & made.keys()) == (options is spy)
+    assert spy.asked == set(OPTIONS[dialect])
 
 
 @pytest.mark.parametrize(("dialect", "name"), list(EFFECTS))
@@ -164,7 +188,7 @@ def test_a_declared_option_changes_a_request_and_its_value_is_valid(dialect: str
     assert any(written(dialect, *asked, {name: value}) != written(dialect, *asked, {}) for asked in ASKED[dialect])
 
 
-@pytest.mark.parametrize("dialect", OPTIONS)
+@pytest.mark.parametrize("dialect", PROVIDERS)
 def test_a_dialect_reads_what_is_declared_for_it_and_nothing_else(dialect: str) -> None:
     spy = Spy()
     for asked in ASKED[dialect]:

@@ -97,12 +97,12 @@ def test_openai_fields_without_a_place_are_named() -> None:
         store=None,
         web_search_options={},
         modalities=["text", "audio"],
-        tools=[{"type": "custom", "custom": {"name": "c"}}],
+        tools=[{"type": "web_search"}],
         messages=[{"role": "user", "name": "bob", "content": [{"type": "text", "text": "x", "mood": 1}]}],
     )
     assert set(request.unmapped) == {"logit_bias", "service_tier", "messages.0.name", "messages.0.content.0.mood"}
     assert set(request.features) == {"web_search_options", "modalities"}
-    assert request.foreign_tools == (canon.ForeignTool("openai-chat", "tools.0", {"type": "custom", "custom": {"name": "c"}}),)
+    assert request.foreign_tools == (canon.ForeignTool("openai-chat", "tools.0", {"type": "web_search"}),)
     assert request.raw is not None
     assert request.raw["logit_bias"] == {"1": 2}
 

@@ -14,6 +14,7 @@ from control_plane.dialects.rerank.registry import CLIENTS, RERANKERS
 from control_plane.kit.errors import ClientProtocolError, ProviderProtocolError
 
 OPENAI, COHERE = "openai-chat", "cohere-chat"
+VOYAGE, TEI, SGLANG, NVIDIA = "voyage", "tei", "sglang-rerank", "nvidia-rerank"
 ASKED: dict[str, Any] = {"query": "q", "documents": ["a", "b", "c"]}
 
 
@@ -57,6 +58,21 @@ def test_what_the_providers_are_asked() -> None:
     assert ask(OPENAI, OPENAI, user="u") == ({"model": "up", **ASKED, "user": "u"}, ())
     assert ask(OPENAI, COHERE, documents=[{"text": "a"}, "b"])[0]["documents"] == ["a", "b"]
     assert ask(COHERE, OPENAI, {"rename_params": {"top_n": "top_k"}}, top_n=2)[0] == {"model": "up", **ASKED, "top_k": 2}
+
+
+def test_what_servers_with_words_of_their_own_are_asked() -> None:
+    dropped = ("priority", "max_tokens_per_doc")
+    asked: dict[str, Any] = {"top_n": 2, "max_tokens_per_doc": 9, "priority": 1}
+    assert ask(COHERE, VOYAGE, **asked) == ({"model": "up", **ASKED, "top_k": 2}, dropped)
+    assert ask(COHERE, SGLANG, **asked) == ({"model": "up", **ASKED, "top_n": 2}, dropped)
+    assert ask(COHERE, TEI, **asked) == ({"query": "q", "texts": ["a", "b", "c"], "truncate": True}, dropped)
+    passages = [{"text": text} for text in ASKED["documents"]]
+    assert ask(COHERE, NVIDIA, **asked) == ({"model": "up", "query": {"text": "q"}, "passages": passages, "truncate": "END"}, dropped)
+    for provider in (VOYAGE, SGLANG, TEI, NVIDIA):
+        assert ask(OPENAI, provider, user="u", odd=1)[1] == ("odd", "user")
+        with pytest.raises(canon.Unfit) as unfit:
+            ask(OPENAI, provider, documents=[{"image": "u"}])
+        assert unfit.value.field == "documents.0"
 
 
 @pytest.mark.parametrize(
@@ -119,7 +135,7 @@ def test_what_a_client_gets() -> None:
         ],
     }
     assert json.loads(answer(OPENAI, COHERE, FROM_COHERE, return_documents=False))["results"][0] == {"index": 2, "relevance_score": 0.7}
-    assert json.loads(answer(COHERE, OPENAI, FROM_VOYAGE)) == {
+    assert json.loads(answer(COHERE, VOYAGE, FROM_VOYAGE)) == {
         "id": "made",
         "results": [{"index": 1, "relevance_score": 0.5}],
         "meta": {"api_version": {"version": "2"}, "billed_units": {"input_tokens": 9}},
@@ -127,7 +143,27 @@ def test_what_a_client_gets() -> None:
     assert len(json.loads(answer(COHERE, OPENAI, FROM_VLLM, top_n=1))["results"]) == 1  # a server that does not know top_n
 
 
-@pytest.mark.parametrize("provider", [OPENAI, COHERE])
+FROM_TEI = b'[{"index":2,"score":0.70000000000000001},{"index":0,"score":-1e-3,"text":"a"}]'
+FROM_SGLANG = b'[{"score":0.70000000000000001,"document":"c","index":2,"meta_info":{}},{"score":-1e-3,"document":"a","index":0}]'
+FROM_NVIDIA = (
+    b'{"rankings":[{"index":2,"logit":0.70000000000000001},{"index":0,"logit":-1e-3}],"usage":{"prompt_tokens":7,"total_tokens":9}}'
+)
+
+
+@pytest.mark.parametrize(
+    ("provider", "document", "read_tokens"), [(TEI, FROM_TEI, None), (SGLANG, FROM_SGLANG, None), (NVIDIA, FROM_NVIDIA, 7)]
+)
+def test_what_clients_get_of_servers_with_words_of_their_own(provider: str, document: bytes, read_tokens: int | None) -> None:
+    got = answer(COHERE, provider, document)
+    assert b"0.70000000000000001" in got
+    assert json.loads(got)["results"] == [{"index": 2, "relevance_score": 0.7}, {"index": 0, "relevance_score": -0.001}]
+    assert json.loads(got)["meta"]["billed_units"] == ({} if read_tokens is None else {"input_tokens": read_tokens})
+    shown = json.loads(answer(OPENAI, provider, document, top_n=1))
+    assert shown["results"] == [{"index": 2, "relevance_score": 0.7, "document": {"text": "c"}}]
+    assert shown.get("usage") == (None if read_tokens is None else {"prompt_tokens": 7, "total_tokens": 7})
+
+
+@pytest.mark.parametrize("provider", [OPENAI, COHERE, VOYAGE, TEI, SGLANG, NVIDIA])
 @pytest.mark.parametrize(
     "body",
     [
@@ -139,7 +175,11 @@ def test_what_a_client_gets() -> None:
         b'{"results":[{"index":0,"relevance_score":"x"}]}',
         b'{"results":[{"index":"0","relevance_score":1}]}',
         b'{"message":"no"}',
-        b"[]",
+        b'[{"index":3,"score":1}]',
+        b'[{"index":0,"relevance_score":1}]',
+        b'{"rankings":[{"index":0,"score":1}]}',
+        b'{"data":[{"index":9,"relevance_score":1}]}',
+        b'["a"]',
         b"",
         b"[" * 9999,
     ],

@@ -181,7 +181,7 @@ def test_openai_knobs_for_anthropic(
         ({"web_search_options": {}}, "web_search_options"),
         ({"modalities": ["audio"]}, "modalities"),
         ({"functions": [{"name": "f"}]}, "functions"),
-        ({"tools": [{"type": "custom", "custom": {"name": "c"}}]}, "tools.0"),
+        ({"tools": [{"type": "web_search"}]}, "tools.0"),
         ({"tools": [FUNCTION], "tool_choice": {"type": "allowed_tools", "allowed_tools": {}}}, "tool_choice"),
         (
             {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}]}]},
@@ -476,7 +476,7 @@ def test_an_edited_request_is_written_from_its_meaning(bench: Any) -> None:
 
 
 def test_an_edited_request_keeps_what_only_its_own_dialect_knows(bench: Any) -> None:
-    asked = openai(web_search_options={"x": 1}, logit_bias={"1": 1}, tools=[FUNCTION, {"type": "custom", "custom": {"name": "c"}}])
+    asked = openai(web_search_options={"x": 1}, logit_bias={"1": 1}, tools=[FUNCTION, {"type": "web_search"}])
     request = bench.openai.read_request(json.dumps(asked).encode()).edited(model="other").edited(user="u")
     made = bench.openai.write_request(request, bench.target("up"))
     assert json.loads(made.body) == {**asked, "model": "up", "user": "u"}

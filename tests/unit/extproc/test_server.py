@@ -7,14 +7,19 @@ import json
 import pytest
 
 from control_plane.extproc.exchange import Exchange
-from control_plane.extproc.facts import CLIENT_DIALECT, MODEL, PATH, PROVIDER_DIALECT, TARGET, FactsReader
+from control_plane.extproc.facts import ASKED, MODEL, OFFERS, TARGET, FactsReader
 from control_plane.extproc.frames import FrameReader, framed
 from control_plane.extproc.server import PROCESS, ProcessIds, Translator
 from control_plane.pb.ext_proc_pb2 import ProcessingRequest, ProcessingResponse
 from tests.unit.extproc.fakes import LineDialect
 from tests.unit.extproc.peer import Peer
 
-METADATA = {CLIENT_DIALECT: "lines", PROVIDER_DIALECT: "lines", TARGET: "p/m", MODEL: "up", PATH: "/v1/x"}
+METADATA = {
+    ASKED: '{"dialect":"lines","operation":"chat"}',
+    OFFERS: '[{"dialect":"lines","operation":"chat","path":"/v1/x"}]',
+    TARGET: "p/m",
+    MODEL: "up",
+}
 
 
 @pytest.fixture
@@ -147,7 +152,7 @@ def test_stream_that_failed_while_its_answer_waits_hears_nothing_more(translator
 
 
 def test_target_that_is_misconfigured_declines(translator: Translator, peer: Peer) -> None:
-    number = process(peer, METADATA | {PROVIDER_DIALECT: "other"})
+    number = process(peer, METADATA | {ASKED: '{"dialect":"other","operation":"chat"}'})
     peer.send(number, request())
     head, piece = answers(peer, number)
     headers = {o.header.key: o.header.raw_value for o in head.request_headers.response.header_mutation.set_headers}

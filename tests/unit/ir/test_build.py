@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from control_plane.dialects.told import Speaks
 from control_plane.ir.build import build
-from control_plane.ir.model import Gateway, Lane, Route, TargetUse
+from control_plane.ir.model import ANY_MODEL, DEFAULT_CONNECT_MS, Choice, Entry, Gateway, Lane, Route, TargetUse
 from control_plane.ir.show import diff, plain
+from control_plane.ir.target_paths import paths_of
 from control_plane.spec.load import load
 
 PROVIDERS = """
@@ -56,8 +58,8 @@ def test_a_provider_says_which_dialects_it_has(tmp_path: Path) -> None:
         loaded = load(file)
         assert loaded.ok, [str(f) for f in loaded.findings]
         (built,) = build(loaded.specs, None).routes
-        uses = {e.dialect: e.groups[0][0].use for e in built.entries if e.operation == "chat"}
-        return {dialect: (use.provider_dialect, use.lane.value) for dialect, use in uses.items() if dialect != "gemini-generate-content"}
+        first = {e.dialect: e.groups[0][0] for e in built.entries if e.operation == "chat"}
+        return {name: (c.serves.dialect, c.use.lane.value) for name, c in first.items() if name != "gemini-generate-content"}
 
     chat, responses, messages = "openai-chat", "openai-responses", "anthropic-messages"
     assert chats("{preset: openai}") == {
@@ -112,22 +114,24 @@ def test_thinking_of_claude_moves_between_anthropic_and_the_clouds(tmp_path: Pat
     assert loaded.ok, [str(f) for f in loaded.findings]
     (built,) = build(loaded.specs, None).routes
     (entry,) = [e for e in built.entries if (e.dialect, e.operation) == ("anthropic-messages", "chat")]
-    uses = {c.use.provider: c.use for group in entry.groups for c in group}
-    assert {name: use.mute for name, use in uses.items()} == {"anthropic": False, "cloud": False, "openai": True}
-    assert (uses["cloud"].lane, uses["cloud"].provider_dialect) == (Lane.TRANSLATION, "anthropic-bedrock")
-    assert uses["cloud"].path == "/model/{model}/invoke"
+    found = {c.use.provider: c for group in entry.groups for c in group}
+    assert {name for name, choice in found.items() if choice.serves.dialect in entry.thinking_of} == {"anthropic", "cloud"}
+    assert found["cloud"].use.lane is Lane.TRANSLATION
+    assert found["cloud"].serves == Speaks("anthropic-bedrock", "chat", "/model/{model}/invoke")
 
 
 def test_no_foreign_thinking_where_the_plan_also_leads_to_a_vendor_that_would_refuse_it(tmp_path: Path) -> None:
     """Only Anthropic refuses it, and only what goes there untranslated still holds it."""
+
+    def muted(route: Route) -> set[tuple[str, str]]:
+        choices = ((e, c) for e in route.entries for g in e.groups for c in g)
+        return {(e.dialect, c.use.provider) for e, c in choices if e.thinking_of and c.serves.dialect not in e.thinking_of}
+
     (route,) = gateway(tmp_path, TWO).routes
-    muted = {(e.dialect, c.use.provider) for e in route.entries for g in e.groups for c in g if c.use.mute}
-    assert muted == {("anthropic-messages", "openai"), ("openai-responses", "anthropic")}
+    assert muted(route) == {("anthropic-messages", "openai"), ("openai-responses", "anthropic")}
     alone = "spec: {models: [m], plan: [{targets: [{provider: openai, model: a}]}, {targets: [{provider: local, model: b}]}]}"
     (route,) = gateway(tmp_path, alone).routes
-    assert {(e.dialect, c.use.provider) for e in route.entries for g in e.groups for c in g if c.use.mute} == {
-        ("openai-responses", "local")
-    }
+    assert muted(route) == {("openai-responses", "local")}
 
 
 def test_operations_that_cannot_be_translated_use_only_targets_that_offer_them(tmp_path: Path) -> None:
@@ -156,9 +160,9 @@ def test_one_shared_name_is_written_at_the_edge_and_different_ones_at_the_target
 def test_a_passthrough_attempt_after_a_translated_one_restores_the_request(tmp_path: Path) -> None:
     plan = "[{targets: [{provider: anthropic, model: b}]}, {targets: [{provider: openai, model: a}]}]"
     (route,) = gateway(tmp_path, f"spec: {{models: [m], dialects: [openai-chat], plan: {plan}}}").routes
-    (use,) = [c.use for e in route.entries if e.operation == "chat" for g in e.groups for c in g if c.use.provider == "openai"]
-    assert use.restore
-    assert use.path == "/v1/chat/completions"
+    (choice,) = [c for e in route.entries if e.operation == "chat" for g in e.groups for c in g if c.use.provider == "openai"]
+    assert choice.use.restore
+    assert choice.serves.path == "/v1/chat/completions"
 
 
 def test_a_passthrough_attempt_before_any_change_needs_nothing(tmp_path: Path) -> None:
@@ -166,7 +170,7 @@ def test_a_passthrough_attempt_before_any_change_needs_nothing(tmp_path: Path) -
     entries = [e for e in route.entries if e.dialect == "openai-chat" and e.operation not in KEPT]
     uses = [c.use for e in entries for g in e.groups for c in g if c.use.provider == "openai"]
     assert uses
-    assert not any(u.restore or u.path or u.rename for u in uses)
+    assert set(uses) == {TargetUse("openai", "a", Lane.PASSTHROUGH, DEFAULT_CONNECT_MS)}
 
 
 def test_a_repeated_last_group_counts_as_following_itself(tmp_path: Path) -> None:
@@ -208,12 +212,23 @@ def test_the_ir_prints_as_plain_data_without_secrets(tmp_path: Path) -> None:
     }
 
 
-def test_a_routes_policies_reach_its_translated_targets_only(tmp_path: Path) -> None:
+def test_a_routes_policies_are_the_routes_and_change_no_target(tmp_path: Path) -> None:
     strict = TWO.replace("spec: {models: [m]", "spec: {models: [m], unsupportedParams: reject, foreignReasoning: text", 1)
     assert strict != TWO
     (route,) = gateway(tmp_path, strict).routes
-    found = {(c.use.lane, c.use.unsupported_params, c.use.foreign_reasoning) for e in route.entries for g in e.groups for c in g}
-    assert found == {(Lane.PASSTHROUGH, "drop", "strip"), (Lane.TRANSLATION, "reject", "text")}
+    assert (route.unsupported_params, route.foreign_reasoning) == ("reject", "text")
+    assert gateway(tmp_path, strict).uses() == gateway(tmp_path, TWO).uses()
+
+
+def test_a_target_is_one_use_for_each_lane_whatever_clients_speak_and_call(tmp_path: Path) -> None:
+    used = [u for u in gateway(tmp_path, TWO).uses() if u.model != "*"]
+    assert [(u.target, u.lane.value) for u in used] == [
+        ("anthropic/b", "passthrough"),  # after an attempt at openai/a, which was translated
+        ("anthropic/b", "translation"),
+        ("openai/a", "passthrough"),
+        ("openai/a", "translation"),
+    ]
+    assert [u.restore for u in used] == [True, False, False, False]
 
 
 def test_files_belong_to_providers_in_the_order_of_the_plan(tmp_path: Path) -> None:
@@ -222,7 +237,7 @@ def test_files_belong_to_providers_in_the_order_of_the_plan(tmp_path: Path) -> N
     for name in KEPT:
         assert targets(route, "openai-chat", name) == [["openai/*"]]
         assert targets(route, "anthropic-messages", name) == [["anthropic/*"]]
-    assert {u.path for u in gateway(tmp_path, f"spec: {{models: [m], plan: {plan}}}").uses() if u.operation == "batches"} == {
+    assert {c.serves.path for e in route.entries if e.operation == "batches" for g in e.groups for c in g} == {
         "/v1/batches",
         "/v1/messages/batches",
     }
@@ -249,7 +264,7 @@ spec: {preset: gemini}
 """
 
 
-def gemini_uses(tmp_path: Path, targets: str, operation: str = "chat") -> list[list[TargetUse]]:
+def gemini_choices(tmp_path: Path, targets: str, operation: str = "chat") -> tuple[Entry, list[list[Choice]]]:
     file = tmp_path / "specs.yaml"
     route = f"apiVersion: headgate.dev/v1alpha1\nkind: ModelRoute\nmetadata: {{name: r}}\nspec: {{models: [m], plan: {targets}}}\n"
     file.write_text(GEMINI.lstrip() + PROVIDERS.lstrip() + route, encoding="utf-8")
@@ -258,42 +273,56 @@ def gemini_uses(tmp_path: Path, targets: str, operation: str = "chat") -> list[l
     (built,) = build(loaded.specs, None).routes
     entry = next(e for e in built.entries if (e.dialect, e.operation) == ("gemini-generate-content", operation))
     assert entry.rename is None
-    return [[c.use for c in group] for group in entry.groups]
+    return entry, [list(group) for group in entry.groups]
 
 
 def test_where_the_path_names_the_model_every_target_has_its_own_path(tmp_path: Path) -> None:
     groups = ("{provider: gemini, model: up/1}", "{provider: openai, model: a}", "{provider: gemini, model: tunedModels/t}")
     plan = f"[{', '.join(f'{{targets: [{group}]}}' for group in groups)}]"
-    (first,), (second,), (third,) = gemini_uses(tmp_path, plan)
-    assert (first.lane, second.lane, third.lane) == (Lane.PASSTHROUGH, Lane.TRANSLATION, Lane.PASSTHROUGH)
-    assert all(use.by_path and not use.rename for use in (first, second, third))
-    assert first.restore
-    assert first.path == "/v1beta/models/up%2F1:generateContent"
-    assert first.stream_path == "/v1beta/models/up%2F1:streamGenerateContent"
-    assert third.path == "/v1beta/tunedModels/t:generateContent"
-    assert second.path == "/v1/chat/completions"
-    assert second.mute
-    assert not first.mute
-    (((count,),),) = [gemini_uses(tmp_path, plan, "count_tokens")[:1]]
-    assert (count.path, count.stream_path) == ("/v1beta/models/up%2F1:countTokens", "")
+    entry, ((first,), (second,), (third,)) = gemini_choices(tmp_path, plan)
+    assert [c.use.lane for c in (first, second, third)] == [Lane.PASSTHROUGH, Lane.TRANSLATION, Lane.PASSTHROUGH]
+    assert [(c.use.restore, c.use.rename) for c in (first, second, third)] == [(True, False), (False, False), (True, False)]
+    assert second.serves.path == "/v1/chat/completions"
+    assert entry.thinking_of == ("gemini-generate-content",)
+    provider = build(load(tmp_path / "specs.yaml").specs, None).providers[1]
+    assert dict(paths_of(provider, "up/1")) == {
+        "gemini-generate-content/chat": "/v1beta/models/up%2F1:generateContent",
+        "gemini-generate-content/chat/stream": "/v1beta/models/up%2F1:streamGenerateContent",
+        "gemini-generate-content/count_tokens": "/v1beta/models/up%2F1:countTokens",
+        "gemini-generate-content/embeddings": "/v1beta/models/up%2F1:embedContent",
+        "gemini-generate-content/batch_embeddings": "/v1beta/models/up%2F1:batchEmbedContents",
+    }
+    assert dict(paths_of(provider, "tunedModels/t"))["gemini-generate-content/chat"] == "/v1beta/tunedModels/t:generateContent"
+
+
+def test_the_paths_of_a_target_are_those_of_its_providers_own_dialects(tmp_path: Path) -> None:
+    anthropic, local, openai = gateway(tmp_path, TWO).providers
+    assert dict(paths_of(anthropic, "m")) == {
+        "anthropic-messages/chat": "/v1/messages",
+        "anthropic-messages/count_tokens": "/v1/messages/count_tokens",
+    }
+    assert dict(paths_of(local, "m"))["openai-chat/embeddings"] == "/v1/embeddings"
+    assert dict(paths_of(openai, ANY_MODEL)) == {
+        "openai-responses/stored": "/v1/responses",
+        "openai-chat/files": "/v1/files",
+        "openai-chat/batches": "/v1/batches",
+    }
 
 
 def test_embeddings_of_gemini_clients(tmp_path: Path) -> None:
     plan = "[{targets: [{provider: gemini, model: up}]}, {targets: [{provider: openai, model: a}]}]"
-    (own,), (other,) = gemini_uses(tmp_path, plan, "embeddings")
-    assert (own.lane, own.path, other.lane, other.path) == (
+    entry, ((own,), (other,)) = gemini_choices(tmp_path, plan, "embeddings")
+    path = "/v1beta/models/{model}:embedContent"
+    assert (own.use.lane, own.serves.path, other.use.lane, other.serves.path) == (
         Lane.PASSTHROUGH,
-        "/v1beta/models/up:embedContent",
+        path,
         Lane.TRANSLATION,
         "/v1/embeddings",
     )
-    assert not other.mute
-    (renamed,), (batch,) = gemini_uses(tmp_path, plan, "batch_embeddings")
-    assert (renamed.lane, renamed.operation, renamed.path) == (
-        Lane.TRANSLATION,
-        "batch_embeddings",
-        "/v1beta/models/{model}:batchEmbedContents",
-    )
+    assert not entry.thinking_of
+    _, ((renamed,), (batch,)) = gemini_choices(tmp_path, plan, "batch_embeddings")
+    assert renamed.use.lane is Lane.TRANSLATION
+    assert renamed.serves == Speaks("gemini-generate-content", "batch_embeddings", "/v1beta/models/{model}:batchEmbedContents")
     assert batch == other  # one target for both
-    ((same,),) = gemini_uses(tmp_path, "[{targets: [{provider: gemini, model: m}]}]", "batch_embeddings")
-    assert (same.lane, same.path) == (Lane.PASSTHROUGH, "/v1beta/models/m:batchEmbedContents")
+    _, ((same,),) = gemini_choices(tmp_path, "[{targets: [{provider: gemini, model: m}]}]", "batch_embeddings")
+    assert (same.use.lane, same.serves.path) == (Lane.PASSTHROUGH, "/v1beta/models/{model}:batchEmbedContents")

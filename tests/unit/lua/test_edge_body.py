@@ -318,12 +318,16 @@ def test_large_bodies_cost_little(edge: LuaFilter) -> None:
         assert time.process_time() - began < 1.0
 
 
+PATHS = {"paths": "\nopenai-chat/chat=/v1/chat?v=1\nopenai-chat/embeddings=/v2/x\n"}
+"""What a target's filter context says (the stand-in keeps it in one table with the route's metadata, which says `call`)."""
+
+
 def test_target_renames_at_the_place_it_is_told(target: LuaFilter) -> None:
     body = b'{"x":1,"model":"alias","t":"\xc3\xa9"}'
     place = {"headgate.model": {"at": "17,21", "query": "?a=b"}}
     out = target.request(
         body,
-        {"model": "upstream", "path": "/v2/x"},
+        {"model": "upstream", **PATHS, "call": "openai-chat/embeddings"},
         headers={":path": "/what/another/attempt/left", "x-headgate-model": "*"},
         dynamic=place,
     )
@@ -334,8 +338,10 @@ def test_target_renames_at_the_place_it_is_told(target: LuaFilter) -> None:
     )
     out = target.request(body, {"model": "upstream"})
     assert (out.body, out.changed) == (body, False)
-    out = target.request(body, {"path": "/v2/x"}, headers={":path": "/v1/y", "x-headgate-model": "*"})
-    assert (out.body, out.headers[":path"]) == (body, "/v2/x")
+    out = target.request(body, {**PATHS, "call": "openai-chat/chat"}, headers={":path": "/v1/y", "x-headgate-model": "*"})
+    assert (out.body, out.headers[":path"]) == (body, "/v1/chat?v=1")
+    for unknown in ({}, {"call": "openai-chat/fim"}, {"call": "chat/embeddings"}):
+        assert target.request(body, {**PATHS, **unknown}, headers={":path": "/v1/y"}).headers[":path"] == "/v1/y"
     for place_of_nothing in ("3,4", "0,1", "1,1", "30,90", "17,9", "16,21"):
         with pytest.raises(Exception, match="no model at"):
             target.request(body, {"model": "upstream"}, dynamic={"headgate.model": {"at": place_of_nothing}})

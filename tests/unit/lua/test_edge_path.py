@@ -165,9 +165,12 @@ def test_deployments_do_not_hide_bad_bodies(edge: LuaFilter, body: bytes) -> Non
 
 
 def test_each_target_gets_its_own_path(target: LuaFilter) -> None:
-    context = {"path": "/v1/up:generateContent", "stream_path": "/v1/up:streamGenerateContent"}
+    paths = ("chat=/v1/up:generateContent", "chat/stream=/v1/up:streamGenerateContent", "count_tokens=/v1/up:countTokens")
+    context = {"paths": "".join(f"\ngemini-generate-content/{path}" for path in paths) + "\n", "call": "gemini-generate-content/chat"}
     for call, expected in (("stream alt=sse m", "/v1/up:streamGenerateContent?alt=sse"), ("whole  m", "/v1/up:generateContent?alt=sse")):
         noted = {"headgate.model": {"call": call, "query": "?alt=sse"}}
-        out = target.request(b"{}", context, headers={":path": "/left/by/another/attempt"}, dynamic=noted)
+        left = {":path": "/left/by/another/attempt", "x-headgate-call": "left by an attempt whose translator died"}
+        out = target.request(b"{}", context, headers=left, dynamic=noted)
+        assert "x-headgate-call" not in out.headers
         assert out.headers[":path"] == expected
         assert out.headers["content-length"] == "2"

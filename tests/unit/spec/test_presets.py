@@ -14,6 +14,7 @@ from control_plane.dialects.registry import PROVIDERS
 from control_plane.ir.build import build
 from control_plane.ir.model import Lane
 from control_plane.ir.passes import _errors
+from control_plane.spec.dialect_names import WITHOUT_CHAT
 from control_plane.spec.fields import KEY_HEADERS
 from control_plane.spec.load import Loaded, SpecFile, load, parse_bytes
 from control_plane.spec.models import PresetDocument
@@ -25,8 +26,8 @@ FOLDER = Path(__file__).parents[3] / "control_plane/spec/presets"
 MOST_LINES = 15  # without comments: onboarding a vendor is a few lines
 ORIGINAL = ("anthropic", "openai", "openai-compatible")  # written out in full, one field a line
 OWN_ADDRESS = {  # no base URL of their own, so a Provider must give it
-    "azure-openai", "azure-openai-deployments", "bedrock", "cloudflare", "databricks", "gpustack", "llama-cpp", "lm-studio", "ollama",
-    "openai-compatible", "sglang", "snowflake", "tensorrt-llm", "tgi", "vertex", "vllm",
+    "azure-openai", "azure-openai-deployments", "bedrock", "cloudflare", "databricks", "gpustack", "llama-cpp", "lm-studio", "nim-rerank",
+    "nvidia-rerank", "ollama", "openai-compatible", "sglang", "snowflake", "tei", "tensorrt-llm", "tgi", "vertex", "vllm",
 }  # fmt: skip
 BOTH = {  # Anthropic's dialect, too
     "deepseek", "gpustack", "llama-cpp", "lm-studio", "minimax", "moonshot", "novita", "ollama", "openrouter", "sglang", "vllm", "zai",
@@ -81,7 +82,7 @@ def test_a_shipped_preset_is_short_and_says_where_it_comes_from(name: str) -> No
     preset = load_presets()[name]
     assert preset.name == name
     assert preset.auth.header in KEY_HEADERS
-    assert set(preset.dialects) <= set(PROVIDERS)
+    assert set(preset.dialects) <= {*PROVIDERS, *WITHOUT_CHAT}
     assert not list(bad_options(preset))
 
 
@@ -92,6 +93,19 @@ def test_which_presets_need_an_address_and_which_speak_two_dialects() -> None:
     assert {name for name, preset in presets.items() if {"openai-chat", "anthropic-messages"} <= set(preset.dialects)} == BOTH
     for name in BOTH:
         assert next(iter(presets[name].dialects)) == "openai-chat", "the vendor's first dialect is the one to translate to"
+
+
+def test_which_presets_have_files_and_batches() -> None:
+    """Both or neither: a batch is of a file."""
+    offering = {
+        operation: {
+            name
+            for name, preset in load_presets().items()
+            if "openai-chat" in preset.dialects and preset.dialects["openai-chat"].path_of(operation)
+        }
+        for operation in ("files", "batches")
+    }
+    assert offering["files"] == offering["batches"] == {"openai", "groq", "novita", "azure-openai"}
 
 
 def test_keys_travel_only_in_headers_that_are_wiped_before_every_attempt() -> None:
@@ -154,8 +168,8 @@ def test_two_providers_share_a_preset_and_differ_in_what_is_theirs(tmp_path: Pat
 def test_a_vendor_with_two_dialects_translates_for_neither_client_and_for_others_to_its_first(tmp_path: Path) -> None:
     specs = loaded_from(tmp_path, PRESET + USERS).specs
     (route,) = build(specs).routes
-    uses = [c.use for e in route.entries if e.operation == "chat" for g in e.groups for c in g]
-    assert {(use.client_dialect, use.lane, use.provider_dialect) for use in uses} == {
+    chats = [(e.dialect, c) for e in route.entries if e.operation == "chat" for g in e.groups for c in g]
+    assert {(dialect, c.use.lane, c.serves.dialect) for dialect, c in chats} == {
         ("openai-chat", Lane.PASSTHROUGH, "openai-chat"),
         ("anthropic-messages", Lane.PASSTHROUGH, "anthropic-messages"),
         ("openai-responses", Lane.TRANSLATION, "openai-chat"),

@@ -129,7 +129,7 @@ def test_explain_and_schema_know_presets(app: typer.Typer) -> None:
     options = CliRunner().invoke(app, ["explain", "preset.spec.options"])
     assert "max_tokens_field? max_tokens | max_completion_tokens" in " ".join(options.stdout.split())
     for path in ("preset.spec.dialects.openai-chat.path", "spec.dialects.anthropic-messages.path"):  # the latter as a finding prints it
-        assert CliRunner().invoke(app, ["explain", path]).stdout.startswith("preset.spec.dialects.path  text\n")
+        assert CliRunner().invoke(app, ["explain", path]).stdout.startswith("preset.spec.dialects.path  text, optional\n")
     flag = CliRunner().invoke(app, ["explain", "preset.spec.options.stream_usage"])
     assert flag.stdout.startswith("preset.spec.options.stream_usage  true or false, optional\n")
     found = json.loads(CliRunner().invoke(app, ["schema", "preset"]).stdout)

@@ -8,9 +8,10 @@ itself, which Envoy never retries.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final
 
 from control_plane.ir.model import Provider
+from control_plane.kit.headers import TARGET_HEADER
 from control_plane.pb.config_source_pb2 import AggregatedConfigSource, ApiVersion, ConfigSource
 from control_plane.pb.core_pb2 import HeaderValue, HeaderValueOption, TypedExtensionConfig
 from control_plane.pb.generic_secret_pb2 import GenericSecret
@@ -52,33 +53,29 @@ TRACES: Final = (
 """What vendors have no business to see, and what a signature of the client or of an earlier attempt left; compressed answers
 could not be metered. `x-request-id` and `x-envoy-attempt-count` stay, since the journal reads them from the same headers."""
 
-Call = Literal["told", "removed"]
-TARGET_HEADER: Final = "x-headgate-target"
 OVERWRITE: Final = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 SECRET_WAIT_MS: Final = 2_000
 """How long a target may warm up for its key. Never 0 (= for ever): a plan that names a warming target is a 503."""
 
 
-def credentials(provider: Provider, target: str, call: Call | None = None) -> HttpFilter:
+def credentials(provider: Provider, target: str, *, translated: bool) -> HttpFilter:
     """The filter for one target of a provider; on the way back it names the target to the client.
 
-    `call`: where clients name the model in the path, what becomes of the header that tells the translator. Written anew from what
-    the edge filter noted, since the attempt before may have changed every header.
+    `translated`: the translator is told what the path said, where clients name the model there. Written anew from what the edge
+    filter noted, since the attempt before may have changed every header.
     """
     named = Mutations(response_mutations=[set_header(TARGET_HEADER, target.replace("%", "%%"), OVERWRITE)])
-    config = pack_more(_shared(provider, call), HeaderMutationFilter(mutations=named))
+    config = pack_more(_shared(provider, translated), HeaderMutationFilter(mutations=named))
     return HttpFilter(name="envoy.filters.http.header_mutation", typed_config=config)
 
 
 @lru_cache(maxsize=4096)
-def _shared(provider: Provider, call: Call | None) -> bytes:
+def _shared(provider: Provider, translated: bool) -> bytes:
     """What all targets of a provider have: the changes of requests, and the names of its rate-limit headers, serialised."""
     mutations = [HeaderMutation(remove=name) for name in (*CREDENTIAL_HEADERS, *TRACES)]
-    if call == "told":
+    if translated:
         mutations.append(set_header(CALL_HEADER, "%DYNAMIC_METADATA(headgate.model:call)%", OVERWRITE))
-    elif call == "removed":
-        mutations.append(HeaderMutation(remove=CALL_HEADER))
     mutations += [set_header(name, value.replace("%", "%%"), HeaderValueOption.ADD_IF_ABSENT) for name, value in provider.headers]
     formatters = []
     if provider.auth is not None:

@@ -1,19 +1,22 @@
-"""The translation lane at a target: its own ext_proc stream per attempt, told by its own configuration what to do."""
+"""The translation lane at a target: its own ext_proc stream per attempt, told what to do by the target's configuration and the route's."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
+import msgspec
 from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from control_plane.ir.model import Provider, TargetUse
+from control_plane.ir.operations import OPERATIONS
 from control_plane.pb.config_source_pb2 import BackoffStrategy, GrpcService, RetryPolicy
 from control_plane.pb.core_pb2 import HeaderValue
 from control_plane.pb.ext_proc_filter_pb2 import ExternalProcessor, MetadataOptions, ProcessingMode
 from control_plane.pb.http_filter_pb2 import HttpFilter
 from control_plane.pb.mutation_rules_pb2 import HeaderMutationRules
-from control_plane.xds.translate.names import TRANSLATION_NAMESPACE, TRANSLATOR_CLUSTER
+from control_plane.xds.translate.names import NAMESPACE, TRANSLATION_NAMESPACE, TRANSLATOR_CLUSTER
 from control_plane.xds.translate.packing import duration, pack_foreign, pack_more
 
 MESSAGE_TIMEOUT_MS: Final = 600_000
@@ -47,7 +50,7 @@ RETRY: Final = RetryPolicy(
 """For the stream to the worker: with one of two workers dead, 100 of 100 requests are served (52 without it)."""
 
 
-_SHARED: Final = ExternalProcessor(
+_CONSTANT: Final = ExternalProcessor(
     grpc_service=GrpcService(envoy_grpc=GrpcService.EnvoyGrpc(cluster_name=TRANSLATOR_CLUSTER), retry_policy=RETRY),
     processing_mode=MODES,
     allow_content_length_header=True,
@@ -57,33 +60,36 @@ _SHARED: Final = ExternalProcessor(
 ).SerializeToString(deterministic=True)
 """What the filters of all targets have."""
 
+_ASKED: Final = f"%METADATA(ROUTE:{NAMESPACE}:asked)%"
+"""What the route says of the call: read by Envoy when an attempt's stream begins, so nothing that a client or an attempt does to the
+request's headers can change it."""
+
+
+OFFERED: Final = frozenset(name for o in OPERATIONS if o.translated for name in (o.name, o.elsewhere))
+"""Operations that a translated call may become."""
+
 
 def ext_proc(use: TargetUse, provider: Provider) -> HttpFilter:
     """The filter for one translated use."""
-    told = {
-        "x-headgate-client-dialect": use.client_dialect,
-        "x-headgate-provider-dialect": use.provider_dialect,
-        "x-headgate-target": use.target,
-        "x-headgate-model": use.model,
-        "x-headgate-path": use.path,
-        "x-headgate-options": provider.options,
-    }
-    if use.operation != "chat":
-        told["x-headgate-operation"] = use.operation
+    told = {"x-headgate-target": use.target, "x-headgate-model": use.model}
+    if lacks := provider.lacks_of(use.model):
+        told["x-headgate-lacks"] = ",".join(lacks)
+    config = pack_more(_shared(provider), ExternalProcessor(grpc_service=GrpcService(initial_metadata=_values(told))))
+    return HttpFilter(name="envoy.filters.http.ext_proc", typed_config=config)
+
+
+@lru_cache(maxsize=4096)
+def _shared(provider: Provider) -> bytes:
+    """What all targets of a provider have, serialised."""
+    offers = [s for s in provider.speaks if s.operation in OFFERED]
+    told = {"x-headgate-offers": msgspec.json.encode(offers).decode(), "x-headgate-options": provider.options}
     if provider.errors:
         told["x-headgate-errors"] = provider.errors
-    if use.operation == "chat" and (lacks := provider.lacks_of(use.model)):
-        told["x-headgate-lacks"] = ",".join(lacks)
     if provider.rate_limits:
         told["x-headgate-rate-limits"] = provider.rate_limits
-    if use.mute:
-        told["x-headgate-thinking"] = "none"
-    if use.unsupported_params != "drop":
-        told["x-headgate-unsupported-params"] = use.unsupported_params
-    if use.foreign_reasoning != "strip":
-        told["x-headgate-foreign-reasoning"] = use.foreign_reasoning
-    if use.by_path:
-        told["x-headgate-named-by"] = "path"
-    metadata = [HeaderValue(key=key, value=value.replace("%", "%%")) for key, value in told.items()]
-    config = pack_more(_SHARED, ExternalProcessor(grpc_service=GrpcService(initial_metadata=metadata)))
-    return HttpFilter(name="envoy.filters.http.ext_proc", typed_config=config)
+    service = GrpcService(initial_metadata=[HeaderValue(key="x-headgate-asked", value=_ASKED), *_values(told)])
+    return _CONSTANT + ExternalProcessor(grpc_service=service).SerializeToString(deterministic=True)
+
+
+def _values(told: dict[str, str]) -> list[HeaderValue]:
+    return [HeaderValue(key=key, value=value.replace("%", "%%")) for key, value in told.items()]

@@ -6,31 +6,40 @@ worker thread (a VM of its own costs 87 kB a target and thread, a context 4 kB).
 
 from __future__ import annotations
 
+import hashlib
+from functools import cache
+
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import BoolValue
 
-from control_plane.ir.model import TargetUse
+from control_plane.ir.model import Provider, TargetUse
+from control_plane.ir.target_paths import paths_of
 from control_plane.pb.core_pb2 import DataSource
 from control_plane.pb.http_filter_pb2 import HttpFilter
 from control_plane.pb.lua_pb2 import Lua
-from control_plane.xds.translate.packing import pack
+from control_plane.xds.translate.packing import pack_more
 from control_plane.xds.translate.sources import lua_source
 
 
-def target_lua(use: TargetUse) -> HttpFilter:
+@cache
+def _shared() -> bytes:
+    """What all targets have, serialised. Another script is another VM: Envoys may hold targets of a former version for a while."""
+    source = lua_source("rename")
+    config = Lua(
+        default_source_code=DataSource(inline_string=source),
+        stat_prefix="target",
+        clear_route_cache=BoolValue(value=False),
+        shared_vm_id=f"headgate-target-{hashlib.blake2b(source.encode(), digest_size=4).hexdigest()}",
+    )
+    return config.SerializeToString(deterministic=True)
+
+
+def target_lua(use: TargetUse, provider: Provider) -> HttpFilter:
     """The filter for a use with `rename` or `restore`."""
     context = Struct()
     if use.rename:
-        context["model"] = use.model
+        context.fields["model"].string_value = use.model
     if use.restore:
-        context["path"] = use.path
-    if use.stream_path:
-        context["stream_path"] = use.stream_path
-    config = Lua(
-        default_source_code=DataSource(inline_string=lua_source("rename")),
-        stat_prefix="target",
-        clear_route_cache=BoolValue(value=False),
-        filter_context=context,
-        shared_vm_id="headgate-target",
-    )
-    return HttpFilter(name="envoy.filters.http.lua", typed_config=pack(config))
+        paths = "".join(f"\n{call}={path}" for call, path in paths_of(provider, use.model))
+        context.fields["paths"].string_value = f"{paths}\n"
+    return HttpFilter(name="envoy.filters.http.lua", typed_config=pack_more(_shared(), Lua(filter_context=context)))

@@ -1,0 +1,45 @@
+"""What Envoy tells the translator of an attempt, beside the bytes: of the call by its route, of the provider by the target.
+
+Neither says anything of the other, so that a target is one cluster whoever calls it, and however. Imports no dialect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from control_plane.dialects.policies import ForeignReasoning, UnsupportedParams
+
+
+@dataclass(frozen=True, slots=True)
+class Speaks:
+    """One operation a provider offers: in which dialect, and under which path of its host."""
+
+    dialect: str
+    operation: str
+    path: str
+
+
+class Asked(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A call of a route, as the client makes it.
+
+    `served_by`: the operation of other dialects that answers it, "" where that has the same name. `by_path`: the client's path names the
+    model. `thinking_of`: dialects whose thinking the client may be given, () for all; that of others would be refused by a vendor of
+    the same plan in a replay. `unsupported_params` and `foreign_reasoning` are the route's policies.
+    """
+
+    dialect: str
+    operation: str
+    served_by: str = ""
+    by_path: bool = False
+    thinking_of: tuple[str, ...] = ()
+    unsupported_params: UnsupportedParams = "drop"
+    foreign_reasoning: ForeignReasoning = "strip"
+
+
+def serving(offers: Sequence[Speaks], dialect: str, operation: str, served_by: str) -> Speaks | None:
+    """What of a provider's offers a translated call becomes: the operation in the client's own dialect, else the first that answers it."""
+    own = next((s for s in offers if s.dialect == dialect and s.operation == operation), None)
+    return own or next((s for s in offers if s.operation == (served_by or operation)), None)

@@ -1,0 +1,17 @@
+"""Names of headers that both the configuration of Envoy and the translator speak of. No client may send one: the listener removes them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MODEL_HEADER: Final = "x-headgate-model"
+"""The model that the request names; "*" as long as none is known. Selects the routes."""
+
+CALL_HEADER: Final = "x-headgate-call"
+"""What the client's path said, where it names the model: how, query and model, with blanks between them."""
+
+FAILURE_HEADER: Final = "x-headgate-failure"
+"""Why another target may do better: set by the translator, whatever the status. Routes retry such answers; clients never see it."""
+
+TARGET_HEADER: Final = "x-headgate-target"
+"""The target's name: told to the translator, and named in the answer to the client."""
