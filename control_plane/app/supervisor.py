@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 START_LIMIT_S: Final = 30.0
 POLL_S: Final = 0.05
 STOP_GRACE_S: Final = 5.0
+NOTICED_S: Final = 1.5
+"""Until Envoy's health checks have found a new worker: the next one must not go before that."""
 STAND_IN_POLL_S: Final = 0.5
 STAND_IN_AFTER_S: Final = 5.0
 """A control plane that restarts is back sooner."""
@@ -135,6 +137,8 @@ class GatewayProcess:
         child.signal(signal.SIGTERM)
         await self._until(f"the end of {name}", lambda: _now(child.started > before), self.options.drain_s + START_LIMIT_S)
         await self._until(name, lambda: self._serves(name))
+        if name.startswith("translator"):
+            await asyncio.sleep(NOTICED_S)
 
     async def restart_all(self) -> None:
         """Replace every part, one after the other, without an error for a client. Raises GatewayError for what does not come back."""
