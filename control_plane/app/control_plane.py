@@ -119,7 +119,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     async with contextlib.AsyncExitStack() as parts:
         parts.callback(store.close)
         parts.push_async_callback(sign_ins.stop)
-        await _restore(settings, publisher, sign_ins, store)
+        await restore(settings, publisher, sign_ins, newer_than=store.changed_at)
         await ads.start(*(f"unix:{a}" if a.startswith("/") else a for a in settings.xds))
         parts.push_async_callback(ads.stop)
         # Reads all of the above: liveness, metrics and lists for operators. Publishes what they ask of the desk of overrides.
@@ -151,24 +151,26 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         await group.wait()
 
 
-async def _restore(settings: Settings, publisher: Publisher, sign_ins: SignIns, store: Store) -> None:
+async def restore(settings: Settings, publisher: Publisher, sign_ins: SignIns, *, newer_than: float = 0.0) -> bool:
     """Serve at once what was last known good, until the specs have been read. Tokens are never stored, so it waits a moment for them.
 
-    What is older than the last override is not served: it would undo it for that while. Envoys go on with what they have.
+    What is older than the last override (`newer_than`, seconds since the epoch) is not served: it would undo it for that while, and Envoys
+    go on with what they have. False when there is nothing to serve.
     """
     try:
         stored = lkg.load(settings.state / "last-known-good")
     except lkg.LkgError as error:
         log.warning("%s", error)
-        return
+        return False
     kept = last_good_specs.restore(settings.state)
-    if stored is None or kept is None or not kept.ok or stored.saved_at < store.changed_at:
-        return
+    if stored is None or kept is None or not kept.ok or stored.saved_at < newer_than:
+        return False
     await sign_ins.follow(kept.specs)
     await sign_ins.settled(RESTORE_WAIT_S)
     gateway = build(kept.specs)
     secrets = known_secrets(gateway.providers, Keys.of(kept.specs, tokens=sign_ins.tokens()).values(gateway))
     publisher.restore(stored, [resource for resource in secrets if resource.name in stored.secret_names])
+    return True
 
 
 async def _follow_specs(settings: Settings, configurator: Configurator) -> None:

@@ -14,6 +14,7 @@ from control_plane.cli import (
     demo,
     dialects,
     drain,
+    drill,
     explain,
     get,
     presets,
@@ -37,7 +38,7 @@ app = typer.Typer(
 )
 
 VERBS = (
-    *(demo, up, validate, explain, schema, presets, catalogue, dialects, translate, get),
+    *(demo, drill, up, validate, explain, schema, presets, catalogue, dialects, translate, get),
     *(drain, cordon, uncordon, weight, undo),
     *(control_plane, translator, bootstrap),
 )
