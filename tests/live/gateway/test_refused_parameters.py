@@ -1,0 +1,123 @@
+"""Models that refuse parameters which others take: the shipped presets know them, so that requests reach them without.
+
+The simulated vendors refuse in the vendors' own words; the first test makes sure that they do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+
+from tests.live.gateway.rig import ANSWERS, KEYS, Rig, RigFactory, route
+
+PLAN = """
+---
+apiVersion: headgate.dev/v1alpha1
+kind: ModelRoute
+metadata: {{name: {name}}}
+spec:
+  models: [{name}]
+{policy}  plan:
+  - {{targets: [{{provider: {provider}, model: {model}}}]}}
+"""
+OPUS = "us.anthropic.claude-opus-4-7"
+REJECT = "  unsupportedParams: reject\n"
+ROUTES = (
+    route("claude", "anthropic")
+    + route("gpt", "openai")
+    + route("answers", "answers")
+    + PLAN.format(name="opus", provider="bedrock-claude", model=OPUS, policy="")
+    + PLAN.format(name="converse", provider="bedrock", model=OPUS, policy="")
+    + PLAN.format(name="strict", provider="anthropic", model="claude-sonnet-5", policy=REJECT)
+    + PLAN.format(name="next", provider="anthropic", model="claude-sonnet-5", policy=REJECT)
+    + "  - {targets: [{provider: local, model: llama-3.3-70b}]}\n"
+    + PLAN.format(name="older", provider="anthropic", model="claude-haiku-4-5", policy="")
+)
+HELLO: list[Any] = [{"role": "user", "content": "hello"}]
+
+
+@pytest.fixture(scope="module")
+def rig(make_rig: RigFactory) -> Rig:
+    return make_rig(ROUTES, providers=ANSWERS)
+
+
+@pytest.fixture(autouse=True)
+def healed(rig: Rig) -> None:
+    rig.heal()
+
+
+@pytest.fixture
+def chat(rig: Rig) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{rig.url}/v1", api_key="client-key", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def messages(rig: Rig) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(base_url=rig.url, api_key="client-key", max_retries=0) as client:
+        yield client
+
+
+def test_the_vendors_refuse_them(rig: Rig) -> None:
+    with (
+        openai.OpenAI(base_url=f"{rig.vendors['openai'].url}/v1", api_key=KEYS["SIM_OPENAI_KEY"], max_retries=0) as client,
+        pytest.raises(openai.BadRequestError, match="'temperature' does not support 0.5 with this model"),
+    ):
+        client.chat.completions.create(model="gpt-5", messages=HELLO, temperature=0.5)
+    headers = {"anthropic-version": "2023-06-01"}
+    with (
+        anthropic.Anthropic(base_url=rig.vendors["anthropic"].url, api_key=KEYS["SIM_ANTHROPIC_KEY"], max_retries=0) as client,
+        pytest.raises(anthropic.BadRequestError, match="`temperature` is deprecated for this model"),
+    ):
+        body = {"temperature": 0.5}
+        client.messages.create(model="claude-sonnet-5", max_tokens=9, messages=HELLO, extra_body=body, extra_headers=headers)
+
+
+@pytest.mark.parametrize("model", ["claude", "opus", "converse"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_claude_gets_no_sampling_parameters_and_they_are_named(chat: openai.OpenAI, model: str, stream: bool) -> None:
+    raw = chat.chat.completions.with_raw_response.create(model=model, messages=HELLO, temperature=0.2, top_p=0.9, stream=stream)
+    assert set(raw.headers["x-headgate-dropped"].split(",")) == {"temperature", "top_p"}
+    answer = raw.parse()
+    if stream:
+        text = "".join(chunk.choices[0].delta.content or "" for chunk in answer if chunk.choices)  # type: ignore[attr-defined]
+    else:
+        text = answer.choices[0].message.content or ""  # type: ignore[attr-defined]
+    assert text.endswith("heard: hello")
+
+
+@pytest.mark.parametrize("model", ["gpt", "answers"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_reasoning_models_of_openai_get_none_either(messages: anthropic.Anthropic, model: str, stream: bool) -> None:
+    sampled = {"temperature": 0.2, "top_p": 0.9, "top_k": 4}
+    raw = messages.messages.with_raw_response.create(model=model, max_tokens=900, messages=HELLO, stream=stream, extra_body=sampled)
+    assert set(raw.headers["x-headgate-dropped"].split(",")) == set(sampled)
+    answer = raw.parse()
+    if stream:
+        kinds = [event.type for event in answer]  # type: ignore[attr-defined]
+        assert kinds[-1] == "message_stop"
+    else:
+        assert answer.content[-1].text.endswith("heard: hello")  # type: ignore[attr-defined]
+
+
+def test_an_older_model_of_the_same_vendor_gets_what_was_said(rig: Rig, chat: openai.OpenAI) -> None:
+    raw = chat.chat.completions.with_raw_response.create(model="older", messages=HELLO, temperature=0.2)
+    assert "x-headgate-dropped" not in raw.headers
+    assert b'"temperature":0.2' in rig.vendors["anthropic"].requests[-1].body
+
+
+def test_a_route_that_rejects_answers_400_naming_the_parameter(rig: Rig, chat: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        chat.chat.completions.create(model="strict", messages=HELLO, temperature=0.2)
+    assert refused.value.param == "temperature"
+    assert all(request.path == "/" for request in rig.vendors["anthropic"].requests), "only the harmless request"
+
+
+def test_a_route_that_rejects_goes_to_the_next_target(rig: Rig, chat: openai.OpenAI) -> None:
+    raw = chat.chat.completions.with_raw_response.create(model="next", messages=HELLO, temperature=0.2)
+    assert raw.headers["x-headgate-target"] == "local/llama-3.3-70b"
+    assert b'"temperature":0.2' in rig.vendors["local"].requests[-1].body.replace(b": ", b":")
