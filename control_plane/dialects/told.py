@@ -25,8 +25,8 @@ class Speaks:
 class Asked(msgspec.Struct, frozen=True, omit_defaults=True):
     """A call of a route, as the client makes it.
 
-    `served_by`: the operation of other dialects that answers it, "" where that has the same name. `by_path`: the client's path names the
-    model. `thinking_of`: dialects whose thinking the client may be given, () for all; that of others would be refused by a vendor of
+    `served_by`: the operation that answers it at providers without it, "" where that has the same name. `by_path`: the client's path names
+    the model. `thinking_of`: dialects whose thinking the client may be given, () for all; that of others would be refused by a vendor of
     the same plan in a replay. `unsupported_params` and `foreign_reasoning` are the route's policies.
     """
 

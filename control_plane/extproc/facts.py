@@ -96,7 +96,7 @@ class FactsReader:
         serves = serving(_read(name, OFFERS, _read_offers, offers), call.dialect, call.operation, call.served_by)
         if serves is None:
             raise SpecError(f"target {name}: {OFFERS} has nothing that answers {call.operation!r}")
-        client, provider = self._sides(name, call.dialect, serves)
+        client, provider = self._sides(name, call, serves)
         lacking = frozenset(lacks.split(",")) - {""}
         if not lacking <= MEANINGS.keys():
             raise SpecError(f"target {name}: {LACKS} names {sorted(lacking - MEANINGS.keys())}, which this translator does not know")
@@ -113,18 +113,19 @@ class FactsReader:
             vendor=Vendor(_read(name, ERRORS, read_rules, errors), _read(name, LIMITS, read_names, limits) if limits else None),
         )
 
-    def _sides(self, name: str, client: str, serves: Speaks) -> tuple[ClientDialect, ProviderDialect]:
-        for dialect in (client, serves.dialect):
+    def _sides(self, name: str, call: Asked, serves: Speaks) -> tuple[ClientDialect, ProviderDialect]:
+        for dialect in (call.dialect, serves.dialect):
             if dialect not in self._providers and not any(dialect in sides.providers for sides in SIDES.values()):
                 raise SpecError(f"target {name}: this translator does not know the dialect {dialect!r}")
-        if client not in self._clients:
-            raise SpecError(f"target {name}: clients cannot speak the dialect {client!r} yet, only providers")
+        if call.dialect not in self._clients:
+            raise SpecError(f"target {name}: clients cannot speak the dialect {call.dialect!r} yet, only providers")
         if serves.operation == "chat" and serves.dialect in self._providers:
-            return self._clients[client], self._providers[serves.dialect]
-        sides = SIDES.get(serves.operation)
-        if sides is None or client not in sides.clients or serves.dialect not in sides.providers:
-            raise SpecError(f"target {name}: this translator cannot translate {serves.operation!r} from {client} to {serves.dialect}")
-        return sides.clients[client], sides.providers[serves.dialect]
+            return self._clients[call.dialect], self._providers[serves.dialect]
+        asked, answered = SIDES.get(call.operation), SIDES.get(serves.operation)
+        if asked is None or answered is None or call.dialect not in asked.clients or serves.dialect not in answered.providers:
+            words = f"{call.operation!r} from {call.dialect} to {serves.operation!r} of {serves.dialect}"
+            raise SpecError(f"target {name}: this translator cannot translate {words}")
+        return asked.clients[call.dialect], answered.providers[serves.dialect]
 
 
 def _read(target: str, field: str, reader: Callable[[str], T], text: str) -> T:
