@@ -122,7 +122,8 @@ class OpenAI:
             return self._files.answer(request, number, self._headers(number, 0))
         post = path in JSON_PATHS or path in FORM_PATHS
         unknown = not post and path != "/v1/models" and not path.startswith("/v1/models/")
-        if unknown or (self._vendor and path in ("/v1/fim/completions", "/v1/rerank", "/beta/completions")):  # as compatible servers have it
+        foreign = path in ("/v1/fim/completions", "/v1/rerank", "/beta/completions")  # as compatible servers and vendors have it
+        if unknown or (self._vendor and foreign):
             raise errors.unknown_url(request.method, path)
         if request.method != ("POST" if post else "GET"):
             raise errors.wrong_method("POST" if post else "GET")

@@ -170,7 +170,7 @@ def test_what_fim_cannot_do_goes_to_the_next_target(rig: Rig, client: openai.Ope
 def test_errors_arrive_in_the_clients_shape(rig: Rig, client: openai.OpenAI) -> None:
     with pytest.raises(openai.UnprocessableEntityError):  # the vendor's own, since this is its own form
         raise_for(rig, client, {"model": "mistral-only", "prompt": "x", "odd": 1})
-    with pytest.raises(openai.BadRequestError, match="Unrecognized|'stop'|integer"):
+    with pytest.raises(openai.BadRequestError, match="integer below minimum value"):
         raise_for(rig, client, {"model": "openai-only", "prompt": "x", "max_tokens": -1})
     with pytest.raises(openai.BadRequestError, match="prompt") as refused:
         raise_for(rig, client, {"model": "openai-only", "prompt": 7})

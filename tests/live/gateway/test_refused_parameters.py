@@ -5,6 +5,7 @@ The simulated vendors refuse in the vendors' own words; the first test makes sur
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -62,18 +63,24 @@ def messages(rig: Rig) -> Iterator[anthropic.Anthropic]:
         yield client
 
 
+def asked(rig: Rig, vendor: str) -> dict[str, Any]:
+    """The body of the last request that reached that vendor."""
+    document = json.loads(rig.vendors[vendor].requests[-1].body or b"")
+    assert isinstance(document, dict)
+    return document
+
+
 def test_the_vendors_refuse_them(rig: Rig) -> None:
     with (
         openai.OpenAI(base_url=f"{rig.vendors['openai'].url}/v1", api_key=KEYS["SIM_OPENAI_KEY"], max_retries=0) as client,
-        pytest.raises(openai.BadRequestError, match="'temperature' does not support 0.5 with this model"),
+        pytest.raises(openai.BadRequestError, match="'temperature' does not support"),
     ):
         client.chat.completions.create(model="gpt-5", messages=HELLO, temperature=0.5)
-    headers = {"anthropic-version": "2023-06-01"}
+    headers, body = {"anthropic-version": "2023-06-01"}, {"temperature": 0.5}
     with (
         anthropic.Anthropic(base_url=rig.vendors["anthropic"].url, api_key=KEYS["SIM_ANTHROPIC_KEY"], max_retries=0) as client,
         pytest.raises(anthropic.BadRequestError, match="`temperature` is deprecated for this model"),
     ):
-        body = {"temperature": 0.5}
         client.messages.create(model="claude-sonnet-5", max_tokens=9, messages=HELLO, extra_body=body, extra_headers=headers)
 
 
@@ -82,11 +89,11 @@ def test_the_vendors_refuse_them(rig: Rig) -> None:
 def test_claude_gets_no_sampling_parameters_and_they_are_named(chat: openai.OpenAI, model: str, stream: bool) -> None:
     raw = chat.chat.completions.with_raw_response.create(model=model, messages=HELLO, temperature=0.2, top_p=0.9, stream=stream)
     assert set(raw.headers["x-headgate-dropped"].split(",")) == {"temperature", "top_p"}
-    answer = raw.parse()
+    answer: Any = raw.parse()
     if stream:
-        text = "".join(chunk.choices[0].delta.content or "" for chunk in answer if chunk.choices)  # type: ignore[attr-defined]
+        text = "".join(chunk.choices[0].delta.content or "" for chunk in answer if chunk.choices)
     else:
-        text = answer.choices[0].message.content or ""  # type: ignore[attr-defined]
+        text = answer.choices[0].message.content or ""
     assert text.endswith("heard: hello")
 
 
@@ -96,18 +103,18 @@ def test_reasoning_models_of_openai_get_none_either(messages: anthropic.Anthropi
     sampled = {"temperature": 0.2, "top_p": 0.9, "top_k": 4}
     raw = messages.messages.with_raw_response.create(model=model, max_tokens=900, messages=HELLO, stream=stream, extra_body=sampled)
     assert set(raw.headers["x-headgate-dropped"].split(",")) == set(sampled)
-    answer = raw.parse()
+    answer: Any = raw.parse()
     if stream:
-        kinds = [event.type for event in answer]  # type: ignore[attr-defined]
+        kinds = [event.type for event in answer]
         assert kinds[-1] == "message_stop"
     else:
-        assert answer.content[-1].text.endswith("heard: hello")  # type: ignore[attr-defined]
+        assert answer.content[-1].text.endswith("heard: hello")
 
 
 def test_an_older_model_of_the_same_vendor_gets_what_was_said(rig: Rig, chat: openai.OpenAI) -> None:
     raw = chat.chat.completions.with_raw_response.create(model="older", messages=HELLO, temperature=0.2)
     assert "x-headgate-dropped" not in raw.headers
-    assert b'"temperature":0.2' in rig.vendors["anthropic"].requests[-1].body
+    assert asked(rig, "anthropic")["temperature"] == 0.2
 
 
 def test_a_route_that_rejects_answers_400_naming_the_parameter(rig: Rig, chat: openai.OpenAI) -> None:
@@ -120,4 +127,4 @@ def test_a_route_that_rejects_answers_400_naming_the_parameter(rig: Rig, chat: o
 def test_a_route_that_rejects_goes_to_the_next_target(rig: Rig, chat: openai.OpenAI) -> None:
     raw = chat.chat.completions.with_raw_response.create(model="next", messages=HELLO, temperature=0.2)
     assert raw.headers["x-headgate-target"] == "local/llama-3.3-70b"
-    assert b'"temperature":0.2' in rig.vendors["local"].requests[-1].body.replace(b": ", b":")
+    assert asked(rig, "local")["temperature"] == 0.2

@@ -80,7 +80,7 @@ def test_usage_of_streams_is_asked_for_where_that_is_not_refused() -> None:
 
 
 def test_what_has_no_place_is_dropped_and_named_in_the_clients_words() -> None:
-    said = {"presence_penalty": 1, "frequency_penalty": 1, "user": "u", "logprobs": 2, "logit_bias": {"1": 1}, "odd": 1}
+    said: dict[str, Any] = {"presence_penalty": 1, "frequency_penalty": 1, "user": "u", "logprobs": 2, "logit_bias": {"1": 1}, "odd": 1}
     body, dropped = ask("completions", "fim", **said, stream=True, stream_options={"other": 1})
     assert body == {"model": "up", **ASKED, "stream": True}
     assert set(dropped) == {*said, "stream_options.other"}
