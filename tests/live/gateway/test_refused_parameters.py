@@ -36,14 +36,32 @@ ROUTES = (
     + PLAN.format(name="strict", provider="anthropic", model="claude-sonnet-5", policy=REJECT)
     + PLAN.format(name="next", provider="anthropic", model="claude-sonnet-5", policy=REJECT)
     + "  - {targets: [{provider: local, model: llama-3.3-70b}]}\n"
+    + PLAN.format(name="own", provider="acme", model="llama-3.3-70b", policy="")
     + PLAN.format(name="older", provider="anthropic", model="claude-haiku-4-5", policy="")
 )
+OWN = """
+---
+apiVersion: headgate.dev/v1alpha1
+kind: Preset
+metadata: {{name: acme}}
+spec:
+  title: Acme
+  dialects: {{openai-chat: {{path: /chat/completions}}}}
+  auth: {{header: authorization, prefix: "Bearer "}}
+  options: {{max_tokens_field: max_tokens}}
+  lacks: [{{features: [temperature], models: ["llama-*"]}}]
+---
+apiVersion: headgate.dev/v1alpha1
+kind: Provider
+metadata: {{name: acme}}
+spec: {{preset: acme, baseUrl: "{local}/v1", allowInsecure: true, credentials: [{{secretRef: {{env: SIM_LOCAL_KEY}}}}]}}
+"""
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 
 
 @pytest.fixture(scope="module")
 def rig(make_rig: RigFactory) -> Rig:
-    return make_rig(ROUTES, providers=ANSWERS)
+    return make_rig(ROUTES, providers=ANSWERS + OWN)
 
 
 @pytest.fixture(autouse=True)
@@ -109,6 +127,23 @@ def test_reasoning_models_of_openai_get_none_either(messages: anthropic.Anthropi
         assert kinds[-1] == "message_stop"
     else:
         assert answer.content[-1].text.endswith("heard: hello")
+
+
+def test_claude_on_a_cloud_keeps_what_only_claude_knows(messages: anthropic.Anthropic, rig: Rig) -> None:
+    said: dict[str, Any] = {"temperature": 0.2, "metadata": {"user_id": "u"}, "output_config": {"effort": "low"}}
+    raw = messages.messages.with_raw_response.create(model="opus", max_tokens=90, messages=HELLO, extra_body=said)
+    assert raw.headers["x-headgate-dropped"] == "temperature"
+    body = asked(rig, "bedrock")
+    assert "temperature" not in body
+    assert (body["metadata"], body["output_config"]) == (said["metadata"], said["output_config"])
+
+
+def test_a_preset_of_ones_own_says_it_in_the_same_way(messages: anthropic.Anthropic, rig: Rig) -> None:
+    raw = messages.messages.with_raw_response.create(
+        model="own", max_tokens=90, messages=HELLO, extra_body={"temperature": 0.2, "top_p": 0.5}
+    )
+    assert raw.headers["x-headgate-dropped"] == "temperature"
+    assert (asked(rig, "local").get("temperature"), asked(rig, "local")["top_p"]) == (None, 0.5)
 
 
 def test_an_older_model_of_the_same_vendor_gets_what_was_said(rig: Rig, chat: openai.OpenAI) -> None:
