@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from control_plane.dialects import anthropic_messages
 from control_plane.dialects.api import ClientDialect, ProviderDialect
 from control_plane.dialects.completions import registry as completions
 from control_plane.dialects.counting import registry as counting
@@ -27,5 +28,7 @@ SIDES: Final[Mapping[str, Sides]] = {
     "count_tokens": Sides(counting.CLIENTS, counting.COUNTERS),
     "completions": Sides(completions.CLIENTS["completions"], completions.COMPLETERS["completions"]),
     "fim": Sides(completions.CLIENTS["fim"], completions.COMPLETERS["fim"]),
+    "raw_predict": Sides({anthropic_messages.AnthropicMessages.name: anthropic_messages.VertexClient()}, {}),
+    "invoke": Sides({anthropic_messages.AnthropicMessages.name: anthropic_messages.BedrockClient()}, {}),
     "rerank": Sides(rerank.CLIENTS, rerank.RERANKERS),
 }

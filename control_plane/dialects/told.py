@@ -40,6 +40,8 @@ class Asked(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def serving(offers: Sequence[Speaks], dialect: str, operation: str, served_by: str) -> Speaks | None:
-    """What of a provider's offers a translated call becomes: the operation in the client's own dialect, else the first that answers it."""
-    own = next((s for s in offers if s.dialect == dialect and s.operation == operation), None)
-    return own or next((s for s in offers if s.operation == (served_by or operation)), None)
+    """What of a provider's offers a translated call becomes: the operation, or what answers it, in the client's own dialect, else the
+    first that answers it."""
+    answers = served_by or operation
+    own = [s for name in (operation, answers) for s in offers if s.dialect == dialect and s.operation == name]
+    return next(iter(own), None) or next((s for s in offers if s.operation == answers), None)

@@ -15,7 +15,7 @@ import msgspec
 from control_plane.dialects.api import ClientDialect, ProviderDialect, TargetFacts
 from control_plane.dialects.capabilities import MEANINGS
 from control_plane.dialects.error_rules import ErrorRule, read_rules
-from control_plane.dialects.operations import SIDES
+from control_plane.dialects.operations import SIDES, Sides
 from control_plane.dialects.policies import ForeignReasoning
 from control_plane.dialects.rate_limits import RateLimits, read_names
 from control_plane.dialects.told import Asked, Speaks, serving
@@ -36,6 +36,8 @@ T = TypeVar("T")
 _read_asked: Final = msgspec.json.Decoder(Asked).decode
 _read_offers: Final = msgspec.json.Decoder(tuple[Speaks, ...]).decode
 _read_options: Final = msgspec.json.Decoder(dict[str, object]).decode
+
+_NOBODY: Final = Sides({}, {})
 
 # Distinct calls of targets whose facts are kept decoded; each is a few KB at most.
 _CACHED: Final = 4096
@@ -119,13 +121,16 @@ class FactsReader:
                 raise SpecError(f"target {name}: this translator does not know the dialect {dialect!r}")
         if call.dialect not in self._clients:
             raise SpecError(f"target {name}: clients cannot speak the dialect {call.dialect!r} yet, only providers")
-        if serves.operation == "chat" and serves.dialect in self._providers:
-            return self._clients[call.dialect], self._providers[serves.dialect]
-        asked, answered = SIDES.get(call.operation), SIDES.get(serves.operation)
-        if asked is None or answered is None or call.dialect not in asked.clients or serves.dialect not in answered.providers:
+        client = (self._clients if call.operation == "chat" else _sides(call.operation).clients).get(call.dialect)
+        provider = (self._providers if serves.operation == "chat" else _sides(serves.operation).providers).get(serves.dialect)
+        if client is None or provider is None:
             words = f"{call.operation!r} from {call.dialect} to {serves.operation!r} of {serves.dialect}"
             raise SpecError(f"target {name}: this translator cannot translate {words}")
-        return asked.clients[call.dialect], answered.providers[serves.dialect]
+        return client, provider
+
+
+def _sides(operation: str) -> Sides:
+    return SIDES.get(operation, _NOBODY)
 
 
 def _read(target: str, field: str, reader: Callable[[str], T], text: str) -> T:
