@@ -19,6 +19,10 @@ Capability = Literal[
     "logprobs",
     "reasoning",
     "prompt-caching",
+    "temperature",
+    "top-p",
+    "top-k",
+    "penalties",
 ]
 
 MEANINGS: Final[Mapping[Capability, str]] = MappingProxyType(
@@ -35,6 +39,10 @@ MEANINGS: Final[Mapping[Capability, str]] = MappingProxyType(
         "logprobs": "log probabilities; dropped, and named",
         "reasoning": "being told how much to think; dropped, and named",
         "prompt-caching": "cache markers; dropped, and named",
+        "temperature": "being told a temperature; dropped, and named",
+        "top-p": "being told top_p; dropped, and named",
+        "top-k": "being told top_k; dropped, and named",
+        "penalties": "presence and frequency penalties; dropped, and named",
     }
 )
 """What is missing where a name is listed, and what becomes of a request that asks for it."""

@@ -28,13 +28,13 @@ def settled(request: Request, lacks: Set[str]) -> tuple[Request, tuple[str, ...]
             raise Unfit(path, f"the target does not have {_WORDS.get(name, name)}")
     changes: dict[str, object] = {}
     dropped: list[str] = []
-    choice, wanted = request.tool_choice, request.sampling
+    choice = request.tool_choice
     if "parallel-tools" in lacks and choice is not None and choice.parallel is not None:
         changes["tool_choice"] = msgspec.structs.replace(choice, parallel=None)
         dropped.append("parallel_tool_calls")
-    if "logprobs" in lacks and (names := [name for name in ("logprobs", "top_logprobs") if getattr(wanted, name)]):
-        changes["sampling"] = msgspec.structs.replace(wanted, logprobs=None, top_logprobs=None)
-        dropped.extend(names)
+    if knobs := [name for capability, names in _KNOBS.items() if capability in lacks for name in names if _turned(request, name)]:
+        changes["sampling"] = msgspec.structs.replace(request.sampling, **dict.fromkeys(knobs))
+        dropped.extend(knobs)
     if "reasoning" in lacks and request.reasoning is not None:
         changes["reasoning"] = None
         dropped.append("reasoning_effort" if request.reasoning.effort is not None else "reasoning")
@@ -43,6 +43,12 @@ def settled(request: Request, lacks: Set[str]) -> tuple[Request, tuple[str, ...]
     if not changes:
         return request, ()
     return (request.edited(**changes) if request.raw is not None else msgspec.structs.replace(request, **changes)), tuple(dropped)
+
+
+def _turned(request: Request, name: str) -> bool:
+    """Whether a request says something by that knob; `logprobs: false` says what is so anyway."""
+    value = getattr(request.sampling, name)
+    return value is not None and value is not False
 
 
 def _tools(request: Request) -> _Found:
@@ -90,6 +96,15 @@ _FEATURES: Final[dict[str, Callable[[Request], _Found]]] = {
     "several-choices": _several,
 }
 """By capability: where a request uses it."""
+
+_KNOBS: Final[dict[str, tuple[str, ...]]] = {
+    "logprobs": ("logprobs", "top_logprobs"),
+    "temperature": ("temperature",),
+    "top-p": ("top_p",),
+    "top-k": ("top_k",),
+    "penalties": ("presence_penalty", "frequency_penalty"),
+}
+"""By capability: the fields of `Sampling` that tell of it, which OpenAI chat calls the same."""
 
 _WORDS: Final = {"tool-choice": "forced tool choice", "structured-output": "JSON schemas", "json-mode": "JSON mode"} | {
     "several-choices": "several choices",

@@ -25,8 +25,8 @@ class Speaks:
 class Asked(msgspec.Struct, frozen=True, omit_defaults=True):
     """A call of a route, as the client makes it.
 
-    `served_by`: the operation of other dialects that answers it, "" where that has the same name. `by_path`: the client's path names the
-    model. `thinking_of`: dialects whose thinking the client may be given, () for all; that of others would be refused by a vendor of
+    `served_by`: the operation that answers it at providers without it, "" where that has the same name. `by_path`: the client's path names
+    the model. `thinking_of`: dialects whose thinking the client may be given, () for all; that of others would be refused by a vendor of
     the same plan in a replay. `unsupported_params` and `foreign_reasoning` are the route's policies.
     """
 
@@ -40,6 +40,8 @@ class Asked(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def serving(offers: Sequence[Speaks], dialect: str, operation: str, served_by: str) -> Speaks | None:
-    """What of a provider's offers a translated call becomes: the operation in the client's own dialect, else the first that answers it."""
-    own = next((s for s in offers if s.dialect == dialect and s.operation == operation), None)
-    return own or next((s for s in offers if s.operation == (served_by or operation)), None)
+    """What of a provider's offers a translated call becomes: the operation, or what answers it, in the client's own dialect, else the
+    first that answers it."""
+    answers = served_by or operation
+    own = [s for name in (operation, answers) for s in offers if s.dialect == dialect and s.operation == name]
+    return next(iter(own), None) or next((s for s in offers if s.operation == answers), None)

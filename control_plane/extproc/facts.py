@@ -15,7 +15,7 @@ import msgspec
 from control_plane.dialects.api import ClientDialect, ProviderDialect, TargetFacts
 from control_plane.dialects.capabilities import MEANINGS
 from control_plane.dialects.error_rules import ErrorRule, read_rules
-from control_plane.dialects.operations import SIDES
+from control_plane.dialects.operations import SIDES, Sides
 from control_plane.dialects.policies import ForeignReasoning
 from control_plane.dialects.rate_limits import RateLimits, read_names
 from control_plane.dialects.told import Asked, Speaks, serving
@@ -37,6 +37,8 @@ T = TypeVar("T")
 _read_asked: Final = msgspec.json.Decoder(Asked).decode
 _read_offers: Final = msgspec.json.Decoder(tuple[Speaks, ...]).decode
 _read_options: Final = msgspec.json.Decoder(dict[str, object]).decode
+
+_NOBODY: Final = Sides({}, {})
 
 # Distinct calls of targets whose facts are kept decoded; each is a few KB at most.
 _CACHED: Final = 4096
@@ -107,7 +109,7 @@ class FactsReader:
         serves = serving(_read(name, OFFERS, _read_offers, offers), call.dialect, call.operation, call.served_by)
         if serves is None:
             raise SpecError(f"target {name}: {OFFERS} has nothing that answers {call.operation!r}")
-        client, provider = self._sides(name, call.dialect, serves)
+        client, provider = self._sides(name, call, serves)
         lacking = frozenset(lacks.split(",")) - {""}
         if not lacking <= MEANINGS.keys():
             raise SpecError(f"target {name}: {LACKS} names {sorted(lacking - MEANINGS.keys())}, which this translator does not know")
@@ -124,18 +126,22 @@ class FactsReader:
             vendor=Vendor(_read(name, ERRORS, read_rules, errors), _read(name, LIMITS, read_names, limits) if limits else None),
         )
 
-    def _sides(self, name: str, client: str, serves: Speaks) -> tuple[ClientDialect, ProviderDialect]:
-        for dialect in (client, serves.dialect):
+    def _sides(self, name: str, call: Asked, serves: Speaks) -> tuple[ClientDialect, ProviderDialect]:
+        for dialect in (call.dialect, serves.dialect):
             if dialect not in self._providers and not any(dialect in sides.providers for sides in SIDES.values()):
                 raise SpecError(f"target {name}: this translator does not know the dialect {dialect!r}")
-        if client not in self._clients:
-            raise SpecError(f"target {name}: clients cannot speak the dialect {client!r} yet, only providers")
-        if serves.operation == "chat" and serves.dialect in self._providers:
-            return self._clients[client], self._providers[serves.dialect]
-        sides = SIDES.get(serves.operation)
-        if sides is None or client not in sides.clients or serves.dialect not in sides.providers:
-            raise SpecError(f"target {name}: this translator cannot translate {serves.operation!r} from {client} to {serves.dialect}")
-        return sides.clients[client], sides.providers[serves.dialect]
+        if call.dialect not in self._clients:
+            raise SpecError(f"target {name}: clients cannot speak the dialect {call.dialect!r} yet, only providers")
+        client = (self._clients if call.operation == "chat" else _sides(call.operation).clients).get(call.dialect)
+        provider = (self._providers if serves.operation == "chat" else _sides(serves.operation).providers).get(serves.dialect)
+        if client is None or provider is None:
+            words = f"{call.operation!r} from {call.dialect} to {serves.operation!r} of {serves.dialect}"
+            raise SpecError(f"target {name}: this translator cannot translate {words}")
+        return client, provider
+
+
+def _sides(operation: str) -> Sides:
+    return SIDES.get(operation, _NOBODY)
 
 
 def _read(target: str, field: str, reader: Callable[[str], T], text: str) -> T:

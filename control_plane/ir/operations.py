@@ -17,7 +17,7 @@ class Operation:
     `templates`: paths that name the model (`path_template`). With a `path` beside them the model is written into the body, and
     the request goes on as one to `path`; without one the path of each provider names the model too.
     `streamed`: how a path ends that asks for a whole answer and one that asks for a stream, where the path decides.
-    `served_by`: the operation of other dialects that answers it, where that has another name.
+    `served_by`: the operation that answers it at providers without it, where that has another name.
     `repeats_model`: the body names the model again, deep inside, where the edge filter does not reach.
     `form`: whether the body may be multipart/form-data, as uploads of files are, besides JSON.
     """
@@ -56,10 +56,10 @@ class Operation:
         return tuple(found)
 
 
-def _openai(name: str, path: str, *, form: bool = False, azure: bool = True) -> Operation:
-    """What OpenAI has beside chat; `azure`: Azure's clients have it under a deployment, too."""
+def _openai(name: str, path: str, *, form: bool = False, azure: bool = True, served_by: str = "") -> Operation:
+    """What OpenAI has beside chat; `azure`: Azure's clients have it under a deployment, too. `served_by`: as there, and translated."""
     templates = (f"/openai/deployments/{{model}}{path}",) if azure else ()
-    return Operation("openai-chat", name, f"/v1{path}", translated=False, templates=templates, form=form)
+    return Operation("openai-chat", name, f"/v1{path}", translated=bool(served_by), templates=templates, form=form, served_by=served_by)
 
 
 def _google(method: str) -> tuple[str, ...]:
@@ -77,8 +77,8 @@ def _google(method: str) -> tuple[str, ...]:
 OPERATIONS: Final = (
     Operation("openai-chat", "chat", "/v1/chat/completions", translated=True, templates=("/openai/deployments/{model}/chat/completions",)),
     Operation("openai-chat", "embeddings", "/v1/embeddings", translated=True, templates=("/openai/deployments/{model}/embeddings",)),
-    _openai("completions", "/completions"),
-    _openai("fim", "/fim/completions", azure=False),
+    _openai("completions", "/completions", served_by="fim"),
+    _openai("fim", "/fim/completions", azure=False, served_by="completions"),
     _openai("image_generation", "/images/generations"),
     _openai("image_edits", "/images/edits", form=True),
     _openai("image_variations", "/images/variations", form=True, azure=False),
@@ -89,6 +89,24 @@ OPERATIONS: Final = (
     Operation("openai-responses", "chat", "/v1/responses", translated=True),
     Operation("openai-responses", "count_tokens", "/v1/responses/input_tokens", translated=True),
     Operation("anthropic-messages", "chat", "/v1/messages", translated=True),
+    Operation(
+        "anthropic-messages",
+        "raw_predict",
+        None,
+        translated=True,
+        templates=("/v1/projects/{project}/locations/{location}/publishers/anthropic/models/{model}:rawPredict",),
+        streamed=(":rawPredict", ":streamRawPredict"),
+        served_by="chat",
+    ),
+    Operation(
+        "anthropic-messages",
+        "invoke",
+        None,
+        translated=True,
+        templates=("/model/{model}/invoke",),
+        streamed=("/invoke", "/invoke-with-response-stream"),
+        served_by="chat",
+    ),
     Operation("openai-chat", "rerank", "/v1/rerank", translated=True),
     Operation("cohere-chat", "chat", "/v2/chat", translated=True),
     Operation("cohere-chat", "embeddings", "/v2/embed", translated=True),

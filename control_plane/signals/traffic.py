@@ -17,7 +17,7 @@ from control_plane.signals.windows import TargetWindows
 from control_plane.telemetry import names
 from control_plane.telemetry.metrics import Metrics
 
-METERED_OPERATIONS: Final = frozenset({"chat", "embeddings", "batch_embeddings", "completions", "fim"})
+METERED_OPERATIONS: Final = frozenset({"chat", "embeddings", "batch_embeddings", "completions", "fim", "raw_predict", "invoke"})
 """Operations whose complete answers say how many tokens they used."""
 
 Observer = Callable[[Ended, float], None]

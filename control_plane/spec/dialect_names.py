@@ -10,8 +10,8 @@ ProviderDialectName = Literal[
     DialectName, "anthropic-vertex", "anthropic-bedrock", "voyage", "tei", "sglang-rerank", "nvidia-rerank"
 ]  # fmt: skip
 OperationName = Literal[
-    "chat", "embeddings", "batch_embeddings", "rerank", "count_tokens", "models", "completions", "fim", "image_generation",
-    "image_edits", "image_variations", "speech", "transcriptions", "translations", "moderations", "files", "batches",
+    "chat", "embeddings", "batch_embeddings", "rerank", "count_tokens", "models", "completions", "fim", "raw_predict", "invoke",
+    "image_generation", "image_edits", "image_variations", "speech", "transcriptions", "translations", "moderations", "files", "batches",
 ]  # fmt: skip
 """`operations` of ir.operations, and `models`, which the gateway answers itself."""
 DIALECT_NAMES: Final[tuple[DialectName, ...]] = (
@@ -38,7 +38,7 @@ BESIDE_CHAT: Final[Mapping[DialectName, tuple[OperationName, ...]]] = {
         "translations", "moderations",
     ),
     "openai-responses": ("count_tokens",),
-    "anthropic-messages": ("count_tokens",),
+    "anthropic-messages": ("count_tokens", "raw_predict", "invoke"),
     "gemini-generate-content": ("count_tokens", "embeddings", "batch_embeddings"),
     "bedrock-converse": ("count_tokens",),
     "cohere-chat": ("embeddings", "rerank"),

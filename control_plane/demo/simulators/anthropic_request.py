@@ -26,6 +26,7 @@ IMAGE_TYPES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/w
 THINKING_MINIMUM: Final = 1024
 SAMPLING_FIELDS: Final = frozenset({"temperature", "top_p", "top_k"})  # gone in API version 2026-10-21, refused by the newest models
 _NEWEST: Final = re.compile(r"claude-[a-z]+-5(-.*)?")  # no sampling parameters, no thinking budget, no prefill, system messages allowed
+_UNSAMPLED: Final = re.compile(r"claude-opus-4-[78](-.*)?")  # the same, but for system messages
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _EFFORT_TOKENS: Final = {"low": 16, "medium": 32, "high": 64, "xhigh": 96, "max": 128}
 
@@ -48,8 +49,9 @@ class Message:
             if name not in (COUNT_FIELDS if counting else MESSAGE_FIELDS) or (latest and name in SAMPLING_FIELDS):
                 raise invalid(f"{name}: Extra inputs are not permitted")
         self.model: str = body["model"]
-        self._newest = bool(_NEWEST.fullmatch(self.model))
-        if strict and self._newest:
+        name = self.model.rpartition("anthropic.")[2]  # Bedrock's names have more in front
+        self._newest = bool(_NEWEST.fullmatch(name))
+        if strict and (self._newest or _UNSAMPLED.fullmatch(name)):
             _check_newest(body)
         self.stream: bool = body.get("stream") is True
         self.parts: list[str] = []

@@ -28,6 +28,7 @@ from control_plane.dialects.eventstream import CONTENT_TYPE, encode_event
 MODELS: Final = (
     "anthropic.claude-sonnet-4-5-20250929-v1:0",
     "us.anthropic.claude-opus-4-6-v1",
+    "us.anthropic.claude-opus-4-7",
     "amazon.nova-2-lite-v1:0",
     "amazon.nova-pro-v1:0",
     "openai.gpt-oss-120b-1:0",

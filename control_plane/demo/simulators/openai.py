@@ -47,7 +47,7 @@ SSE: Final = "text/event-stream; charset=utf-8"
 DONE: Final = b"data: [DONE]\n\n"
 JSON_PATHS: Final = frozenset({
     "/v1/chat/completions", "/v1/responses", "/v1/responses/input_tokens", "/v1/embeddings", "/v1/rerank", "/v1/completions",
-    "/v1/fim/completions",
+    "/v1/fim/completions", "/beta/completions",
     "/v1/images/generations", "/v1/audio/speech", "/v1/moderations",
 })  # fmt: skip
 FORM_PATHS: Final = frozenset({"/v1/images/edits", "/v1/images/variations", "/v1/audio/transcriptions", "/v1/audio/translations"})
@@ -122,7 +122,8 @@ class OpenAI:
             return self._files.answer(request, number, self._headers(number, 0))
         post = path in JSON_PATHS or path in FORM_PATHS
         unknown = not post and path != "/v1/models" and not path.startswith("/v1/models/")
-        if unknown or (self._vendor and path in ("/v1/fim/completions", "/v1/rerank")):  # as compatible servers have it
+        foreign = path in ("/v1/fim/completions", "/v1/rerank", "/beta/completions")  # as compatible servers and vendors have it
+        if unknown or (self._vendor and foreign):
             raise errors.unknown_url(request.method, path)
         if request.method != ("POST" if post else "GET"):
             raise errors.wrong_method("POST" if post else "GET")
@@ -162,7 +163,7 @@ class OpenAI:
             return self._input_tokens(body, number)
         if path == "/v1/embeddings":
             return self._embeddings(body, number)
-        if path in ("/v1/completions", "/v1/fim/completions"):
+        if path in ("/v1/completions", "/v1/fim/completions", "/beta/completions"):
             return self._completions(body, number, fim=path == "/v1/fim/completions")
         headers = self._headers(number, 0)
         if path == "/v1/moderations":

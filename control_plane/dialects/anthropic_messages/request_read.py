@@ -25,7 +25,11 @@ _EFFORTS: Final = frozenset(("low", "medium", "high", "xhigh", "max"))
 
 def read_request(body: bytes, call: Call | None = None, *, counting: bool = False) -> Request:
     """The canonical request. `counting`: one to be counted, which needs no limit. Raises ClientProtocolError naming the field at fault."""
-    raw = j.parse_object(body)
+    return read_object(j.parse_object(body), call, counting=counting)
+
+
+def read_object(raw: j.Object, call: Call | None = None, *, counting: bool = False) -> Request:
+    """As `read_request`, of a body that is decoded."""
     lost, features = j.placeless(raw, _MAPPED, _FEATURES)
     model = j.model_of(raw)
     wire_messages = j.messages_of(raw)

@@ -1,4 +1,4 @@
-"""Reading a provider's chat completion, whole or streamed, into events.
+"""Reading a provider's chat completion, whole or streamed, into events; completions of plain text differ in where the text stands.
 
 Lenient where vendors differ without changing the meaning, strict where a guess could be wrong: an answer without choices
 and without an error cannot be read, a stream that ends before a finish reason was cut.
@@ -35,8 +35,8 @@ from control_plane.dialects.canon import (
 )
 from control_plane.dialects.openai_chat import errors
 from control_plane.dialects.openai_chat.messages_read import thinking_text
-from control_plane.dialects.openai_chat.usage import WireUsage, read_usage
 from control_plane.dialects.openai_chat.vocabulary import DETAILS_ORIGIN, FAILED_STOPS, NAME, STOP_TO_CANON
+from control_plane.dialects.openai_usage import WireUsage, read_usage
 from control_plane.kit.errors import ProviderProtocolError
 
 CHOICE_LIMIT: Final = 128
@@ -82,6 +82,7 @@ class _Choice(msgspec.Struct):
     index: int | None = None
     delta: _Delta | None = None
     message: _Delta | None = None
+    text: str | None = None  # of completions, which have no message
     finish_reason: str | None = None
     logprobs: Any = None
 
@@ -193,6 +194,8 @@ class AnswerReader(BodyReader):
         delta = (choice.message or choice.delta) if whole else (choice.delta or choice.message)
         if delta is not None:
             self._delta(delta, number, state, events)
+        elif choice.text:
+            events.append(TextDelta(choice.text, number))
         if choice.logprobs is not None:
             _logprobs(choice.logprobs, number, events)
         reason = choice.finish_reason

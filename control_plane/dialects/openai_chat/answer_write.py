@@ -36,8 +36,8 @@ from control_plane.dialects.canon import (
 )
 from control_plane.dialects.gather import Answer, CallPiece, Choice, TextPiece, ThinkingPiece, merged
 from control_plane.dialects.openai_chat import errors
-from control_plane.dialects.openai_chat.usage import write_usage
 from control_plane.dialects.openai_chat.vocabulary import CALL_SIGNATURES, DETAILS_FORMAT, NAME, OFFICIAL_STOPS, STOP_TO_WIRE
+from control_plane.dialects.openai_usage import write_usage
 from control_plane.dialects.whole_writer import WholeAnswerWriter
 
 _encode: Final = msgspec.json.Encoder().encode

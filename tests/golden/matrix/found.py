@@ -11,6 +11,9 @@ from tests.golden.matrix import answered, asked, operated
 from tests.golden.matrix.asked import Outcome
 from tests.live.gateway.matrix import proven
 
+BESIDE_CHAT = sorted({operation.name for operation in OPERATIONS if operation.elsewhere != "chat"})
+"""All but those that chat answers, of which the other rows speak."""
+
 ERRORS: Final = "errors"
 ERRORS_IN_STREAMS: Final = "errors inside streams"
 
@@ -23,7 +26,7 @@ def whole() -> dict[str, Any]:
         "providers": sorted(PROVIDERS),
         "requests": [probe.name for probe in asked.ASKED],
         "answers": [*(probe.name for probe in answered.ANSWERED), ERRORS, ERRORS_IN_STREAMS],
-        "operations": sorted({operation.name for operation in OPERATIONS} - {"chat"}),
+        "operations": BESIDE_CHAT,
         "cells": sorted(cells, key=lambda found: (found["client"], found["provider"])),
     }
 
@@ -34,7 +37,7 @@ def cell(client: str, provider: str, sdks: Sdks) -> dict[str, Any]:
         features[probe.name] = _both(*(answered.outcome(client, provider, probe, stream, sdks) for stream in (False, True)))
     features[ERRORS] = _both(*[answered.errors(client, provider)] * 2)
     features[ERRORS_IN_STREAMS] = _both(*[answered.errors_in_streams(client, provider)] * 2)
-    for operation in sorted({operation.name for operation in OPERATIONS} - {"chat"}):
+    for operation in BESIDE_CHAT:
         features[operation] = _both(*[operated.outcome(client, provider, operation)] * 2)
     return {
         "client": client,

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from control_plane.dialects import lacking
-from control_plane.dialects.api import TargetFacts
+from control_plane.dialects.api import Call, TargetFacts
 from control_plane.dialects.canon import Unfit
 from control_plane.dialects.capabilities import MEANINGS, Capability
 from control_plane.dialects.registry import DIALECTS, PROVIDERS
@@ -51,9 +51,15 @@ CLAUDE = {
     "tools": [{"name": "look", "input_schema": {"type": "object"}, "cache_control": {"type": "ephemeral"}}],
     "tool_choice": {"type": "auto", "disable_parallel_tool_use": True},
 }
+SAMPLED = {"model": "m", "max_tokens": 9, "temperature": 0.5, "top_k": 3, "messages": [HELLO]}
+GEMINI = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}], "generationConfig": {"topP": 0.5, "temperature": 0}}
 DROPPED: list[tuple[Capability, str, dict[str, Any], list[str], tuple[str, ...]]] = [
     ("parallel-tools", "openai-chat", chat(tools=[TOOL], parallel_tool_calls=False), ["parallel_tool_calls"], ("disable_parallel",)),
     ("logprobs", "openai-chat", chat(logprobs=True, top_logprobs=3), ["logprobs", "top_logprobs"], ("logprobs",)),
+    ("temperature", "openai-chat", chat(temperature=0), ["temperature"], ("temperature",)),
+    ("top-p", "gemini-generate-content", GEMINI, ["generationConfig.topP"], ("top_p", "topP", '"p"')),
+    ("top-k", "anthropic-messages", SAMPLED, ["top_k"], ("top_k", "topK", '"k"')),
+    ("penalties", "openai-chat", chat(presence_penalty=1, frequency_penalty=0.5), ["presence_penalty", "frequency_penalty"], ("enalty",)),
     ("reasoning", "openai-chat", chat(reasoning_effort="high"), ["reasoning_effort"], ("thinking", "effort")),
     ("reasoning", "anthropic-messages", CLAUDE, ["thinking"], ("reasoning",)),
     ("prompt-caching", "anthropic-messages", CLAUDE, ["cache_control"], ("cache",)),
@@ -61,7 +67,7 @@ DROPPED: list[tuple[Capability, str, dict[str, Any], list[str], tuple[str, ...]]
 
 
 def read(dialect: str, body: dict[str, Any]) -> Any:
-    return DIALECTS[dialect].read_request(json.dumps(body).encode())
+    return DIALECTS[dialect].read_request(json.dumps(body).encode(), Call("m") if dialect == "gemini-generate-content" else None)
 
 
 def test_every_capability_is_checked_by_one_of_the_tables_below() -> None:
@@ -92,7 +98,7 @@ def test_a_knob_is_dropped_and_named(name: Capability, client: str, body: dict[s
 
 @pytest.mark.parametrize("lacks", [set(), set(MEANINGS)])
 def test_a_request_that_asks_for_nothing_of_it_is_not_touched(lacks: set[str]) -> None:
-    request = read("openai-chat", chat(temperature=0.5))
+    request = read("openai-chat", chat(seed=1, logprobs=False))
     assert lacking.settled(request, lacks) == (request, ())
     assert lacking.settled(request, lacks)[0] is request
 

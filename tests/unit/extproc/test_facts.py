@@ -89,7 +89,7 @@ def test_an_operation_may_be_answered_by_one_of_another_name() -> None:
     assert reader.read(openai | {OFFERS: offers(("openai-chat", "embeddings", "/e"), own)}).target.path == "/b"
     with pytest.raises(SpecError, match="x-headgate-offers has nothing that answers 'batch_embeddings'"):
         reader.read(openai | {OFFERS: offers(("openai-chat", "chat", "/c"))})
-    with pytest.raises(SpecError, match="cannot translate 'embeddings' from anthropic-messages to openai-chat"):
+    with pytest.raises(SpecError, match="cannot translate 'embeddings' from anthropic-messages to 'embeddings' of openai-chat"):
         reader.read(openai | {ASKED: asked("anthropic-messages", "embeddings")})
 
 

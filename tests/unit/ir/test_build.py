@@ -44,6 +44,7 @@ def targets(route: Route, dialect: str, operation: str = "chat") -> list[list[st
 
 
 KEPT = ("files", "batches")
+TURNED = (*KEPT, "fim")  # which is never what a client asks of OpenAI itself: its completions answer it, translated
 TWO = "spec: {models: [m], plan: [{targets: [{provider: openai, model: a}]}, {targets: [{provider: anthropic, model: b}]}]}"
 
 
@@ -140,6 +141,19 @@ def test_operations_that_cannot_be_translated_use_only_targets_that_offer_them(t
     assert targets(route, "openai-chat", "moderations") == [["openai/a"]]
 
 
+def test_completions_and_fim_are_each_served_by_the_other(tmp_path: Path) -> None:
+    (route,) = gateway(tmp_path, TWO).routes
+    served = {
+        e.operation: [(c.use.lane, c.serves.operation, c.serves.path) for g in e.groups for c in g]
+        for e in route.entries
+        if e.operation in ("completions", "fim")
+    }
+    assert served == {
+        "completions": [(Lane.PASSTHROUGH, "completions", "/v1/completions")],
+        "fim": [(Lane.TRANSLATION, "completions", "/v1/completions")],
+    }
+
+
 def test_tokens_are_counted_where_the_answer_would_be_made(tmp_path: Path) -> None:
     (route,) = gateway(tmp_path, TWO).routes
     for dialect, lanes in (("anthropic-messages", ["translation", "passthrough"]), ("openai-responses", ["passthrough", "translation"])):
@@ -150,10 +164,10 @@ def test_tokens_are_counted_where_the_answer_would_be_made(tmp_path: Path) -> No
 
 def test_one_shared_name_is_written_at_the_edge_and_different_ones_at_the_targets(tmp_path: Path) -> None:
     (route,) = gateway(tmp_path, TWO).routes
-    assert {e.rename for e in route.entries if e.dialect == "openai-chat" and e.operation not in KEPT} == {"a"}
+    assert {e.rename for e in route.entries if e.dialect == "openai-chat" and e.operation not in TURNED} == {"a"}
     both = "spec: {models: [m], dialects: [openai-chat], plan: [{targets: [{provider: openai, model: a}, {provider: local, model: b}]}]}"
     (route,) = gateway(tmp_path, both).routes
-    entries = [e for e in route.entries if e.operation not in KEPT]
+    entries = [e for e in route.entries if e.operation not in TURNED]
     assert [(e.rename, [c.use.rename for g in e.groups for c in g]) for e in entries] == [(None, [True, True])] * len(entries)
 
 
@@ -167,7 +181,7 @@ def test_a_passthrough_attempt_after_a_translated_one_restores_the_request(tmp_p
 
 def test_a_passthrough_attempt_before_any_change_needs_nothing(tmp_path: Path) -> None:
     (route,) = gateway(tmp_path, TWO).routes
-    entries = [e for e in route.entries if e.dialect == "openai-chat" and e.operation not in KEPT]
+    entries = [e for e in route.entries if e.dialect == "openai-chat" and e.operation not in TURNED]
     uses = [c.use for e in entries for g in e.groups for c in g if c.use.provider == "openai"]
     assert uses
     assert set(uses) == {TargetUse("openai", "a", Lane.PASSTHROUGH, DEFAULT_CONNECT_MS)}

@@ -1,4 +1,4 @@
-"""Token counts of the dialect, with the places where vendors put cached and reasoning tokens."""
+"""Token counts as OpenAI writes them in chat and completions, with the places where vendors put cached and reasoning tokens."""
 
 from __future__ import annotations
 
