@@ -13,5 +13,8 @@ CALL_HEADER: Final = "x-headgate-call"
 FAILURE_HEADER: Final = "x-headgate-failure"
 """Why another target may do better: set by the translator, whatever the status. Routes retry such answers; clients never see it."""
 
+SESSION_HEADER: Final = "x-headgate-session"
+"""The number by which Envoy chooses targets for the request's session: set by the edge filter, removed before any attempt."""
+
 TARGET_HEADER: Final = "x-headgate-target"
 """The target's name: told to the translator, and named in the answer to the client."""

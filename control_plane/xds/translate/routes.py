@@ -16,7 +16,7 @@ from control_plane.ir.model import Choice, Entry, Lane, Route, TargetUse
 from control_plane.ir.operations import OPERATIONS
 from control_plane.ir.stored import stored_by
 from control_plane.ir.target_paths import call
-from control_plane.kit.headers import FAILURE_HEADER
+from control_plane.kit.headers import FAILURE_HEADER, SESSION_HEADER
 from control_plane.pb.core_pb2 import HeaderValue, HeaderValueOption, Metadata, TypedExtensionConfig
 from control_plane.pb.priority_group_pb2 import PriorityGroupClusterSpecifier
 from control_plane.pb.route_pb2 import (
@@ -36,6 +36,7 @@ from control_plane.xds.translate.errors import answer
 from control_plane.xds.translate.facts import route_metadata
 from control_plane.xds.translate.names import route_table, scope, target_cluster
 from control_plane.xds.translate.packing import duration, pack
+from control_plane.xds.translate.sessions import Sessions
 from control_plane.xds.translate.stored_match import of_collection, of_one
 
 RETRY_CONDITIONS: Final = {
@@ -87,6 +88,7 @@ def route(node: Route) -> Resource:
         request_body_buffer_limit=UInt64Value(value=node.max_request_bytes),
         response_headers_to_add=_ABOUT,
         response_headers_to_remove=PRIVATE_RESPONSE_HEADERS,
+        request_headers_to_remove=[SESSION_HEADER] if node.sessions_by else [],
     ).SerializeToString(deterministic=True)
     routes = [wire.field(VirtualHost.ROUTES_FIELD_NUMBER, one) for entry in node.entries for one in _routes(node, entry, actions)]
     table = RouteConfiguration(name=route_table(node)).SerializeToString(deterministic=True)
@@ -161,6 +163,8 @@ def _facts(node: Route, entry: Entry) -> Metadata:
         facts["restore"] = "1"
     if stored_by(entry.dialect, entry.operation) is not None:
         facts["stored"] = "1"
+    elif node.sessions_by:
+        facts |= Sessions.among(entry.groups).facts(node.sessions_by)
     at_targets = call(entry.dialect, entry.operation) if restore else ""
     return route_metadata(facts, f"{entry.operation} {node.name}", at_targets=at_targets, asked=_asked(node, entry) if translated else None)
 
@@ -209,11 +213,12 @@ class _Actions:
         return self.plan(groups) + _with(policy)
 
     def _rendered(self, groups: _Groups) -> RouteAction:
-        plan = PriorityGroupClusterSpecifier()
+        plan = PriorityGroupClusterSpecifier(header_name=SESSION_HEADER if self._node.sessions_by else "")
+        weights = Sessions.among(groups).weights if self._node.sessions_by else [[c.weight for c in group] for group in groups]
         for number, group in enumerate(groups):
             into = plan.priority_groups.add(name=f"g{number}")
-            for choice in group:
-                into.clusters.add(cluster_name=target_cluster(choice.use)).weight.value = choice.weight
+            for choice, weight in zip(group, weights[number], strict=True):
+                into.clusters.add(cluster_name=target_cluster(choice.use)).weight.value = weight
         plugin = TypedExtensionConfig(name="envoy.router.cluster_specifier_plugin.priority_group", typed_config=pack(plan))
         return RouteAction(
             inline_cluster_specifier_plugin=ClusterSpecifierPlugin(extension=plugin),
