@@ -197,7 +197,8 @@ class ModelRouteSpec(Shape):
         default=False, description="Hold an answer until its first event, so that an error inside a 200 fails over without translation too"
     )
     stickiness: Stickiness | None = Field(
-        default=None, description="Keep the requests of one session at one target, so that prompt caches stay warm. Default: by weight alone"
+        default=None,
+        description="Keep the requests of one session at one target, so that prompt caches stay warm. Default: by weight alone",
     )
     unsupported_params: UnsupportedParams = Field(
         default="drop",

@@ -34,7 +34,7 @@ class Sessions:
     def among(cls, groups: Sequence[Sequence[Choice]]) -> Self:
         """Shares stay as they are, within a part in 65,536 of the group, coarser where more than two groups have odd weights.
 
-        Sessions choose in as many groups, from the first, as their numbers have room for: all, unless a plan has many groups of many targets.
+        Sessions choose in as many groups, from the first, as one number has room for: all, unless a plan has many groups of many targets.
         """
         unit, open_groups = 1, sum(len(group) > 1 for group in groups)
         weights: list[tuple[int, ...]] = []
@@ -60,7 +60,8 @@ class Sessions:
         if not self.choices:
             return {}
         ways = [way.removeprefix("header ") if way.startswith("header ") else f":{way}" for way in by]
-        return {"session": ",".join(ways), "among": ";".join(",".join(f"{seed}:{digit}" for seed, digit in group) for group in self.choices)}
+        among = ";".join(",".join(f"{seed}:{digit}" for seed, digit in group) for group in self.choices)
+        return {"session": ",".join(ways), "among": among}
 
 
 def _digits(weights: Sequence[int], most: int) -> list[int]:
