@@ -41,6 +41,6 @@ class Stickiness(Shape):
         min_length=1,
         max_length=MAX_WAYS,
         json_schema_extra={"uniqueItems": True},
-        description="What tells sessions apart; the first that a request has counts. header NAME: its value; conversation: the client's "
-        "name for it (prompt_cache_key, conversation, a session in metadata.user_id), else its first user message; consumer: the client's key",
+        description="What tells sessions apart; the first that a request has counts. header NAME: its value; consumer: the client's key; "
+        "conversation: the client's name for it (prompt_cache_key, conversation, a session in metadata.user_id), else its first user turn",
     )
