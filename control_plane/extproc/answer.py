@@ -10,13 +10,18 @@ An answer is one of three, chosen by its head:
 * `Refusal`: an error that is known whatever the provider says.
 
 Each returns serialised `ProcessingResponse` messages in the order in which Envoy must get them.
+
+Heartbeats keep every timer of Envoy from firing, so a `Translation` has its own: once the client has some of a stream, `overdue` ends it
+when nothing of the answer has come for `idle_s`, whatever else has. Before that the router's first token timer does.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, Protocol
 
@@ -24,11 +29,13 @@ import msgspec
 
 from control_plane.dialects import error_rules, failures, rate_limits
 from control_plane.dialects.api import ClientDialect, ProviderDialect, ResponseReader, ResponseWriter
-from control_plane.dialects.canon import End, Event, Failure, InStreamError, Stop, Usage, UsageUpdate
+from control_plane.dialects.canon import End, Event, Failure, InStreamError, Start, Stop, Usage, UsageUpdate
 from control_plane.extproc import wire
 from control_plane.extproc.facts import Vendor
 from control_plane.extproc.tally import Tally
+from control_plane.extproc.thinking import WithoutThinking
 from control_plane.kit.errors import ProviderProtocolError
+from control_plane.kit.headers import FAILURE_HEADER, FAULT_HEADER
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +51,18 @@ Head = tuple[int, Mapping[str, str]]
 
 CUT: Final = Failure("unreadable", 503, "the provider ended its answer early", code="provider_answer_cut")
 FAULT: Final = Failure("transient", 500, "the gateway failed to translate the provider's answer", code="translation_failed")
+STALLED: Final = Failure("transient", 504, "the provider stopped in the middle of its answer", code="provider_answer_stalled")
+
+QUIET: Final = frozenset({Start, UsageUpdate})
+"""Events that say nothing of the answer itself; heartbeats and empty deltas are no events at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long an answer may say nothing once the client has some of it (None: for ever), and the clock for it, in seconds."""
+
+    idle_s: float | None = None
+    now: Callable[[], float] = time.monotonic
 
 
 class Answer(Protocol):
@@ -61,10 +80,17 @@ class Answer(Protocol):
 
     def trailers(self) -> list[bytes]: ...
 
+    def overdue(self) -> list[bytes] | None:
+        """Asked now and then: the last messages of an answer that has been silent for too long, else None."""
+        ...
+
 
 def failure_headers(failure: Failure, present: Mapping[str, str]) -> list[tuple[str, str]]:
-    """The marks of an error answer: `x-headgate-failure` (retried elsewhere by the route's `retriable_headers`) and retry-after."""
-    headers: list[tuple[str, str]] = [(wire.FAILURE_HEADER, failure.kind)] if failure.retryable_elsewhere else []
+    """The marks of an error answer: `x-headgate-failure` (retried elsewhere by the route's `retriable_headers`), `x-headgate-fault`, which
+    the journal reads, and retry-after."""
+    headers: list[tuple[str, str]] = [(FAULT_HEADER, failure.kind)]
+    if failure.retryable_elsewhere:
+        headers.append((FAILURE_HEADER, failure.kind))
     if failure.retry_after is not None and "retry-after" not in present:
         headers.append(("retry-after", str(max(0, math.ceil(failure.retry_after)))))
     return headers
@@ -91,6 +117,9 @@ class Refusal:
 
     def trailers(self) -> list[bytes]:
         return [wire.response_body(self._body, False), wire.CONTINUE_RESPONSE_TRAILERS]
+
+    def overdue(self) -> list[bytes] | None:
+        return None
 
 
 class ProviderError:
@@ -127,6 +156,9 @@ class ProviderError:
         refusal = self._classify()
         return refusal.start(False) + refusal.trailers()
 
+    def overdue(self) -> list[bytes] | None:
+        return None
+
     def _classify(self) -> Refusal:
         self._tally.provider_errors += 1
         body = bytes(self._body)
@@ -136,6 +168,7 @@ class ProviderError:
             failure = error_rules.settled(failure, self._vendor.errors, self._status, document or text)
         if failure.kind == "rate_limited" and failure.retry_after is None and self._vendor.limits is not None:
             failure = msgspec.structs.replace(failure, retry_after=rate_limits.wait_s(self._headers, self._vendor.limits))
+        failure = failures.exhausted(failure)
         self._refusal = Refusal(failure.status, failure_headers(failure, self._headers), self._client.write_error(failure))
         return self._refusal
 
@@ -153,6 +186,7 @@ class Translation:
         streams: bool,
         dropped: tuple[str, ...],
         tally: Tally,
+        patience: Patience,
     ) -> None:
         self._client = client
         self._reader = reader
@@ -165,6 +199,8 @@ class Translation:
         self._may_let_go = False  # the hold's condition is met
         self._let_go = False  # the head has been answered
         self._over = False  # the terminal event was seen, or the answer was broken off: what follows is ignored
+        self._patience = patience
+        self._heard_at = 0.0  # when something of the answer came last
         self._refusal: Refusal | None = None
         self._held_events = 0
         self._received_bytes = 0
@@ -195,6 +231,14 @@ class Translation:
     def feed(self, data: bytes, end: bool) -> list[bytes]:
         return self._advance(data, end, closes=end)
 
+    def overdue(self) -> list[bytes] | None:
+        idle_s, now = self._patience.idle_s, self._patience.now
+        if idle_s is None or not self._let_go or now() - self._heard_at < idle_s:
+            return None
+        if not self._over:
+            self._break_off(STALLED)
+        return self._flush(end=False, closes=False)
+
     def trailers(self) -> list[bytes]:
         messages = self._advance(b"", end=True, closes=False)
         return messages + (self._refusal.trailers() if self._refusal is not None else [wire.CONTINUE_RESPONSE_TRAILERS])
@@ -220,7 +264,9 @@ class Translation:
                     raise ProviderProtocolError(f"the provider's answer is larger than {WHOLE_BYTES} bytes")
                 if self._sent_bytes > STREAM_BYTES:
                     raise ProviderProtocolError(f"the provider's stream does not end within {STREAM_BYTES} bytes")
-                failure = self._take(self._reader.feed(data))
+                events = self._reader.feed(data)
+                self._listen(events)
+                failure = self._take(events)
                 if failure is not None or self._over:
                     return failure
             if end:
@@ -232,6 +278,15 @@ class Translation:
             log.exception("translating an answer failed")
             return FAULT
         return None
+
+    def _listen(self, events: list[Event]) -> None:
+        """Note that the model is at work: it said something, or thought what the client must not see."""
+        for event in events:
+            if type(event) not in QUIET:
+                self._heard_at = self._patience.now()
+                return
+        if isinstance(self._reader, WithoutThinking) and self._reader.took_out:
+            self._heard_at = self._patience.now()
 
     def _take(self, events: list[Event]) -> Failure | None:
         pieces, emit = self._pieces, self._writer.emit
@@ -262,6 +317,7 @@ class Translation:
             if not (end or self._may_let_go or (self._streams and (self._over or bounded))):
                 return messages
             self._let_go = True
+            self._heard_at = self._heard_at or self._patience.now()
             messages.append(wire.answer_headers(self._writer.content_type, self._dropped))
         body = b"".join(self._pieces)
         self._pieces.clear()
@@ -284,6 +340,7 @@ class Translation:
     def _refuse(self, failure: Failure) -> Refusal:
         """Nothing has gone to the client yet: become an error answer, one that the router retries if another target may do better."""
         self._count(failure)
+        failure = failures.exhausted(failure)
         status = failure.status
         if failure.retryable_elsewhere and status != HTTPStatus.TOO_MANY_REQUESTS and status < HTTPStatus.INTERNAL_SERVER_ERROR:
             status = HTTPStatus.SERVICE_UNAVAILABLE
@@ -294,6 +351,7 @@ class Translation:
     def _break_off(self, failure: Failure) -> None:
         """The client has seen content: end with its dialect's error event, never with a clean end."""
         self._count(failure)
+        failure = failures.exhausted(failure)
         self._over = True
         self._stream_error = failure.code or failure.kind
         self._pieces.append(self._writer.fail(failure))

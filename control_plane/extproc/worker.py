@@ -16,7 +16,7 @@ import uvloop
 
 from control_plane.dialects.registry import DIALECTS, PROVIDERS
 from control_plane.extproc.facts import FactsReader
-from control_plane.extproc.server import Translator
+from control_plane.extproc.server import SWEEP_S, Translator
 from control_plane.kit.errors import SpecError
 
 log = logging.getLogger(__name__)
@@ -25,6 +25,8 @@ SOCKET_PATH_BYTES: Final = 107  # what a Unix address holds besides its terminat
 BACKLOG: Final = 1024  # connections not yet accepted; Envoy opens one or two per worker thread
 DRAIN_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.05
+_NOTICED_SECONDS: Final = 0.8
+"""Until Envoy has asked for /healthz (every 0.5 s): a worker that is idle and ends sooner is still sent new streams."""
 
 
 def claim(path: Path) -> None:
@@ -62,6 +64,7 @@ async def serve(path: Path, drain_seconds: float = DRAIN_SECONDS, ready: Callabl
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     server = await loop.create_unix_server(translator.connection, path, backlog=BACKLOG)
+    sweeping = loop.create_task(_sweep(translator))
     try:
         gc.collect()
         gc.freeze()  # modules and constants live for ever: keep the collector from walking them
@@ -69,6 +72,7 @@ async def serve(path: Path, drain_seconds: float = DRAIN_SECONDS, ready: Callabl
         await stop.wait()
         await _drained(translator, drain_seconds)
     finally:
+        sweeping.cancel()
         server.close()
         path.unlink(missing_ok=True)
         for connection in list(translator.connections):
@@ -76,11 +80,17 @@ async def serve(path: Path, drain_seconds: float = DRAIN_SECONDS, ready: Callabl
         await asyncio.sleep(0)  # for the last frames to be written
 
 
+async def _sweep(translator: Translator) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_S)
+        translator.end_overdue()
+
+
 async def _drained(translator: Translator, seconds: float) -> None:
     translator.draining = True
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + seconds
-    while translator.tally.open and loop.time() < deadline:
+    deadline, noticed = loop.time() + seconds, loop.time() + min(_NOTICED_SECONDS, seconds)
+    while (translator.tally.open and loop.time() < deadline) or (translator.connections and loop.time() < noticed):
         await asyncio.sleep(_POLL_SECONDS)
     if translator.tally.open:
         log.warning("draining took longer than %g s: %d streams are cut", seconds, translator.tally.open)

@@ -38,6 +38,7 @@ class DraftRoute:
     entries: list[Entry] = field(default_factory=list)
     standby: set[TargetUse] = field(default_factory=set)
     timers: Timers | None = None
+    attempts: int = 1
 
 
 @dataclass(slots=True)
@@ -63,8 +64,9 @@ class Draft:
                     models=tuple(sorted(spec.models)),
                     entries=tuple(draft.entries),
                     timers=draft.timers,
-                    attempts=spec.retry.attempts,
+                    attempts=draft.attempts,
                     retry_on=tuple(sorted(spec.retry.on)),
+                    retry_within_ms=spec.retry.if_failed_within_ms,
                     max_request_bytes=spec.max_request_bytes,
                     unsupported_params=spec.unsupported_params,
                     foreign_reasoning=spec.foreign_reasoning,

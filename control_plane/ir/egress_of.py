@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from control_plane.ir.egress import CLIENT_CERTIFICATE, PROXY_AUTHORITIES, PROXY_SECRET, Connection, Dns, Egress, Ejection, Proxy, TcpKeepalive
+from control_plane.ir.egress import (
+    CLIENT_CERTIFICATE,
+    PROXY_AUTHORITIES,
+    PROXY_SECRET,
+    Connection,
+    Dns,
+    Egress,
+    Ejection,
+    Proxy,
+    TcpKeepalive,
+)
 from control_plane.spec import egress as spec
 from control_plane.spec.base_url import parse_base_url
 from control_plane.spec.endpoint import parse_endpoint

@@ -16,5 +16,8 @@ FAILURE_HEADER: Final = "x-headgate-failure"
 SESSION_HEADER: Final = "x-headgate-session"
 """The number by which Envoy chooses targets for the request's session: set by the edge filter, removed before any attempt."""
 
+FAULT_HEADER: Final = "x-headgate-fault"
+"""The class of an error, by its body too: from the filter of a passthrough target or from the translator. Routes retry by it."""
+
 TARGET_HEADER: Final = "x-headgate-target"
 """The target's name: told to the translator, and named in the answer to the client."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, StringConstraints, model_validator
 
@@ -44,8 +44,9 @@ MAX_HEADERS: Final = 32  # static headers of a provider
 MAX_WEIGHT: Final = 1_000_000  # Envoy sums weights in 32 bits
 BACKOFF_MS: Final = 250  # the longest pause before a retry, counted into the idle timer's floor
 
-RetryReason = Literal["transient", "rate_limited", "unreadable", "credential"]
+RetryReason = Literal["transient", "rate_limited", "unreadable", "credential", "context_too_long", "content_policy"]
 RETRY_REASONS: Final[tuple[RetryReason, ...]] = ("transient", "rate_limited", "unreadable", "credential")
+"""Those that move a request on unless the spec says otherwise."""
 
 DnsLabel = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", min_length=1, max_length=63)]
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(check_model)]
@@ -79,6 +80,27 @@ class Limits(Shape):
     )
 
 
+class Breaker(Shape):
+    """When traffic leaves a target of this provider by itself, and how it comes back."""
+
+    enabled: bool = Field(default=True, description="false: nothing but retries and operators move traffic away from this provider")
+    failure_ratio: float = Field(
+        default=0.5, gt=0, le=1, description="Share of failed attempts in the last 10 s that diverts; several failures in a row do too"
+    )
+    min_attempts: int = Field(default=10, ge=1, le=100_000, description="Attempts in those 10 s, below which the share says nothing")
+    open_for_ms: Annotated[int, Duration("100ms", "1h")] = Field(
+        default=5_000,
+        alias="openFor",
+        description="Until one request is let through as a probe; twice as long after each further diversion",
+    )
+    max_open_ms: Annotated[int, Duration("100ms", "24h")] = Field(
+        default=60_000, alias="maxOpen", description="The longest time between probes, unless the vendor itself asks for more"
+    )
+    step_ms: Annotated[int, Duration("100ms", "1h")] = Field(
+        default=5_000, alias="step", description="How long each step of the return (5, 25 and 100 % of the traffic) takes at least"
+    )
+
+
 class ProviderSpec(Shape):
     """An account at a vendor, or a self-hosted server."""
 
@@ -98,7 +120,12 @@ class ProviderSpec(Shape):
     credentials: tuple[Credential, ...] = Field(
         default=(),
         max_length=MAX_CREDENTIALS,
-        description="Keys of the account, or sign-ins to its cloud; only the first is used in this version",
+        description="Keys of the account, the first that works is used; or one sign-in to its cloud",
+    )
+    key_quarantine_ms: Annotated[int, Duration("1s", "24h")] = Field(
+        default=1_800_000,
+        alias="keyQuarantine",
+        description="How long a key is out of use that the vendor has refused, or whose quota is spent",
     )
     headers: Annotated[dict[HeaderName, HeaderValue], AfterValidator(check_headers)] = Field(
         default_factory=dict,
@@ -107,6 +134,7 @@ class ProviderSpec(Shape):
     )
     limits: Limits = Field(default_factory=Limits, description="What the vendor grants this account")
     tls: Tls = Field(default_factory=Tls, description="Verification of the provider's certificate, and the gateway's own")
+    breaker: Breaker = Field(default_factory=Breaker, description="When traffic leaves a failing target by itself, and how it comes back")
     egress: Egress = Field(default_factory=Egress, description="The way to the provider: proxy, protocol, addresses, connections, DNS")
 
 
@@ -145,7 +173,8 @@ class Timeouts(Shape):
     idle_ms: Annotated[int, Duration("10ms", "1h")] = Field(
         default=60_000,
         alias="idle",
-        description="Longest silence. It runs on across attempts, so it is raised to attempts x (connect + firstToken + 250ms)",
+        description="Longest time without anything of a begun answer; heartbeats and empty deltas do not count. For silence without "
+        "heartbeats on the passthrough lane it is raised to attempts x (connect + firstToken + 250ms), as Envoy runs it on across attempts",
     )
     total_ms: Annotated[int, Duration("10ms", "24h")] = Field(default=600_000, alias="total", description="The whole request, all attempts")
 
@@ -166,9 +195,16 @@ class Retry(Shape):
     )
     on: Annotated[tuple[RetryReason, ...], AfterValidator(distinct)] = Field(
         default=RETRY_REASONS,
-        max_length=len(RETRY_REASONS),
+        max_length=len(get_args(RetryReason)),
         json_schema_extra={"uniqueItems": True},
-        description="transient: connect failures, timers, 5xx; rate_limited: 429; unreadable: an answer that is none; credential: 401, 403",
+        description="transient: connect failures, timers, 5xx, a model that is not there; rate_limited: 429 and spent quotas; unreadable: "
+        "an answer that is none; credential: refused keys and spent quotas; not by default: context_too_long, content_policy. Errors are "
+        "told apart by status, code and text (errors of the preset)",
+    )
+    if_failed_within_ms: Annotated[int, Duration("10ms", "30m")] | None = Field(
+        default=None,
+        alias="retryIfFailedWithin",
+        description="No further attempt begins when the request is older than this, and the client gets a 504; default: only total counts",
     )
 
 
@@ -218,7 +254,9 @@ class ModelRouteSpec(Shape):
     def _fill_in_attempts(self) -> Self:
         if self.retry.attempts == 0:
             written = self.retry.model_fields_set
-            filled = Retry.model_construct(written, attempts=len(self.plan), on=self.retry.on)
+            filled = Retry.model_construct(
+                written, attempts=len(self.plan), on=self.retry.on, if_failed_within_ms=self.retry.if_failed_within_ms
+            )
             object.__setattr__(self, "retry", filled)
         return self
 

@@ -51,7 +51,8 @@ def _cluster(provider: Provider, connect_ms: int, *, by_sds: bool = True) -> byt
     hosts = [host for host, _ in _hosts(provider)]
     cluster = Cluster(
         name=name,
-        **(_STATIC if egress.proxy else discovery(hosts, egress.dns, each=egress.ejection is not None)),  # a proxy looks names up, and is itself looked up
+        # A proxy looks names up, and is itself looked up.
+        **(_STATIC if egress.proxy else discovery(hosts, egress.dns, each=egress.ejection is not None)),
         connect_timeout=timedelta(milliseconds=connect_ms),
         load_assignment=_endpoints(name, provider),
         circuit_breakers=no_limits(),

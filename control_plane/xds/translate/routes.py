@@ -16,8 +16,9 @@ from control_plane.ir.model import Choice, Entry, Lane, Route, TargetUse
 from control_plane.ir.operations import OPERATIONS
 from control_plane.ir.stored import stored_by
 from control_plane.ir.target_paths import call
-from control_plane.kit.headers import FAILURE_HEADER, SESSION_HEADER
+from control_plane.kit.headers import FAILURE_HEADER, FAULT_HEADER, SESSION_HEADER
 from control_plane.pb.core_pb2 import HeaderValue, HeaderValueOption, Metadata, TypedExtensionConfig
+from control_plane.pb.matcher_pb2 import StringMatcher
 from control_plane.pb.priority_group_pb2 import PriorityGroupClusterSpecifier
 from control_plane.pb.route_pb2 import (
     ClusterSpecifierPlugin,
@@ -44,10 +45,22 @@ RETRY_CONDITIONS: Final = {
     "unreadable": ("5xx",),
     "rate_limited": ("retriable-status-codes",),
     "credential": ("retriable-status-codes",),
+    "context_too_long": (),
+    "content_policy": (),
 }
 """What operators name in `retry.on`, in Envoy's words. An unreadable answer reaches the router as a 503 of the hold."""
 
-RETRY_STATUSES: Final = {"rate_limited": (429,), "credential": (401, 403)}
+RETRY_FAULTS: Final = {
+    "transient": ("transient",),
+    "unreadable": ("unreadable",),
+    "rate_limited": ("rate_limited", "quota_spent"),
+    "credential": ("credential_dead", "quota_spent"),
+    "context_too_long": ("context_too_long",),
+    "content_policy": ("content_policy",),
+}
+"""What operators name in `retry.on`, as classes of errors: for those that the status does not tell."""
+
+RETRY_STATUSES: Final = {"rate_limited": (429,), "credential": (401, 402, 403)}
 NOT_FOUND: Final = 404
 CLOSED_RETRY_AFTER_S: Final = "30"
 """Seconds after which to come again when a whole route is out of traffic: nobody knows when it returns, and asking costs little."""
@@ -165,8 +178,12 @@ def _facts(node: Route, entry: Entry) -> Metadata:
         facts["stored"] = "1"
     elif node.sessions_by:
         facts |= Sessions.among(entry.groups).facts(node.sessions_by)
+    if node.retry_within_ms is not None:
+        facts["within"] = str(node.retry_within_ms)
+    facts["silence"] = str(node.timers.silence_ms)
     at_targets = call(entry.dialect, entry.operation) if restore else ""
-    return route_metadata(facts, f"{entry.operation} {node.name}", at_targets=at_targets, asked=_asked(node, entry) if translated else None)
+    asked, silence_ms = (_asked(node, entry), node.timers.silence_ms) if translated else (None, None)
+    return route_metadata(facts, f"{entry.operation} {node.name}", at_targets=at_targets, asked=asked, silence_ms=silence_ms)
 
 
 def _asked(node: Route, entry: Entry) -> Asked:
@@ -240,9 +257,14 @@ def _retries(node: Route) -> RetryPolicy:
     return RetryPolicy(
         retry_on=",".join(sorted(conditions)),
         retriable_status_codes=sorted(s for kind in node.retry_on for s in RETRY_STATUSES.get(kind, ())),
-        retriable_headers=[HeaderMatcher(name=FAILURE_HEADER, present_match=True)],
+        retriable_headers=[HeaderMatcher(name=FAILURE_HEADER, present_match=True), *_faults(node.retry_on)],
         num_retries=UInt32Value(value=node.attempts - 1),
         per_try_timeout=duration(node.timers.first_token_ms),
         retry_back_off=RetryPolicy.RetryBackOff(base_interval=duration(base), max_interval=duration(most)),
         refresh_cluster_on_retry=True,
     )
+
+
+def _faults(retry_on: tuple[str, ...]) -> list[HeaderMatcher]:
+    classes = sorted({kind for reason in retry_on for kind in RETRY_FAULTS[reason]})
+    return [HeaderMatcher(name=FAULT_HEADER, string_match=StringMatcher(exact=kind)) for kind in classes]

@@ -6,8 +6,8 @@ import asyncio
 import time
 from pathlib import Path
 
+from control_plane.demo.fault_proxy.dns import DnsServer
 from control_plane.demo.simulators import Fault, Simulator
-from tests.live.egress.counterparts import DnsServer
 from tests.live.egress.serving import KEY, provider, route, serving
 from tests.live.egress.test_addresses import free_on
 from tests.live.gateway import load
