@@ -57,6 +57,14 @@ class Dns:
 
 
 @dataclass(frozen=True, slots=True)
+class Ejection:
+    """An address is left out for `duration_ms` after so many failures in a row."""
+
+    failures: int
+    duration_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Egress:
     """All of it. `addresses` are (host, port) to connect to; none for the provider's own host."""
 
@@ -67,6 +75,7 @@ class Egress:
     dns: Dns = Dns()
     client_certificate: str | None = None
     min_tls: str = "1.2"
+    ejection: Ejection | None = None
 
 
 DIRECT: Final = Egress()
@@ -86,6 +95,8 @@ def in_force(egress: Egress) -> list[str]:
         found.append("client certificate")
     if egress.min_tls != DIRECT.min_tls:
         found.append(f"tls>={egress.min_tls}")
+    if egress.ejection is not None:
+        found.append(f"ejects after {egress.ejection.failures}")
     kept, usual = egress.connection, DIRECT.connection
     for word, value, default in (
         ("idle", _seconds(kept.idle_ms), _seconds(usual.idle_ms)),

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from control_plane.ir.egress import CLIENT_CERTIFICATE, PROXY_AUTHORITIES, PROXY_SECRET, Connection, Dns, Egress, Proxy, TcpKeepalive
+from control_plane.ir.egress import (
+    CLIENT_CERTIFICATE,
+    PROXY_AUTHORITIES,
+    PROXY_SECRET,
+    Connection,
+    Dns,
+    Egress,
+    Ejection,
+    Proxy,
+    TcpKeepalive,
+)
 from control_plane.spec import egress as spec
 from control_plane.spec.base_url import parse_base_url
 from control_plane.spec.endpoint import parse_endpoint
@@ -20,6 +30,7 @@ def egress_of(document: Provider, port: int) -> Egress:
         dns=_dns(body.dns),
         client_certificate=CLIENT_CERTIFICATE + document.name if tls.cert_file else None,
         min_tls=tls.min_version,
+        ejection=Ejection(body.ejection.failures, body.ejection.duration_ms) if body.ejection else None,
     )
 
 

@@ -169,6 +169,7 @@ class Route:
     """What clients name as `model`, and what happens then.
 
     `standby`: uses that the plan has when nothing steers it. They stay ready, so that the way back is a change of the plan alone.
+    `sessions_by`: what tells the sessions apart whose requests stay at one target ("header NAME", "conversation", "consumer"); () for none.
     """
 
     name: str
@@ -182,6 +183,7 @@ class Route:
     unsupported_params: UnsupportedParams = "drop"
     foreign_reasoning: ForeignReasoning = "strip"
     standby: tuple[TargetUse, ...] = ()
+    sessions_by: tuple[str, ...] = ()
 
     def uses(self) -> set[TargetUse]:
         """Every use of a target by its plans, those in standby among them."""

@@ -13,6 +13,9 @@ CALL_HEADER: Final = "x-headgate-call"
 FAILURE_HEADER: Final = "x-headgate-failure"
 """Why another target may do better: set by the translator, whatever the status. Routes retry such answers; clients never see it."""
 
+SESSION_HEADER: Final = "x-headgate-session"
+"""The number by which Envoy chooses targets for the request's session: set by the edge filter, removed before any attempt."""
+
 FAULT_HEADER: Final = "x-headgate-fault"
 """The class of an error, by its body too: from the filter of a passthrough target or from the translator. Routes retry by it."""
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import wrappers_pb2 as google_dot_protobuf_dot_wrappers__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%control_plane/pb/priority_group.proto\x12<envoy.extensions.router.cluster_specifiers.priority_group.v3\x1a\x1egoogle/protobuf/wrappers.proto\"S\n\rClusterWeight\x12\x14\n\x0c\x63luster_name\x18\x01 \x01(\t\x12,\n\x06weight\x18\x02 \x01(\x0b\x32\x1c.google.protobuf.UInt32Value\"|\n\rPriorityGroup\x12\x0c\n\x04name\x18\x01 \x01(\t\x12]\n\x08\x63lusters\x18\x02 \x03(\x0b\x32K.envoy.extensions.router.cluster_specifiers.priority_group.v3.ClusterWeight\"\x85\x01\n\x1dPriorityGroupClusterSpecifier\x12\x64\n\x0fpriority_groups\x18\x01 \x03(\x0b\x32K.envoy.extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%control_plane/pb/priority_group.proto\x12<envoy.extensions.router.cluster_specifiers.priority_group.v3\x1a\x1egoogle/protobuf/wrappers.proto\"S\n\rClusterWeight\x12\x14\n\x0c\x63luster_name\x18\x01 \x01(\t\x12,\n\x06weight\x18\x02 \x01(\x0b\x32\x1c.google.protobuf.UInt32Value\"|\n\rPriorityGroup\x12\x0c\n\x04name\x18\x01 \x01(\t\x12]\n\x08\x63lusters\x18\x02 \x03(\x0b\x32K.envoy.extensions.router.cluster_specifiers.priority_group.v3.ClusterWeight\"\x9a\x01\n\x1dPriorityGroupClusterSpecifier\x12\x64\n\x0fpriority_groups\x18\x01 \x03(\x0b\x32K.envoy.extensions.router.cluster_specifiers.priority_group.v3.PriorityGroup\x12\x13\n\x0bheader_name\x18\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,5 +37,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PRIORITYGROUP']._serialized_start=220
   _globals['_PRIORITYGROUP']._serialized_end=344
   _globals['_PRIORITYGROUPCLUSTERSPECIFIER']._serialized_start=347
-  _globals['_PRIORITYGROUPCLUSTERSPECIFIER']._serialized_end=480
+  _globals['_PRIORITYGROUPCLUSTERSPECIFIER']._serialized_end=501
 # @@protoc_insertion_point(module_scope)

@@ -24,7 +24,9 @@ class PriorityGroup(_message.Message):
     def __init__(self, name: _Optional[str] = ..., clusters: _Optional[_Iterable[_Union[ClusterWeight, _Mapping]]] = ...) -> None: ...
 
 class PriorityGroupClusterSpecifier(_message.Message):
-    __slots__ = ("priority_groups",)
+    __slots__ = ("priority_groups", "header_name")
     PRIORITY_GROUPS_FIELD_NUMBER: _ClassVar[int]
+    HEADER_NAME_FIELD_NUMBER: _ClassVar[int]
     priority_groups: _containers.RepeatedCompositeFieldContainer[PriorityGroup]
-    def __init__(self, priority_groups: _Optional[_Iterable[_Union[PriorityGroup, _Mapping]]] = ...) -> None: ...
+    header_name: str
+    def __init__(self, priority_groups: _Optional[_Iterable[_Union[PriorityGroup, _Mapping]]] = ..., header_name: _Optional[str] = ...) -> None: ...

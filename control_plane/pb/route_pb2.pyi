@@ -47,12 +47,13 @@ class ScopedRouteConfiguration(_message.Message):
     def __init__(self, name: _Optional[str] = ..., route_configuration_name: _Optional[str] = ..., key: _Optional[_Union[ScopedRouteConfiguration.Key, _Mapping]] = ...) -> None: ...
 
 class VirtualHost(_message.Message):
-    __slots__ = ("name", "domains", "routes", "response_headers_to_add", "response_headers_to_remove", "include_request_attempt_count", "retry_policy", "request_body_buffer_limit")
+    __slots__ = ("name", "domains", "routes", "response_headers_to_add", "response_headers_to_remove", "request_headers_to_remove", "include_request_attempt_count", "retry_policy", "request_body_buffer_limit")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DOMAINS_FIELD_NUMBER: _ClassVar[int]
     ROUTES_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_HEADERS_TO_ADD_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_HEADERS_TO_REMOVE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_HEADERS_TO_REMOVE_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_REQUEST_ATTEMPT_COUNT_FIELD_NUMBER: _ClassVar[int]
     RETRY_POLICY_FIELD_NUMBER: _ClassVar[int]
     REQUEST_BODY_BUFFER_LIMIT_FIELD_NUMBER: _ClassVar[int]
@@ -61,10 +62,11 @@ class VirtualHost(_message.Message):
     routes: _containers.RepeatedCompositeFieldContainer[Route]
     response_headers_to_add: _containers.RepeatedCompositeFieldContainer[_core_pb2.HeaderValueOption]
     response_headers_to_remove: _containers.RepeatedScalarFieldContainer[str]
+    request_headers_to_remove: _containers.RepeatedScalarFieldContainer[str]
     include_request_attempt_count: bool
     retry_policy: RetryPolicy
     request_body_buffer_limit: _wrappers_pb2.UInt64Value
-    def __init__(self, name: _Optional[str] = ..., domains: _Optional[_Iterable[str]] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ..., response_headers_to_add: _Optional[_Iterable[_Union[_core_pb2.HeaderValueOption, _Mapping]]] = ..., response_headers_to_remove: _Optional[_Iterable[str]] = ..., include_request_attempt_count: _Optional[bool] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., request_body_buffer_limit: _Optional[_Union[_wrappers_pb2.UInt64Value, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., domains: _Optional[_Iterable[str]] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ..., response_headers_to_add: _Optional[_Iterable[_Union[_core_pb2.HeaderValueOption, _Mapping]]] = ..., response_headers_to_remove: _Optional[_Iterable[str]] = ..., request_headers_to_remove: _Optional[_Iterable[str]] = ..., include_request_attempt_count: _Optional[bool] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., request_body_buffer_limit: _Optional[_Union[_wrappers_pb2.UInt64Value, _Mapping]] = ...) -> None: ...
 
 class Route(_message.Message):
     __slots__ = ("match", "metadata", "name", "route", "direct_response", "response_headers_to_add", "typed_per_filter_config")

@@ -423,6 +423,13 @@ _CODES: Final = (
         example="spec: {models: [rank], dialects: [anthropic-messages], plan: [{targets: [{provider: jina, model: jina-reranker-v3}]}]}",
         fix="Add targets that offer it, or allow the dialects of clients that can call what the targets have.",
     ),
+    Code(
+        code="HG3031",
+        title="Stickiness without effect",
+        cause="spec.stickiness chooses among the targets of a group, and every group of the plan has one.",
+        example="stickiness: {by: [conversation]}   # with plan: [{targets: [{provider: openai, model: gpt-5}]}]",
+        fix="Put the targets that share the traffic into one group, or remove it.",
+    ),
 )
 
 CATALOGUE: Final[Mapping[str, Code]] = MappingProxyType({entry.code: entry for entry in _CODES})

@@ -263,6 +263,10 @@ def _check_route(route: ModelRoute) -> Iterator[Finding]:
     elif attempts < groups:
         message = f"{_count(attempts, 'attempt')}, but {_count(groups, 'group')}: the groups after number {attempts} never serve"
         yield route.finding("HG3012", at, message, f"write {groups}, or remove the groups")
+    if spec.stickiness is not None and all(len(group.targets) == 1 for group in spec.plan):
+        message = "has no effect: no group has two targets to choose from"
+        fix = "put the targets that share the traffic into one group, or remove it"
+        yield route.finding("HG3031", ("spec", "stickiness"), message, fix, key=True)
     yield from _check_timers(route)
 
 

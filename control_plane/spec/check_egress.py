@@ -33,6 +33,16 @@ def check_egress(provider: Provider, url: BaseUrl) -> Iterator[Finding]:
         yield provider.finding("HG3017", (*AT, "connection", "ping"), message, fix)
     if egress.proxy is None and "dns" in egress.model_fields_set and not _names(provider, url):
         yield provider.finding("HG3017", (*AT, "dns"), "there is no host name to look up", "remove it", key=True)
+    if egress.ejection is not None and not _several(provider, url):
+        message = "the provider has one address, and to leave that out would help nobody"
+        fix = "list its addresses, or let retries and another group serve"
+        yield provider.finding("HG3017", (*AT, "ejection"), message, fix, key=True)
+
+
+def _several(provider: Provider, url: BaseUrl) -> bool:
+    """A name that the gateway looks up may have any number of addresses."""
+    egress = provider.spec.egress
+    return len(egress.addresses) > 1 or (egress.proxy is None and _names(provider, url))
 
 
 def _names(provider: Provider, url: BaseUrl) -> bool:

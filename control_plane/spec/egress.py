@@ -126,6 +126,17 @@ class Dns(Shape):
     )
 
 
+class Ejection(Shape):
+    """When one address of a provider is left out while the others serve. Never more than half of them are."""
+
+    failures: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=5, description="Failures in a row of one address (5xx, refused, reset, timed out) after which it is left out"
+    )
+    duration_ms: Annotated[int, Duration("1s", "1h")] = Field(
+        default=30_000, alias="for", description="How long, the first time; longer each time that it fails again, up to ten times as long"
+    )
+
+
 class Egress(Shape):
     """The way to the provider: proxy, protocol, addresses, connections, DNS."""
 
@@ -137,6 +148,9 @@ class Egress(Shape):
         default=(),
         max_length=MAX_ADDRESSES,
         description="Connect to these hosts or IPs, with or without port, and not to the base URL's; Host and certificate stay its own",
+    )
+    ejection: Ejection | None = Field(
+        default=None, description="Leave out single failing addresses of a provider that has several, in `addresses` or behind its name"
     )
     connection: Connection = Field(default_factory=Connection, description="Life of connections")
     dns: Dns = Field(default_factory=Dns, description="Lookup of names")

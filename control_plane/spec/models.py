@@ -32,6 +32,7 @@ from control_plane.spec.origin import Origin
 from control_plane.spec.presets import PresetSpec
 from control_plane.spec.quantities import Duration, Quantity
 from control_plane.spec.shape import Shape
+from control_plane.spec.stickiness import Stickiness
 
 API_VERSION: Final = "headgate.dev/v1alpha1"
 
@@ -230,6 +231,10 @@ class ModelRouteSpec(Shape):
     )
     first_event_hold: bool = Field(
         default=False, description="Hold an answer until its first event, so that an error inside a 200 fails over without translation too"
+    )
+    stickiness: Stickiness | None = Field(
+        default=None,
+        description="Keep the requests of one session at one target, so that prompt caches stay warm. Default: by weight alone",
     )
     unsupported_params: UnsupportedParams = Field(
         default="drop",

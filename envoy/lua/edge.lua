@@ -32,6 +32,7 @@ function envoy_on_request(h)
   local model = part(p, a, b)
   facts = choose(h, headers, dialect, model, size)
   if not facts then return end
+  if facts.session then keep_session(h, facts, headers, p, size) end
 
   local how = "whole"
   local at, upto, text -- the edit that asks for usage

@@ -8,7 +8,10 @@ from typing import Self
 
 
 class DnsServer(asyncio.DatagramProtocol):
-    """Answers A questions for `names` on 127.0.0.1; `broken` makes it answer SERVFAIL. `asked` counts questions."""
+    """Answers A questions for `names`, whose addresses have blanks between them, on 127.0.0.1; `broken` makes it answer SERVFAIL.
+
+    `asked` counts questions.
+    """
 
     def __init__(self, names: dict[str, str], ttl_s: int = 1) -> None:
         self.names, self.ttl_s, self.broken = names, ttl_s, False
@@ -34,8 +37,8 @@ class DnsServer(asyncio.DatagramProtocol):
         self.asked.append((name, kind))
         answers = b""
         if kind == 1 and name in self.names and not self.broken:
-            address = bytes(map(int, self.names[name].split(".")))
-            answers = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, self.ttl_s, 4) + address
+            found = [bytes(map(int, address.split("."))) for address in self.names[name].split()]
+            answers = b"".join(b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, self.ttl_s, 4) + address for address in found)
         flags = 0x8182 if self.broken else 0x8180 if name in self.names else 0x8183
-        head = data[:2] + struct.pack("!HHHHH", flags, 1, 1 if answers else 0, 0, 0)
+        head = data[:2] + struct.pack("!HHHHH", flags, 1, len(answers) // 16, 0, 0)
         self._transport.sendto(head + question + answers, addr)

@@ -34,17 +34,18 @@ def is_address(host: str) -> bool:
     return True
 
 
-def discovery(hosts: list[str], dns: Dns) -> dict[str, AnyValue]:
+def discovery(hosts: list[str], dns: Dns, *, each: bool = False) -> dict[str, AnyValue]:
     """The fields of a cluster that say how it finds its hosts; a failed lookup keeps the last addresses, which is Envoy's own way.
 
-    Of one name, a connection goes to whatever it resolves to then. Of several hosts, all addresses serve in turns.
+    Of one name, a connection goes to whatever it resolves to then. Of several hosts, or where `each` address counts, all serve in turns.
     """
     if all(map(is_address, hosts)):
         return {"type": ClusterDiscoveryType.STATIC, "dns_lookup_family": ClusterDnsLookupFamily.ALL}
+    logical = len(hosts) == 1 and not each
     if dns == DIRECT.dns:
-        kind = ClusterDiscoveryType.LOGICAL_DNS if len(hosts) == 1 else ClusterDiscoveryType.STRICT_DNS
+        kind = ClusterDiscoveryType.LOGICAL_DNS if logical else ClusterDiscoveryType.STRICT_DNS
         return {"type": kind, "dns_lookup_family": ClusterDnsLookupFamily.ALL}
-    config = _lookup(dns, logical=len(hosts) == 1)
+    config = _lookup(dns, logical=logical)
     return {"cluster_type": ClusterCustomClusterType(name="envoy.cluster.dns", typed_config=Any.pack(config))}
 
 

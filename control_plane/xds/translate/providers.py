@@ -7,11 +7,18 @@ from functools import lru_cache
 from typing import Any as AnyValue
 from typing import Final
 
-from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterDiscoveryType, ClusterDnsLookupFamily, ClusterPreconnectPolicy
+from envoy_data_plane.envoy.config.cluster.v3 import (
+    Cluster,
+    ClusterDiscoveryType,
+    ClusterDnsLookupFamily,
+    ClusterPreconnectPolicy,
+    OutlierDetection,
+)
 from envoy_data_plane.envoy.config.core.v3 import Address, SocketAddress
 from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints
 from envoy_data_plane.google.protobuf import Any
 
+from control_plane.ir.egress import Ejection
 from control_plane.ir.model import Provider
 from control_plane.xds.resource import CDS, SDS, Ref, Resource
 from control_plane.xds.translate.limits import no_limits
@@ -23,6 +30,8 @@ from control_plane.xds.translate.tunnel import tcp_keepalive, tunnel_endpoint
 from control_plane.xds.translate.upstream_http import upstream_http
 
 _STATIC: Final[dict[str, AnyValue]] = {"type": ClusterDiscoveryType.STATIC, "dns_lookup_family": ClusterDnsLookupFamily.ALL}
+
+MAX_EJECTED_PERCENT: Final = 50
 
 
 @lru_cache(maxsize=4096)
@@ -42,16 +51,34 @@ def _cluster(provider: Provider, connect_ms: int, *, by_sds: bool = True) -> byt
     hosts = [host for host, _ in _hosts(provider)]
     cluster = Cluster(
         name=name,
-        **(_STATIC if egress.proxy else discovery(hosts, egress.dns)),  # a proxy looks names up, and is itself looked up
+        # A proxy looks names up, and is itself looked up.
+        **(_STATIC if egress.proxy else discovery(hosts, egress.dns, each=egress.ejection is not None)),
         connect_timeout=timedelta(milliseconds=connect_ms),
         load_assignment=_endpoints(name, provider),
         circuit_breakers=no_limits(),
+        outlier_detection=_ejection(egress.ejection) if egress.ejection else None,
         typed_extension_protocol_options={HTTP_OPTIONS: Any.pack(upstream_http(provider))},
         transport_socket=transport_socket(provider, by_sds=by_sds),
         preconnect_policy=ClusterPreconnectPolicy(per_upstream_preconnect_ratio=preconnect) if preconnect > 1 else None,
         upstream_connection_options=None if egress.proxy else tcp_keepalive(egress),
     )
     return bytes(cluster)
+
+
+def _ejection(ejection: Ejection) -> OutlierDetection:
+    """At most half of the addresses: below that Envoy would panic and ask the ejected ones too. Failures in a row alone decide: the
+    ratios that Envoy can also look at take what the vendor answers to bad requests for a sick host."""
+    first = timedelta(milliseconds=ejection.duration_ms)
+    return OutlierDetection(
+        consecutive_5xx=ejection.failures,
+        enforcing_consecutive_5xx=100,
+        enforcing_consecutive_gateway_failure=0,
+        enforcing_success_rate=0,
+        interval=timedelta(seconds=1),
+        base_ejection_time=first,
+        max_ejection_time=10 * first,
+        max_ejection_percent=MAX_EJECTED_PERCENT,
+    )
 
 
 def _refs(provider: Provider) -> frozenset[Ref]:

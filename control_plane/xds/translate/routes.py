@@ -16,7 +16,7 @@ from control_plane.ir.model import Choice, Entry, Lane, Route, TargetUse
 from control_plane.ir.operations import OPERATIONS
 from control_plane.ir.stored import stored_by
 from control_plane.ir.target_paths import call
-from control_plane.kit.headers import FAILURE_HEADER, FAULT_HEADER
+from control_plane.kit.headers import FAILURE_HEADER, FAULT_HEADER, SESSION_HEADER
 from control_plane.pb.core_pb2 import HeaderValue, HeaderValueOption, Metadata, TypedExtensionConfig
 from control_plane.pb.matcher_pb2 import StringMatcher
 from control_plane.pb.priority_group_pb2 import PriorityGroupClusterSpecifier
@@ -37,6 +37,7 @@ from control_plane.xds.translate.errors import answer
 from control_plane.xds.translate.facts import route_metadata
 from control_plane.xds.translate.names import route_table, scope, target_cluster
 from control_plane.xds.translate.packing import duration, pack
+from control_plane.xds.translate.sessions import Sessions
 from control_plane.xds.translate.stored_match import of_collection, of_one
 
 RETRY_CONDITIONS: Final = {
@@ -100,6 +101,7 @@ def route(node: Route) -> Resource:
         request_body_buffer_limit=UInt64Value(value=node.max_request_bytes),
         response_headers_to_add=_ABOUT,
         response_headers_to_remove=PRIVATE_RESPONSE_HEADERS,
+        request_headers_to_remove=[SESSION_HEADER] if node.sessions_by else [],
     ).SerializeToString(deterministic=True)
     routes = [wire.field(VirtualHost.ROUTES_FIELD_NUMBER, one) for entry in node.entries for one in _routes(node, entry, actions)]
     table = RouteConfiguration(name=route_table(node)).SerializeToString(deterministic=True)
@@ -174,6 +176,8 @@ def _facts(node: Route, entry: Entry) -> Metadata:
         facts["restore"] = "1"
     if stored_by(entry.dialect, entry.operation) is not None:
         facts["stored"] = "1"
+    elif node.sessions_by:
+        facts |= Sessions.among(entry.groups).facts(node.sessions_by)
     if node.retry_within_ms is not None:
         facts["within"] = str(node.retry_within_ms)
     facts["silence"] = str(node.timers.silence_ms)
@@ -226,11 +230,12 @@ class _Actions:
         return self.plan(groups) + _with(policy)
 
     def _rendered(self, groups: _Groups) -> RouteAction:
-        plan = PriorityGroupClusterSpecifier()
+        plan = PriorityGroupClusterSpecifier(header_name=SESSION_HEADER if self._node.sessions_by else "")
+        weights = Sessions.among(groups).weights if self._node.sessions_by else [[c.weight for c in group] for group in groups]
         for number, group in enumerate(groups):
             into = plan.priority_groups.add(name=f"g{number}")
-            for choice in group:
-                into.clusters.add(cluster_name=target_cluster(choice.use)).weight.value = choice.weight
+            for choice, weight in zip(group, weights[number], strict=True):
+                into.clusters.add(cluster_name=target_cluster(choice.use)).weight.value = weight
         plugin = TypedExtensionConfig(name="envoy.router.cluster_specifier_plugin.priority_group", typed_config=pack(plan))
         return RouteAction(
             inline_cluster_specifier_plugin=ClusterSpecifierPlugin(extension=plugin),

@@ -19,6 +19,7 @@ local function on_form(h, facts, headers, body, delimiter)
   local model, size, a, b = found.model, body:length(), found.first, found.last
   facts = choose(h, headers, dialect, model, size)
   if not facts then return end
+  if facts.session then keep_session(h, facts, headers) end
   announce(h, dialect, found.stream == "true" and "stream" or "whole", model)
   if facts.rename and facts.rename ~= model then splice_long(body, size, a, b, facts.rename) end
   note(h, facts, headers, a, b)

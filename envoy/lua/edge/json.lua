@@ -143,12 +143,16 @@ local function wanted(s, a, b, want)
   return want[name] and name, plain
 end
 
+-- Where the values of the top level that was read last begin, in the order of the body.
+local places, place_count = {}, 0
+
 -- Reads the top level of the object that opens at i: first and last byte of the value of each wanted key go into
 -- `from` and `till`; in the body, where s is a window. Returns the position after the object and the window, or nil, what is
 -- wrong and the key concerned.
--- strict: one spelling, once. Otherwise the last one counts, as most parsers have it.
+-- strict: one spelling, once; `places` are noted. Otherwise the last one counts, as most parsers have it.
 local function survey(s, i, want, from, till, strict)
   local c, problem
+  if strict then place_count = 0 end
   i, c, s = solid_on(s, i + 1)
   if c == 125 then return i + 1, s end
   while true do
@@ -166,6 +170,10 @@ local function survey(s, i, want, from, till, strict)
     if c ~= 58 then return nil, "json" end
     i, c, s = solid_on(s, i + 1)
     local value = (s == window and window_before or 0) + i
+    if strict then
+      place_count = place_count + 1
+      places[place_count] = value
+    end
     if c == 34 then
       i, s = past_string(s, i)
       if not i then return nil, "json" end
