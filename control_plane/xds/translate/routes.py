@@ -6,17 +6,19 @@ instead of 400 kB and 26 ms for one big table.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value, UInt64Value
 
 from control_plane.dialects.told import Asked
-from control_plane.ir.model import Choice, Entry, Lane, Route, TargetUse
+from control_plane.ir.model import Choice, Entry, Lane, Route, TargetUse, Variant, Weighing
 from control_plane.ir.operations import OPERATIONS
 from control_plane.ir.stored import stored_by
 from control_plane.ir.target_paths import call
-from control_plane.kit.headers import FAILURE_HEADER
+from control_plane.kit.headers import COST_HEADER, FAILURE_HEADER, LONG_HEADER, NEEDS_HEADER
 from control_plane.pb.core_pb2 import HeaderValue, HeaderValueOption, Metadata, TypedExtensionConfig
 from control_plane.pb.priority_group_pb2 import PriorityGroupClusterSpecifier
 from control_plane.pb.route_pb2 import (
@@ -30,6 +32,7 @@ from control_plane.pb.route_pb2 import (
     VirtualHost,
 )
 from control_plane.pb.route_pb2 import Route as EnvoyRoute
+from control_plane.pb.type_pb2 import Int64Range
 from control_plane.xds import wire
 from control_plane.xds.resource import CDS, RDS, SRDS, Resource
 from control_plane.xds.translate.errors import answer
@@ -71,6 +74,11 @@ PRIVATE_RESPONSE_HEADERS: Final = (
 )
 """The provider account's business, not the caller's."""
 
+
+MEASURES: Final = (LONG_HEADER, COST_HEADER, NEEDS_HEADER)
+"""What the edge has measured is for choosing the route only."""
+MOST: Final = 2**62
+"""The end of a range that has none."""
 
 _OPERATIONS: Final = {(o.dialect, o.name): o for o in OPERATIONS}
 
@@ -118,12 +126,45 @@ def _routes(node: Route, entry: Entry, actions: _Actions) -> list[bytes]:
     stored = stored_by(entry.dialect, entry.operation) is not None
     once = actions.once(entry.groups[:1]) if collection else b""
     made = [_route(node, one, facts, once) for one in collection]
+    if entry.variants:
+        return [*(_variant(node, entry, one, match, actions) for one in entry.variants), _route(node, match, facts, actions.plan(entry.groups), MEASURES)]
     return [*made, _route(node, match, facts, actions.everywhere(entry.groups) if stored else actions.plan(entry.groups))]
 
 
-def _route(node: Route, match: RouteMatch, facts: Metadata, action: bytes) -> bytes:
-    one = EnvoyRoute(name=node.name, match=match, metadata=facts).SerializeToString(deterministic=True)
+def _route(node: Route, match: RouteMatch, facts: Metadata, action: bytes, removed: Sequence[str] = ()) -> bytes:
+    one = EnvoyRoute(name=node.name, match=match, metadata=facts, request_headers_to_remove=removed).SerializeToString(deterministic=True)
     return one + wire.field(EnvoyRoute.ROUTE_FIELD_NUMBER, action)
+
+
+def _variant(node: Route, entry: Entry, variant: Variant, match: RouteMatch, actions: _Actions) -> bytes:
+    """The route of requests that the edge has measured."""
+    when, chosen = variant.when, RouteMatch()
+    chosen.CopyFrom(match)
+    for name, least in ((LONG_HEADER, when.long), (COST_HEADER, when.cost)):
+        if least:
+            chosen.headers.add(name=name).range_match.CopyFrom(Int64Range(start=least, end=MOST))
+    if when.needs:
+        chosen.headers.add(name=NEEDS_HEADER).string_match.exact = ",".join(when.needs)
+    facts = _facts(node, replace(entry, groups=variant.groups))
+    if not variant.groups:
+        return _too_dear(node, entry, facts, chosen)
+    action = actions.plan(variant.groups)
+    if variant.attempts != node.attempts:
+        policy = _retries(node)
+        policy.num_retries.value = variant.attempts - 1
+        action += _with(policy)
+    return _route(node, chosen, facts, action, MEASURES)
+
+
+def _too_dear(node: Route, entry: Entry, facts: Metadata, match: RouteMatch) -> bytes:
+    text = (
+        f'by estimate this request would cost more than {node.max_cost} US dollars, the maxCostPerRequest of route "{node.name}", '
+        "at every target; send less, or ask for fewer tokens of output"
+    )
+    refusal = answer(match, 400, entry.dialect, "cost_ceiling_exceeded", text)
+    refusal.name = node.name
+    refusal.metadata.CopyFrom(facts)
+    return refusal.SerializeToString(deterministic=True)
 
 
 def _matches(entry: Entry) -> list[RouteMatch]:
@@ -161,8 +202,22 @@ def _facts(node: Route, entry: Entry) -> Metadata:
         facts["restore"] = "1"
     if stored_by(entry.dialect, entry.operation) is not None:
         facts["stored"] = "1"
+    if entry.weighing is not None:
+        facts.update(_weighed(entry.weighing))
     at_targets = call(entry.dialect, entry.operation) if restore else ""
     return route_metadata(facts, f"{entry.operation} {node.name}", at_targets=at_targets, asked=_asked(node, entry) if translated else None)
+
+
+def _weighed(weighing: Weighing) -> dict[str, str]:
+    """What the edge is to measure; the first line says that it is to."""
+    facts = {"weigh": "1"}
+    if weighing.long is not None:
+        facts["long"] = str(weighing.long)
+    if weighing.output_weight:
+        facts["output_weight"] = str(weighing.output_weight)
+    if weighing.needs:
+        facts["needs"] = ",".join(weighing.needs)
+    return facts
 
 
 def _asked(node: Route, entry: Entry) -> Asked:
