@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 from itertools import combinations
 from typing import Final
 
@@ -101,8 +102,8 @@ class _Plan:
 
     def needs(self) -> Iterator[tuple[str, ...]]:
         """What requests may need that a target lacks, most of it first, nothing last."""
-        lacking = {name for one in self._known.values() for name in one.lacks} if self._rules.capability else set()
-        relevant = [name for name in NEEDS if name in lacking]
+        every = [one.lacks for one in self._known.values()] if self._rules.capability else []
+        relevant = [name for name in NEEDS if any(name in lacks for lacks in every) and not all(name in lacks for lacks in every)]
         for count in range(len(relevant), -1, -1):
             yield from combinations(relevant, count)
 
@@ -111,7 +112,8 @@ class _Plan:
         no target would be left, those of the step before stay."""
         groups = self._kept(self._groups, lambda use: self._affordable(use, when.cost))
         groups = self._kept(groups, lambda use: self._room(use, when.long)) or groups
-        groups = self._kept(groups, lambda use: self._known[use].lacks.isdisjoint(when.needs)) or groups
+        for need in when.needs:
+            groups = self._kept(groups, partial(self._has, need)) or groups
         return self._larger_first(groups, when.long)
 
     @staticmethod
@@ -122,6 +124,9 @@ class _Plan:
     def _affordable(self, use: TargetUse, cost: int) -> bool:
         most = self._affords.get(use)
         return most is None or cost <= most
+
+    def _has(self, need: str, use: TargetUse) -> bool:
+        return need not in self._known[use].lacks
 
     def _room(self, use: TargetUse, long: int) -> bool:
         fits = self._known[use].fits
