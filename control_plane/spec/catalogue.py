@@ -423,6 +423,20 @@ _CODES: Final = (
         example="spec: {models: [rank], dialects: [anthropic-messages], plan: [{targets: [{provider: jina, model: jina-reranker-v3}]}]}",
         fix="Add targets that offer it, or allow the dialects of clients that can call what the targets have.",
     ),
+    Code(
+        code="HG3021",
+        title="Ceiling without a price",
+        cause="The route has a maxCostPerRequest, but the catalogue has no price for one of its targets. Such a target is never left out.",
+        example="maxCostPerRequest: 0.05   # and a target at a server of your own",
+        fix="Write a ModelCatalog with the price, 0 if it costs nothing. `headgate catalogue` shows the prices in force.",
+    ),
+    Code(
+        code="HG3022",
+        title="Nothing known of the targets",
+        cause="The route asks in spec.fallback for targets to be passed by, but none of them is in the catalogue.",
+        example="fallback: {capability: skip}   # and targets at servers of your own only",
+        fix="Write a ModelCatalog with their windows, modalities and capabilities.",
+    ),
 )
 
 CATALOGUE: Final[Mapping[str, Code]] = MappingProxyType({entry.code: entry for entry in _CODES})
