@@ -63,6 +63,7 @@ class Facts:
     by_path: bool = False
     lacks: frozenset[str] = frozenset()
     vendor: Vendor = Vendor()
+    withheld_until: int = 0
 
 
 class FactsReader:
@@ -111,6 +112,7 @@ class FactsReader:
             by_path=call.by_path,
             lacks=lacking if serves.operation == "chat" else frozenset(),
             vendor=Vendor(_read(name, ERRORS, read_rules, errors), _read(name, LIMITS, read_names, limits) if limits else None),
+            withheld_until=call.withheld_until,
         )
 
     def _sides(self, name: str, client: str, serves: Speaks) -> tuple[ClientDialect, ProviderDialect]:

@@ -145,7 +145,7 @@ def _variant(node: Route, entry: Entry, variant: Variant, match: RouteMatch, act
             chosen.headers.add(name=name).range_match.CopyFrom(Int64Range(start=least, end=MOST))
     if when.needs:
         chosen.headers.add(name=NEEDS_HEADER).string_match.exact = ",".join(when.needs)
-    facts = _facts(node, replace(entry, groups=variant.groups))
+    facts = _facts(node, replace(entry, groups=variant.groups), variant.attempts)
     if not variant.groups:
         return _too_dear(node, entry, facts, chosen)
     action = actions.plan(variant.groups)
@@ -184,7 +184,7 @@ def _closed(node: Route, entry: Entry, facts: Metadata, match: RouteMatch) -> by
     return closed.SerializeToString(deterministic=True)
 
 
-def _facts(node: Route, entry: Entry) -> Metadata:
+def _facts(node: Route, entry: Entry, attempts: int = 0) -> Metadata:
     """What the edge filter, the targets and the translator must know about the route of a model, and what the journal says."""
     facts = {"route": node.name, "dialect": entry.dialect, "max_bytes": str(node.max_request_bytes)}
     if entry.operation != "chat":
@@ -205,7 +205,7 @@ def _facts(node: Route, entry: Entry) -> Metadata:
     if entry.weighing is not None:
         facts.update(_weighed(entry.weighing))
     at_targets = call(entry.dialect, entry.operation) if restore else ""
-    return route_metadata(facts, f"{entry.operation} {node.name}", at_targets=at_targets, asked=_asked(node, entry) if translated else None)
+    return route_metadata(facts, f"{entry.operation} {node.name}", at_targets=at_targets, asked=_asked(node, entry, attempts or node.attempts) if translated else None)
 
 
 def _weighed(weighing: Weighing) -> dict[str, str]:
@@ -220,7 +220,7 @@ def _weighed(weighing: Weighing) -> dict[str, str]:
     return facts
 
 
-def _asked(node: Route, entry: Entry) -> Asked:
+def _asked(node: Route, entry: Entry, attempts: int) -> Asked:
     operation = _OPERATIONS[entry.dialect, entry.operation]
     return Asked(
         dialect=entry.dialect,
@@ -230,6 +230,7 @@ def _asked(node: Route, entry: Entry) -> Asked:
         thinking_of=entry.thinking_of,
         unsupported_params=node.unsupported_params,
         foreign_reasoning=node.foreign_reasoning,
+        withheld_until=attempts if "content_policy" in node.retry_on else 0,
     )
 
 
