@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from control_plane.app import last_good_specs
-from control_plane.app.keys import Keys, Secrets
+from control_plane.app.key_pools import KeyPools
+from control_plane.app.keys import NONE_CHOSEN, Keys, Secrets
 from control_plane.app.sign_ins import SignIns
 from control_plane.credentials.resolve import NO_TOKENS
 from control_plane.ir.build import build
 from control_plane.ir.model import Gateway
 from control_plane.ir.show import diff
-from control_plane.ir.steering import NO_STEERING, Steering
+from control_plane.ir.steering import NO_STEERING, Steer, Steering
 from control_plane.spec.findings import Finding
 from control_plane.spec.load import Loaded
 from control_plane.spec.models import SpecSet
@@ -35,6 +36,9 @@ log = logging.getLogger(__name__)
 
 PROXY_WAIT_S: Final = 3.0
 """How long providers wait for a new proxy: a lookup of its name takes milliseconds; what takes longer will not be ready soon."""
+
+AT_ONCE: Final = frozenset({"steering", "key rotation"})
+"""Reasons that wait for no other change: each moment costs attempts."""
 
 EMPTY = Gateway(providers=(), routes=())
 
@@ -54,6 +58,7 @@ class Configurator:
     specs: SpecSet | None = None
     stale: bool = False
     sign_ins: SignIns | None = None
+    pools: KeyPools | None = None
     steering: Callable[[SpecSet], Steering] = lambda _: NO_STEERING
     """What overrides and breakers ask for at this moment; whoever changes it calls `steer` afterwards."""
     _secrets: Secrets = field(default_factory=dict)
@@ -82,6 +87,12 @@ class Configurator:
             if self.specs is not None:
                 await self._submit(self.specs)
 
+    async def rotate(self) -> None:
+        """The same at once: another key of a pool is to be used, or none is left, or one again."""
+        async with self._one:
+            if self.specs is not None:
+                await self._submit(self.specs, reason="key rotation")
+
     async def steer(self) -> asyncio.Future[Outcome] | None:
         """Publish the specs in force with the steering as it is now, at once. None when the plans stay as they are."""
         async with self._one:
@@ -92,13 +103,15 @@ class Configurator:
             await self.sign_ins.follow(specs)
             if self.specs is None:  # what Envoys run already shall not lose its targets for the moment until the tokens come
                 await self.sign_ins.settled(FIRST_TOKENS_S)
+        if self.pools is not None:
+            self.pools.follow(specs)
         began = time.monotonic()
         gateway, secrets, resources = await asyncio.to_thread(self._translate, specs)
         changes = diff(self.gateway, gateway)
         if self.specs is not None and not changes and secrets == self._secrets:
             self.specs = specs
             return None
-        urgent = reason == "steering" or (self.specs is not None and only_weights(self.gateway, gateway) and secrets == self._secrets)
+        urgent = reason in AT_ONCE or (self.specs is not None and only_weights(self.gateway, gateway) and secrets == self._secrets)
         routes = [route_table(r) for r in gateway.routes]
         snapshot = Snapshot.of(resources, routes=routes, absent=absent_secrets(gateway, secrets))
         await self._prepare(snapshot)
@@ -128,10 +141,20 @@ class Configurator:
             log.warning("a new proxy's name was not known to every Envoy within %g s; going on", PROXY_WAIT_S)
 
     def _translate(self, specs: SpecSet) -> tuple[Gateway, Secrets, list[Resource]]:
-        keys = Keys.of(specs, tokens=self.sign_ins.tokens() if self.sign_ins is not None else NO_TOKENS)
-        gateway = build(specs, keys.unready(), self.steering(specs))
+        chosen, spent = (self.pools.chosen(), self.pools.exhausted()) if self.pools is not None else (NONE_CHOSEN, {})
+        keys = Keys.of(specs, tokens=self.sign_ins.tokens() if self.sign_ins is not None else NO_TOKENS, chosen=chosen)
+        gateway = build(specs, keys.unready(), last_resorts(self.steering(specs), specs, spent))
         secrets = keys.values(gateway, kept=self._secrets)
         return gateway, secrets, translate(gateway, secrets, self.settings)
+
+
+def last_resorts(steering: Steering, specs: SpecSet, providers: Mapping[str, str]) -> Steering:
+    """`steering`, and the targets of these providers (with the reason) behind every plan: to be asked when all others have failed."""
+    if not providers:
+        return steering
+    named = {t.key: t.provider for route in specs.routes for group in route.spec.plan for t in group.targets}
+    spent = {key: Steer(0, providers[provider]) for key, provider in named.items() if provider in providers}
+    return replace(steering, targets={**spent, **{k: s for k, s in steering.targets.items() if s.percent == 0 or k not in spent}})
 
 
 def only_weights(before: Gateway, after: Gateway) -> bool:

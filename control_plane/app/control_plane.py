@@ -14,6 +14,7 @@ from control_plane.admin.api import create_app
 from control_plane.admin.server import access_for, bind_tcp, read_token, serving
 from control_plane.app import last_good_specs
 from control_plane.app.configure import Configurator
+from control_plane.app.key_pools import KeyPools
 from control_plane.app.keys import Keys
 from control_plane.app.settings import host_port
 from control_plane.app.sign_ins import SignIns
@@ -87,10 +88,13 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         clock=clock,
     )
     sign_ins = SignIns(metrics, clock)
-    configurator = Configurator(publisher=publisher, settings=settings.edge, state=settings.state, sign_ins=sign_ins)
+    pools = KeyPools(metrics, clock)
+    traffic.observers.append(pools.attempt)
+    configurator = Configurator(publisher=publisher, settings=settings.edge, state=settings.state, sign_ins=sign_ins, pools=pools)
     view = ControlPlaneView(
         configurator=configurator,
         sign_ins=sign_ins,
+        pools=pools,
         publisher=publisher,
         feed=feed,
         nodes=nodes,
@@ -116,6 +120,9 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         group.start(_follow_specs(settings, configurator))
         # Reads new tokens of sign-ins; submits snapshots.
         group.start(_follow_tokens(sign_ins, configurator))
+        # Reads which keys have died, by the journal; submits snapshots.
+        group.start(_follow_pools(pools, configurator))
+        group.start(pools.run())
         # Reads submitted snapshots and what nodes answer; publishes to the feed that ADS serves.
         group.start(publisher.run())
         if settings.journal is not None:
@@ -156,6 +163,11 @@ async def _follow_specs(settings: Settings, configurator: Configurator) -> None:
 async def _follow_tokens(sign_ins: SignIns, configurator: Configurator) -> None:
     async for _ in sign_ins.changes():
         await configurator.renew()
+
+
+async def _follow_pools(pools: KeyPools, configurator: Configurator) -> None:
+    async for _ in pools.changes():
+        await configurator.rotate()
 
 
 async def _follow_journal(tail: JournalTail, traffic: Traffic) -> None:

@@ -15,23 +15,30 @@ from control_plane.ir.model import Gateway
 from control_plane.spec.models import Provider, SpecSet
 
 Secrets = dict[str, Secret | SigningKeys]
+Chosen = Mapping[str, tuple[Resolution, Resolution]]
+NONE_CHOSEN: Final[Chosen] = MappingProxyType({})
 
 _NONE: Final[Mapping[str, Secret | SigningKeys]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What was found: a provider's key and its proxy's, by provider (None where nothing is asked for), and certificates by secret name."""
+    """What was found: a provider's key, the spare of its pool and its proxy's, by provider (None where nothing is asked
+    for), and certificates by secret name."""
 
     own: Mapping[str, Resolution | None]
+    spares: Mapping[str, Resolution | None]
     proxies: Mapping[str, Resolution | None]
     certificates: Mapping[str, Resolution]
 
     @classmethod
-    def of(cls, specs: SpecSet, tokens: Mapping[str, Resolution] = NO_TOKENS) -> Keys:
-        """Read everything now; `tokens` are what sign-ins to clouds have brought so far, by provider."""
+    def of(cls, specs: SpecSet, tokens: Mapping[str, Resolution] = NO_TOKENS, chosen: Chosen = NONE_CHOSEN) -> Keys:
+        """Read everything now; `tokens` are what sign-ins to clouds have brought so far, `chosen` the keys of pools (the one in use and the
+        spare), both by provider."""
+        first = resolve_all(specs, tokens=tokens)
         return cls(
-            own=resolve_all(specs, tokens=tokens),
+            own={name: chosen[name][0] if name in chosen else key for name, key in first.items()},
+            spares={name: chosen[name][1] if name in chosen else key for name, key in first.items()},
             proxies={p.name: resolve_proxy(p) for p in specs.providers},
             certificates=dict(found for p in specs.providers for found in _certificates(p)),
         )
@@ -53,6 +60,7 @@ class Keys:
             proxy, key = provider.egress.proxy, provider.auth or provider.signing
             named = (
                 (key.secret if key is not None else None, self.own[provider.name]),
+                (provider.auth.spare if provider.auth is not None else None, self.spares[provider.name]),
                 (proxy.secret if proxy is not None else None, self.proxies[provider.name]),
                 *((name, self.certificates.get(name)) for name in provider.certificates),
             )

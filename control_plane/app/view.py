@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from control_plane.admin.view import Row
 from control_plane.app.configure import Configurator
+from control_plane.app.key_pools import KeyPools
 from control_plane.app.sign_ins import SignIns
 from control_plane.credentials.resolve import Missing, resolve_provider
 from control_plane.ir.egress import in_force
@@ -28,6 +29,7 @@ class ControlPlaneView:
         *,
         configurator: Configurator,
         sign_ins: SignIns,
+        pools: KeyPools,
         publisher: Publisher,
         feed: Feed,
         nodes: NodeRegistry,
@@ -35,7 +37,7 @@ class ControlPlaneView:
         metrics: Metrics,
         part_rows: Callable[[], Sequence[Row]],
     ) -> None:
-        self._sign_ins = sign_ins
+        self._sign_ins, self._pools = sign_ins, pools
         self._configurator, self._publisher, self._feed, self._nodes = configurator, publisher, feed, nodes
         self._traffic, self._metrics, self._part_rows = traffic, metrics, part_rows
 
@@ -84,7 +86,8 @@ class ControlPlaneView:
         for provider in self._configurator.specs.providers if self._configurator.specs else ():
             if not provider.spec.credentials:
                 continue
-            rows.append(signed_in.get(provider.name) or _key(provider))
+            row = signed_in.get(provider.name)
+            rows += [row] if row is not None else self._pools.rows(provider.name) or [_key(provider)]
         return rows
 
     def targets(self) -> Sequence[Row]:

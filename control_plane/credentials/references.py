@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from control_plane.credentials.connection import MAX_CA_BYTES, authority_files, resolve_authorities, resolve_certificate, resolve_proxy
-from control_plane.credentials.resolve import Missing, Resolved, resolve_provider, secret_path
+from control_plane.credentials.resolve import Missing, Resolved, resolve_pool, secret_path
 from control_plane.credentials.sign_in.source import digest_of, missing_extra, problems, sign_in_of
 from control_plane.spec.findings import Finding
 from control_plane.spec.load import read_bytes
@@ -44,10 +44,13 @@ def _missing(provider: Provider, environ: Mapping[str, str] | None) -> Iterator[
         for path, lacking in problems(provider, environ):
             yield provider.finding("HG3001", (*at, *path), f"{lacking.reason}; {out} there", lacking.fix)
         return
-    key = resolve_provider(provider, environ)
-    if isinstance(key, Missing) and (ref := provider.spec.credentials[0].secret_ref) is not None:
-        where = (*at, "secretRef", "env" if ref.env is not None else "file")
-        yield provider.finding("HG3001", where, f"{key.reason}; {out} there", key.fix)
+    keys = resolve_pool(provider, environ)
+    out = out if all(isinstance(key, Missing) for key in keys) else "the others of the pool are used until it is"
+    places = [n for n, credential in enumerate(provider.spec.credentials) if credential.secret_ref is not None]
+    for place, key in zip(places, keys, strict=False):
+        if isinstance(key, Missing) and (ref := provider.spec.credentials[place].secret_ref) is not None:
+            where = ("spec", "credentials", place, "secretRef", "env" if ref.env is not None else "file")
+            yield provider.finding("HG3001", where, f"{key.reason}; {out} there", key.fix)
 
 
 def referenced_files(specs: SpecSet) -> frozenset[Path]:
@@ -56,7 +59,7 @@ def referenced_files(specs: SpecSet) -> frozenset[Path]:
 
 
 def _files_of(provider: Provider) -> Iterator[Path]:
-    for credential in provider.spec.credentials[:1]:
+    for credential in provider.spec.credentials:
         for _, ref in credential.secret_refs():
             path = secret_path(provider, ref)
             if path is not None:
@@ -77,7 +80,7 @@ def fingerprint(specs: SpecSet, environ: Mapping[str, str] | None = None) -> byt
     digest = hashlib.sha256()
     for provider in specs.providers:
         digest.update(provider.name.encode() + b"\0" + digest_of(provider, environ))
-        for key in (resolve_provider(provider, environ), resolve_proxy(provider, environ), resolve_certificate(provider)):
+        for key in (*resolve_pool(provider, environ), resolve_proxy(provider, environ), resolve_certificate(provider)):
             digest.update(key.secret.fingerprint() if isinstance(key, Resolved) else repr(key).encode())
         for _, path in authority_files(provider):
             try:

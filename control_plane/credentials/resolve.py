@@ -54,6 +54,14 @@ def resolve_provider(
     return tokens.get(provider.name, NO_TOKEN_YET) if ref is None else resolve_ref(ref, provider, environ)
 
 
+def resolve_pool(provider: Provider, environ: Mapping[str, str] | None = None) -> tuple[Resolution, ...]:
+    """Every static key of a provider in the order of its spec; nothing where the first is a sign-in, which has no pool."""
+    refs = [credential.secret_ref for credential in provider.spec.credentials]
+    if not refs or refs[0] is None:
+        return ()
+    return tuple(resolve_ref(ref, provider, environ) for ref in refs if ref is not None)
+
+
 def resolve_all(
     specs: SpecSet, environ: Mapping[str, str] | None = None, tokens: Mapping[str, Resolution] = NO_TOKENS
 ) -> dict[str, Resolution | None]:

@@ -6,11 +6,8 @@ Source: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Conv
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
-
-import msgspec
 
 from control_plane.dialects import failures
 from control_plane.dialects.canon import Failure
@@ -32,18 +29,6 @@ STATUS_OF: Final[Mapping[str, int]] = {
     "InternalServerException": 500,
     "ServiceUnavailableException": 503,
 }
-
-_TRANSIENT: Final = frozenset({"ModelErrorException", "ModelStreamErrorException", "ModelTimeoutException", "ModelNotReadyException"})
-"""The model failed or is not there yet: their statuses would say that the client is at fault, or too fast."""
-
-_UNABLE: Final = re.compile(
-    r"this model does(?:n't| not) support|model identifier is invalid|throughput isn.t supported|not supported (?:by|for) this model"
-    r"|isn't available|not allowed for this model|invalid beta flag",
-    re.IGNORECASE,
-)
-"""What this model, or this place, cannot do: the operator's choice, and another target may serve the request."""
-
-_DAILY: Final = re.compile(r"per day|daily", re.IGNORECASE)
 
 
 def read_error(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
@@ -69,11 +54,4 @@ def _bare(word: str) -> str:
 def _failure(status: int, word: str, document: Mapping[str, Any], text: str, headers: Mapping[str, str]) -> Failure:
     capital = document.get("Message")
     message = failures.message_of(document, text) or (capital if isinstance(capital, str) else "")
-    found = failures.failure(status, word or None, message, None, headers)
-    if word in _TRANSIENT or status == STATUS_OF["ModelErrorException"]:
-        return msgspec.structs.replace(found, kind="transient")
-    if word == "ServiceQuotaExceededException" or (found.kind == "rate_limited" and _DAILY.search(message)):
-        return msgspec.structs.replace(found, kind="quota_spent")
-    if found.kind == "client_fault" and _UNABLE.search(message):
-        return msgspec.structs.replace(found, kind="transient")
-    return found
+    return failures.failure(status, word or None, message, None, headers, "bedrock-converse")

@@ -14,6 +14,7 @@ import msgspec
 from control_plane.dialects import failures
 from control_plane.dialects.canon import Failure
 from control_plane.dialects.failure_classes import FailureClass
+from control_plane.dialects.fault_table import Rule, holds
 
 _STATUS: Final[Mapping[FailureClass, int]] = {
     "credential_dead": 401,
@@ -66,21 +67,19 @@ def settled(failure: Failure, rules: Sequence[ErrorRule], status: int, error: ob
             (rule.status is None or rule.status == status)
             and (rule.code is None or rule.code in codes)
             and (rule.type is None or rule.type in types)
-            and (rule.message is None or _holds(words, rule.message))
+            and (rule.message is None or holds(words, rule.message.lower()))
         ):
             return failure if rule.kind == failure.kind else _changed(failure, rule.kind, told)
     return failure
 
 
-def _holds(words: str, pattern: str) -> bool:
-    """Whether the parts of `pattern` between its stars follow each other in `words`, which is in lower case."""
-    at = 0
-    for part in pattern.lower().split("*"):
-        found = words.find(part, at)
-        if found < 0:
-            return False
-        at = found + len(part)
-    return True
+def as_table(rules: Sequence[ErrorRule]) -> tuple[Rule, ...]:
+    """The same in the form of the built-in ones, for Envoy."""
+    return tuple(Rule(r.kind, str(r.status or ""), _one(r.code), _one(r.type), _one(r.message and r.message.lower())) for r in rules)
+
+
+def _one(value: str | None) -> tuple[str, ...]:
+    return (value,) if value else ()
 
 
 def _changed(failure: Failure, kind: FailureClass, told: str) -> Failure:

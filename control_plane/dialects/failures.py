@@ -1,12 +1,10 @@
 """Reading what a provider's error means, whatever the dialect: the class decides whether another target is tried.
 
-The words looked for are those of the dialects' inventors and of servers that anybody runs: Anthropic answers an empty account with 400,
-Google a wrong key with 400 and an oversized prompt with 429. What one vendor alone says stands in its preset (`error_rules`).
+The rules are data (`fault_table`). What one vendor alone says stands in its preset (`error_rules`).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -14,65 +12,49 @@ import msgspec
 
 from control_plane.dialects import rate_limits
 from control_plane.dialects.canon import Failure, FailureClass
+from control_plane.dialects.fault_table import kind_of, rules_of
 
 MESSAGE_LIMIT_CHARS: Final = 2000
 """Longer vendor texts are cut: an error must not carry a page of HTML or an echo of the prompt."""
 
-_CONTEXT: Final = re.compile(
-    r"context[ _]length|context window|max(?:imum)? context|prompt (?:is )?too long|too many (?:input|prompt) tokens"
-    r"|input (?:is )?too long|exceeds? the (?:model'?s )?(?:max|token|context)"
-    r"|request_too_large|string_above_max_length|token limit reached|input token count",
-    re.IGNORECASE,
-)
-_KEY: Final = re.compile(
-    r"invalid_api_key|authentication_error|account_deactivated|api key (?:not valid|expired|not found)",
-    re.IGNORECASE,
-)
-_QUOTA: Final = re.compile(
-    r"insufficient_quota|exceeded your current quota|credit balance is too low|billing|insufficient (?:balance|credits|funds)"
-    r"|quota_exceeded|payment required",
-    re.IGNORECASE,
-)
-_POLICY: Final = re.compile(
-    r"content[_ ](?:policy|filter|management)|responsibleaipolicy|safety (?:system|policy)|content violates|usage polic", re.IGNORECASE
-)
-KEY_REFUSED: Final = "the provider refused the gateway's credentials"
+EXHAUSTED: Final = "upstream_credentials_exhausted"
+KEY_REFUSED: Final = f"{EXHAUSTED}: the provider refused the gateway's own credentials; those of the caller are not at fault"
 """Stands for the text of a credential error: vendors echo parts of the key."""
 
-
-def classify(status: int, code: str | None, message: str) -> FailureClass:
-    """The class of an error by its HTTP status, its code or type, and its words."""
-    words = f"{code or ''} {message[: 4 * MESSAGE_LIMIT_CHARS]}"
-    if status == 400 and code == "model_not_found":  # OpenAI's Responses
-        return "transient"  # the upstream model name is the operator's, not the client's, and another target may have it
-    if status in (401, 403):
-        return "content_policy" if _POLICY.search(words) else "credential_dead"
-    if status == 402:
-        return "quota_spent"
-    if status in (400, 413, 422, 429):
-        if _QUOTA.search(words):
-            return "quota_spent"
-        if status == 413 or _CONTEXT.search(words):
-            return "context_too_long"
-        if status == 429:
-            return "rate_limited"
-        if _KEY.search(words):
-            return "credential_dead"
-        return "content_policy" if _POLICY.search(words) else "client_fault"
-    if status == 404 or status >= 500 or status in (408, 409, 425):
-        return "transient"  # 404: as above
-    return "client_fault" if 400 <= status < 500 else "unreadable"
+EXHAUSTED_STATUS: Final = 502
+"""No 401: a client would think that its own key is dead, and change it."""
 
 
-def failure(status: int, code: str | None, message: str, param: str | None = None, headers: Mapping[str, str] | None = None) -> Failure:
+def classify(status: int, code: str | None, message: str, dialect: str = "", body: str = "") -> FailureClass:
+    """The class of an error by its HTTP status, its code or type, its words, and where a rule of the dialect asks for it its body."""
+    found = kind_of(rules_of(dialect), status, (code,) if code else (), message[: 4 * MESSAGE_LIMIT_CHARS], body)
+    return found or "unreadable"
+
+
+def failure(
+    status: int,
+    code: str | None,
+    message: str,
+    param: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    dialect: str = "",
+    body: str = "",
+) -> Failure:
     """A classified failure, its text replaced where it may show a key. A prompt that is too long is no 429: that would be tried again."""
-    kind = classify(status, code, message)
+    kind = classify(status, code, message, dialect, body)
     if kind == "credential_dead":
         message = KEY_REFUSED
     if kind == "context_too_long" and status == 429:
         status = 400
     text = message[:MESSAGE_LIMIT_CHARS] or f"the provider answered {status}"
     return Failure(kind, status if 400 <= status <= 599 else 502, text, code, param, retry_after(headers) if headers else None)
+
+
+def exhausted(failure: Failure) -> Failure:
+    """What clients are told of `failure`: refused credentials are the gateway's, so no client shall take its own for dead."""
+    if failure.kind != "credential_dead":
+        return failure
+    return msgspec.structs.replace(failure, status=EXHAUSTED_STATUS, message=KEY_REFUSED, code=EXHAUSTED)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -13,7 +13,7 @@ from control_plane.dialects.canon import Failure, FailureClass
 _TYPES: Final[Mapping[FailureClass, str]] = {
     "rate_limited": "rate_limit_error",
     "quota_spent": "insufficient_quota",
-    "credential_dead": "authentication_error",
+    "credential_dead": "server_error",
     "client_fault": "invalid_request_error",
     "context_too_long": "invalid_request_error",
     "content_policy": "invalid_request_error",
@@ -23,7 +23,7 @@ _TYPES: Final[Mapping[FailureClass, str]] = {
 _CODES: Final[Mapping[FailureClass, str]] = {
     "rate_limited": "rate_limit_exceeded",
     "quota_spent": "insufficient_quota",
-    "credential_dead": "invalid_api_key",
+    "credential_dead": failures.EXHAUSTED,
     "context_too_long": "context_length_exceeded",
     "content_policy": "content_policy_violation",
 }

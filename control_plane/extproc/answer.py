@@ -29,6 +29,7 @@ from control_plane.extproc import wire
 from control_plane.extproc.facts import Vendor
 from control_plane.extproc.tally import Tally
 from control_plane.kit.errors import ProviderProtocolError
+from control_plane.kit.headers import FAILURE_HEADER, FAULT_HEADER
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +67,11 @@ class Answer(Protocol):
 
 
 def failure_headers(failure: Failure, present: Mapping[str, str]) -> list[tuple[str, str]]:
-    """The marks of an error answer: `x-headgate-failure` (retried elsewhere by the route's `retriable_headers`) and retry-after."""
-    headers: list[tuple[str, str]] = [(wire.FAILURE_HEADER, failure.kind)] if failure.retryable_elsewhere else []
+    """The marks of an error answer: `x-headgate-failure` (retried elsewhere by the route's `retriable_headers`), `x-headgate-fault`, which
+    the journal reads, and retry-after."""
+    headers: list[tuple[str, str]] = [(FAULT_HEADER, failure.kind)]
+    if failure.retryable_elsewhere:
+        headers.append((FAILURE_HEADER, failure.kind))
     if failure.retry_after is not None and "retry-after" not in present:
         headers.append(("retry-after", str(max(0, math.ceil(failure.retry_after)))))
     return headers
@@ -139,6 +143,7 @@ class ProviderError:
             failure = error_rules.settled(failure, self._vendor.errors, self._status, document or text)
         if failure.kind == "rate_limited" and failure.retry_after is None and self._vendor.limits is not None:
             failure = msgspec.structs.replace(failure, retry_after=rate_limits.wait_s(self._headers, self._vendor.limits))
+        failure = failures.exhausted(failure)
         self._refusal = Refusal(failure.status, failure_headers(failure, self._headers), self._client.write_error(failure))
         return self._refusal
 
@@ -295,6 +300,7 @@ class Translation:
     def _refuse(self, failure: Failure) -> Refusal:
         """Nothing has gone to the client yet: become an error answer, one that the router retries if another target may do better."""
         self._count(failure)
+        failure = failures.exhausted(failure)
         status = failure.status
         if failure.retryable_elsewhere and status != HTTPStatus.TOO_MANY_REQUESTS and status < HTTPStatus.INTERNAL_SERVER_ERROR:
             status = HTTPStatus.SERVICE_UNAVAILABLE
@@ -305,6 +311,7 @@ class Translation:
     def _break_off(self, failure: Failure) -> None:
         """The client has seen content: end with its dialect's error event, never with a clean end."""
         self._count(failure)
+        failure = failures.exhausted(failure)
         self._over = True
         self._stream_error = failure.code or failure.kind
         self._pieces.append(self._writer.fail(failure))

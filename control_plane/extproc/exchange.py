@@ -28,7 +28,7 @@ from control_plane.extproc.answer import Answer, ProviderError, Refusal, Transla
 from control_plane.extproc.facts import Facts
 from control_plane.extproc.tally import Tally
 from control_plane.kit.errors import ClientProtocolError, ProtocolError
-from control_plane.kit.headers import CALL_HEADER as CALL_HEADER
+from control_plane.kit.headers import CALL_HEADER, FAILURE_HEADER
 from control_plane.pb.ext_proc_pb2 import HttpBody, HttpHeaders, ProcessingRequest
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Misconfigured:
 
     def __init__(self, reason: str) -> None:
         text = msgspec.json.encode({"error": {"type": "gateway_error", "code": "translator_misconfigured", "message": reason}})
-        self._answer = Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, ((wire.FAILURE_HEADER, "misconfigured"),), text)
+        self._answer = Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, ((FAILURE_HEADER, "misconfigured"),), text)
 
     def on_message(self, message: ProcessingRequest) -> list[bytes]:
         kind = message.WhichOneof("request")
@@ -220,7 +220,7 @@ class Exchange:
     def _answer_to(self, status: int, headers: dict[str, str]) -> Answer:
         facts, request = self._facts, self._request
         if self._declined is not None:
-            marks = ((wire.FAILURE_HEADER, "unfit"),)
+            marks = ((FAILURE_HEADER, "unfit"),)
             return Refusal(self._declined.status, marks, facts.client.write_error(self._declined))
         if request is None:
             raise OutOfTurn("an answer before the request was sent")

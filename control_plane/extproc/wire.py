@@ -15,7 +15,6 @@ from typing import Final
 from google.protobuf.struct_pb2 import Struct
 
 from control_plane.dialects.canon import Usage
-from control_plane.kit.headers import FAILURE_HEADER as FAILURE_HEADER
 from control_plane.pb import ext_proc_pb2 as pb
 from control_plane.pb.core_pb2 import HeaderValueOption
 

@@ -39,6 +39,7 @@ class DraftRoute:
     entries: list[Entry] = field(default_factory=list)
     standby: set[TargetUse] = field(default_factory=set)
     timers: Timers | None = None
+    attempts: int = 1
 
 
 @dataclass(slots=True)
@@ -65,7 +66,7 @@ class Draft:
                     models=tuple(sorted(spec.models)),
                     entries=tuple(draft.entries),
                     timers=draft.timers,
-                    attempts=spec.retry.attempts,
+                    attempts=draft.attempts,
                     retry_on=tuple(sorted(spec.retry.on)),
                     max_request_bytes=spec.max_request_bytes,
                     unsupported_params=spec.unsupported_params,

@@ -33,13 +33,15 @@ class Lane(Enum):
 class Auth:
     """How a provider wants its key: `header: <prefix><key>`. `secret` names the key; its value is never in the IR.
 
-    `signed_in` says that it is a token, which comes and goes, and no fixed key.
+    `signed_in` says that it is a token, which comes and goes, and no fixed key. `spare` names the next key of the pool, if it
+    has more than one.
     """
 
     header: str
     prefix: str
     secret: str
     signed_in: bool = False
+    spare: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ class TargetUse:
 
     `hold` is the first-event hold. Of passthrough uses: `rename` asks for the model name to be set at the target, because the plan's
     targets disagree on it. `restore` asks for path and length of the client's request to be set again, because the target's path is
-    another one or an earlier attempt may have changed them.
+    another one or an earlier attempt may have changed them. `spare` takes the next key of the provider's pool instead of the one in use.
     """
 
     provider: str
@@ -116,6 +118,7 @@ class TargetUse:
     hold: bool = False
     rename: bool = False
     restore: bool = False
+    spare: bool = False
 
     @property
     def target(self) -> str:
@@ -162,6 +165,7 @@ class Variant:
     when: When
     groups: tuple[tuple[Choice, ...], ...]
     attempts: int
+    too_long_moves_on: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +175,8 @@ class Entry:
     `rename` is the model name to write into the body at the edge, when all passthrough targets of the plan share it.
     `thinking_of`: dialects whose thinking translated answers may hold, because the plan also leads to a vendor that refuses that of
     others in a replay; () for all.
+    `too_long_moves_on`: whether a vendor's word that a request is too long may lead on, as far as the route asks for it: not where every
+    later window is known to be no larger.
     `variants` are for requests that not every target can take or may cost: the first that fits; `groups` are for the others.
     """
 
@@ -179,6 +185,7 @@ class Entry:
     groups: tuple[tuple[Choice, ...], ...]
     rename: str | None
     thinking_of: tuple[str, ...] = ()
+    too_long_moves_on: bool = True
     variants: tuple[Variant, ...] = ()
     weighing: Weighing | None = None
 
@@ -244,4 +251,4 @@ class Gateway:
 
 def ordered(uses: Iterable[TargetUse]) -> tuple[TargetUse, ...]:
     """Sorted by everything that tells uses apart."""
-    return tuple(sorted(uses, key=lambda u: (u.provider, u.model, u.lane.value, u.connect_ms, u.hold, u.rename, u.restore)))
+    return tuple(sorted(uses, key=lambda u: (u.provider, u.model, u.lane.value, u.connect_ms, u.hold, u.rename, u.restore, u.spare)))

@@ -24,6 +24,7 @@ from control_plane.spec import models as spec
 from control_plane.spec.presets import PresetSpec
 
 _Plan = list[list[PlannedTarget]]
+_Groups = list[list[tuple[PlannedTarget, TargetUse]]]
 
 
 def resolve_providers(draft: Draft) -> None:
@@ -78,7 +79,8 @@ def _auth(document: spec.Provider, preset: PresetSpec) -> Auth | None:
         return None
     credential, secret = document.spec.credentials[0], f"provider/{document.name}"
     if credential.secret_ref is not None:
-        return Auth(header=preset.auth.header, prefix=preset.auth.prefix, secret=secret)
+        pooled = sum(one.secret_ref is not None for one in document.spec.credentials) > 1
+        return Auth(header=preset.auth.header, prefix=preset.auth.prefix, secret=secret, spare=f"{secret}~spare" if pooled else None)
     return None if credential.aws is not None else Auth(header="authorization", prefix="Bearer ", secret=secret, signed_in=True)
 
 
@@ -125,9 +127,12 @@ def settle_timers(draft: Draft) -> None:
     """
     for route in draft.routes.values():
         asked = route.spec.spec
-        route.timers = Timers(
-            first_token_ms=asked.timeouts.first_token_ms, idle_ms=asked.effective_idle_ms, total_ms=asked.timeouts.total_ms
-        )
+        # A pool's spare key has an attempt of its own, unless the operator has counted them.
+        pooled = any(_pooled(draft.providers[t.provider]) for group in route.groups for t in group)
+        spare = pooled and "attempts" not in asked.retry.model_fields_set
+        route.attempts = min(asked.retry.attempts + spare, spec.MAX_GROUPS)
+        idle_ms = max(asked.timeouts.idle_ms, asked.idle_floor_ms // asked.retry.attempts * route.attempts)
+        route.timers = Timers(first_token_ms=asked.timeouts.first_token_ms, idle_ms=idle_ms, total_ms=asked.timeouts.total_ms)
 
 
 def expand_entries(draft: Draft) -> None:
@@ -145,7 +150,9 @@ def expand_entries(draft: Draft) -> None:
         left = {(e.dialect, e.operation): e for e in _entries(offers, draft, route, route.groups, keeping)}
         written = _entries(offers, draft, route, route.written, keeping=route.written)
         route.standby = {choice.use for entry in written for plan in entry.plans() for group in plan for choice in group}
-        route.entries = [left.get((e.dialect, e.operation)) or replace(e, groups=(), rename=None, variants=(), weighing=None) for e in written]
+        route.entries = [
+            left.get((e.dialect, e.operation)) or replace(e, groups=(), rename=None, variants=(), weighing=None) for e in written
+        ]
 
 
 def _entries(offers: _Offers, draft: Draft, route: DraftRoute, plan: _Plan, keeping: _Plan) -> list[Entry]:
@@ -156,7 +163,7 @@ def _entries(offers: _Offers, draft: Draft, route: DraftRoute, plan: _Plan, keep
         windows=asked.fallback.context_window == "skip",
         capability=asked.fallback.capability == "skip",
         ceiling=asked.max_cost_per_request,
-        attempts=asked.retry.attempts,
+        attempts=route.attempts,
         context_errors="context_too_long" in asked.retry.on,
     )
     for dialect in route.spec.spec.dialects:
@@ -166,6 +173,10 @@ def _entries(offers: _Offers, draft: Draft, route: DraftRoute, plan: _Plan, keep
                 entries.append(varied(entry, operation.call_path, rules, offers.abilities))
         entries += [entry for stored in STORED if stored.dialect == dialect and (entry := _stored(draft, route, keeping, stored))]
     return entries
+
+
+def _pooled(provider: Provider) -> bool:
+    return provider.auth is not None and provider.auth.spare is not None
 
 
 _Group = list[tuple[PlannedTarget, Lane, Speaks]]
@@ -178,11 +189,11 @@ class _Offers:
         self._providers, self._catalogue = providers, catalogue
         self._abilities: dict[tuple[str, str], Abilities] = {}
         self._known: dict[tuple[str, str, str], tuple[Speaks | None, Speaks | None]] = {}
-        self._uses: dict[tuple[str, str, Lane, int, bool, bool, bool], TargetUse] = {}
+        self._uses: dict[tuple[str, str, Lane, int, bool, bool, bool, bool], TargetUse] = {}
 
-    def use(self, target: PlannedTarget, lane: Lane, connect_ms: int, *, hold: bool, rename: bool, restore: bool) -> TargetUse:
+    def use(self, target: PlannedTarget, lane: Lane, connect_ms: int, *, hold: bool, rename: bool, restore: bool, spare: bool) -> TargetUse:
         """One object for equal uses, of which a route has dozens."""
-        key = (target.provider, target.model, lane, connect_ms, hold, rename, restore)
+        key = (target.provider, target.model, lane, connect_ms, hold, rename, restore, spare)
         use = self._uses.get(key)
         if use is None:
             use = self._uses[key] = TargetUse(*key)
@@ -212,6 +223,12 @@ class _Offers:
                 found.append((target, Lane.TRANSLATION, translated))
         return found
 
+    def spare(self, groups: Sequence[_Group]) -> _Group:
+        """One more group behind the plan, where a provider has more than one key: its targets with the next key, for what the key in
+        use could not serve. Of the first group that has such a provider.
+        """
+        return next((pooled for group in groups if (pooled := [one for one in group if _pooled(self._providers[one[0].provider])])), [])
+
     @staticmethod
     def _of(provider: Provider, operation: Operation) -> tuple[Speaks | None, Speaks | None]:
         path = provider.path(operation.dialect, operation.name)
@@ -226,24 +243,26 @@ def _entry(offers: _Offers, route: DraftRoute, plan: _Plan, operation: Operation
     groups = [group for targets in plan if (group := offers.group(route, operation, targets))]
     if not groups:
         return None
+    spare = offers.spare(groups) if len(groups) < spec.MAX_GROUPS else []
+    groups += [spare] if spare else []
     native = {target.model for group in groups for target, lane, _ in group if lane is Lane.PASSTHROUGH}
     at_target = len(native) > 1 and not operation.by_path
     hold = asked.first_event_hold and operation.name in STREAMED_TEXT
-    repeats = asked.retry.attempts > len(groups)
+    repeats = route.attempts > len(groups)
     # A client's path names its own model, if any, so every attempt gets the target's.
     restored = [True] * len(groups) if operation.by_path else _restored(groups, operation.call_path, repeats=repeats)
     connect_ms = asked.timeouts.connect_ms
 
-    def chosen(target: PlannedTarget, lane: Lane, serves: Speaks, undo: bool) -> Choice:
+    def chosen(target: PlannedTarget, lane: Lane, serves: Speaks, undo: bool, spared: bool) -> Choice:
         native = lane is Lane.PASSTHROUGH
         restore = native and (undo or filled(serves.path, target.model) != operation.call_path)
-        use = offers.use(target, lane, connect_ms, hold=native and hold, rename=native and at_target, restore=restore)
+        use = offers.use(target, lane, connect_ms, hold=native and hold, rename=native and at_target, restore=restore, spare=spared)
         return Choice(use, target.weight, serves)
 
     return Entry(
         dialect=operation.dialect,
         operation=operation.name,
-        groups=tuple([tuple([chosen(*target, undo) for target in group]) for group, undo in zip(groups, restored, strict=True)]),
+        groups=tuple([tuple([chosen(*one, undo, group is spare) for one in group]) for group, undo in zip(groups, restored, strict=True)]),
         rename=next(iter(native)) if len(native) == 1 and not operation.by_path else None,
         thinking_of=OWN_THINKING_ONLY.get(operation.dialect, ()) if native and operation.name == "chat" else (),
     )

@@ -50,14 +50,15 @@ def varied(entry: Entry, call_path: str, rules: Rules, of: Callable[[TargetUse],
         groups = plan.of(when)
         if groups != _matched(kept, when, entry.groups):
             kept[when] = groups
-    if not kept:
+    if not kept and plan.leads_on(entry.groups):
         return entry
     beyond = max(0, rules.attempts - len(entry.groups))
     variants = []
     for when, groups in reversed(kept.items()):
         attempts = max(1, min(rules.attempts, len(groups) + beyond))
-        variants.append(Variant(when, _restoring(groups, call_path, repeats=attempts > len(groups)), attempts))
-    return replace(entry, variants=tuple(variants), weighing=_weighing(kept, known.values(), weight))
+        variants.append(Variant(when, _restoring(groups, call_path, repeats=attempts > len(groups)), attempts, plan.leads_on(groups)))
+    weighing = _weighing(kept, known.values(), weight) if kept else None
+    return replace(entry, too_long_moves_on=plan.leads_on(entry.groups), variants=tuple(variants), weighing=weighing)
 
 
 def _matched(kept: dict[When, _Groups], asked: When, base: _Groups) -> _Groups:
@@ -115,6 +116,18 @@ class _Plan:
         for need in when.needs:
             groups = self._kept(groups, partial(self._has, need)) or groups
         return self._larger_first(groups, when.long)
+
+    def leads_on(self, groups: _Groups) -> bool:
+        """Whether some window may be larger than one that is tried before it."""
+        if not (self._rules.windows and self._rules.context_errors):
+            return True
+        smallest: int | None = None
+        for group in groups:
+            sizes = [self._known[choice.use].fits for choice in group]
+            if smallest is not None and any(size is None or size > smallest for size in sizes):
+                return True
+            smallest = min((size or 0 for size in sizes), default=0) if smallest is None else min(smallest, *(size or 0 for size in sizes))
+        return False
 
     @staticmethod
     def _kept(groups: _Groups, stays: Callable[[TargetUse], bool]) -> _Groups:

@@ -13,6 +13,9 @@ CALL_HEADER: Final = "x-headgate-call"
 FAILURE_HEADER: Final = "x-headgate-failure"
 """Why another target may do better: set by the translator, whatever the status. Routes retry such answers; clients never see it."""
 
+FAULT_HEADER: Final = "x-headgate-fault"
+"""The class of an error, by its body too: from the filter of a passthrough target or from the translator. Routes retry by it."""
+
 TARGET_HEADER: Final = "x-headgate-target"
 """The target's name: told to the translator, and named in the answer to the client."""
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
+from control_plane.dialects.failure_classes import FAILURE_CLASSES
 from control_plane.signals.lines import AttemptLine, RequestLine
 
 
@@ -26,6 +27,10 @@ class AttemptClass(StrEnum):
     CREDENTIAL_DEAD = "credential_dead"
     CLIENT_FAULT = "client_fault"
     """The provider refused the request itself: no provider would be better, no penalty."""
+    CONTEXT_TOO_LONG = "context_too_long"
+    """The same, because the prompt does not fit this model."""
+    CONTENT_POLICY = "content_policy"
+    """The same, because of what it says."""
     UNREADABLE = "unreadable"
     """An answer that breaks the protocol before it began."""
     TIMEOUT = "timeout"
@@ -57,6 +62,8 @@ PROVIDER_FAULTS: Final = frozenset(
 )
 """Classes that count against a target."""
 
+_FAULTS: Final[dict[str, AttemptClass]] = {kind: AttemptClass(kind) for kind in FAILURE_CLASSES}
+
 _STATUS: Final = {
     401: AttemptClass.CREDENTIAL_DEAD,
     402: AttemptClass.QUOTA_SPENT,
@@ -79,8 +86,8 @@ _ERROR_WORDS: Final = (
     ("permission", AttemptClass.CREDENTIAL_DEAD),
     ("api_key", AttemptClass.CREDENTIAL_DEAD),
     ("invalid_request", AttemptClass.CLIENT_FAULT),
-    ("content_policy", AttemptClass.CLIENT_FAULT),
-    ("context_length", AttemptClass.CLIENT_FAULT),
+    ("content_policy", AttemptClass.CONTENT_POLICY),
+    ("context_length", AttemptClass.CONTEXT_TOO_LONG),
 )
 
 # Envoy's flags of an attempt, most telling first.
@@ -121,9 +128,9 @@ def classify(attempt: AttemptLine, request: RequestLine | None = None) -> Attemp
     found = by_flags(attempt.flag_set)
     if found is not None:
         # With status 4xx or 5xx the answer was an error already; how its body ended does not matter.
-        return _BEGAN.get(found, found) if 0 < status < 400 else by_status(status) if status else found
+        return _BEGAN.get(found, found) if 0 < status < 400 else by_answer(attempt) if status else found
     if status >= 400:
-        return by_status(status)
+        return by_answer(attempt)
     if status and request is not None and (error := request.meter().stream_error):
         # Whoever ended the exchange after that: most clients leave when they read it.
         return by_error(error)
@@ -132,6 +139,11 @@ def classify(attempt: AttemptLine, request: RequestLine | None = None) -> Attemp
     if request is not None and request.meter().complete is False:
         return AttemptClass.CANCELLED if by_flags(request.flag_set) is AttemptClass.CANCELLED else AttemptClass.CUT
     return AttemptClass.OK
+
+
+def by_answer(attempt: AttemptLine) -> AttemptClass:
+    """The class of an answer that is an error: as its body was read, or by its status where nobody read it."""
+    return _FAULTS.get(attempt.fault or "") or by_status(attempt.status or 0)
 
 
 def by_status(status: int) -> AttemptClass:

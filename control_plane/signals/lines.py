@@ -78,7 +78,12 @@ class _Placed(msgspec.Struct, frozen=True, gc=False):
     @property
     def lane(self) -> str | None:
         """passthrough or translation; None, like target and provider, when no target was asked."""
-        return self.at.partition(" ")[0] or None
+        return self.at.partition(" ")[0].removesuffix("*") or None
+
+    @property
+    def spare(self) -> bool:
+        """Whether the target was asked with the spare key of its provider's pool."""
+        return self.at.partition(" ")[0].endswith("*")
 
     @property
     def target(self) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from control_plane.kit.clock import Clock, SystemClock
@@ -29,6 +29,7 @@ class Traffic:
         self._recent = RecentLines()
         self._join = AttemptJoin()
         self.windows = TargetWindows()
+        self.observers: list[Callable[[AttemptLine, AttemptClass], None]] = []
         self._duplicates = metrics.counter(names.JOURNAL_SKIPPED)
         self._requests = metrics.counter(names.REQUESTS)
         self._request_attempts = metrics.histogram(names.REQUEST_ATTEMPTS)
@@ -119,3 +120,5 @@ class Traffic:
             self.windows.add(target, provider, lane, found, ttft, line.ended_at, self._clock.now())
             if (told := line.rate_limits()) is not None:
                 self._note_limits(target, provider, told)
+        for observer in self.observers:
+            observer(line, found)

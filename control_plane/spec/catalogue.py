@@ -300,10 +300,10 @@ _CODES: Final = (
     ),
     Code(
         code="HG3002",
-        title="More than one key",
-        cause="A provider lists several keys. This version uses the first.",
-        example="credentials: [{secretRef: {env: KEY_1}}, {secretRef: {env: KEY_2}}]",
-        fix="Define one provider for each key and weigh them in a group.",
+        title="Sign-in in a pool",
+        cause="A provider lists several credentials, and one of them is a sign-in to a cloud. A pool is for keys: a sign-in renews itself.",
+        example="credentials: [{secretRef: {env: KEY_1}}, {entra: {managedIdentity: {}}}]",
+        fix="Define a provider of its own for the sign-in and name it in the plan.",
     ),
     Code(
         code="HG3003",

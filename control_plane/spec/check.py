@@ -201,9 +201,9 @@ def _check_provider(provider: Provider) -> Iterator[Finding]:
     spec = provider.spec
     if spec.base_url is not None:
         yield from _check_address(provider, spec.base_url)
-    if len(spec.credentials) > 1:
-        message = f"{len(spec.credentials)} keys are given; only the first is used in this version"
-        yield provider.finding("HG3002", ("spec", "credentials", 1), message, "remove the others, or define one provider for each key")
+    if len(spec.credentials) > 1 and (odd := [n for n, one in enumerate(spec.credentials) if one.sign_in is not None]):
+        message = "a pool is for keys: a sign-in stands alone" + ("; only the first is used" if odd[0] == 0 else "; this one is not used")
+        yield provider.finding("HG3002", ("spec", "credentials", odd[0] or 1), message, "define a provider of its own for it")
     for position, credential in enumerate(spec.credentials):
         if credential.entra is not None and not spec.allow_insecure:
             internal = why_internal(parse_base_url(credential.entra.authority_host))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, StringConstraints, model_validator
 
@@ -46,8 +46,9 @@ MAX_HEADERS: Final = 32  # static headers of a provider
 MAX_WEIGHT: Final = 1_000_000  # Envoy sums weights in 32 bits
 BACKOFF_MS: Final = 250  # the longest pause before a retry, counted into the idle timer's floor
 
-RetryReason = Literal["transient", "rate_limited", "unreadable", "credential"]
+RetryReason = Literal["transient", "rate_limited", "unreadable", "credential", "context_too_long", "content_policy"]
 RETRY_REASONS: Final[tuple[RetryReason, ...]] = ("transient", "rate_limited", "unreadable", "credential")
+"""Those that move a request on unless the spec says otherwise."""
 
 DnsLabel = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", min_length=1, max_length=63)]
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(check_model)]
@@ -100,7 +101,12 @@ class ProviderSpec(Shape):
     credentials: tuple[Credential, ...] = Field(
         default=(),
         max_length=MAX_CREDENTIALS,
-        description="Keys of the account, or sign-ins to its cloud; only the first is used in this version",
+        description="Keys of the account, the first that works is used; or one sign-in to its cloud",
+    )
+    key_quarantine_ms: Annotated[int, Duration("1s", "24h")] = Field(
+        default=1_800_000,
+        alias="keyQuarantine",
+        description="How long a key is out of use that the vendor has refused, or whose quota is spent",
     )
     headers: Annotated[dict[HeaderName, HeaderValue], AfterValidator(check_headers)] = Field(
         default_factory=dict,
@@ -168,9 +174,11 @@ class Retry(Shape):
     )
     on: Annotated[tuple[RetryReason, ...], AfterValidator(distinct)] = Field(
         default=RETRY_REASONS,
-        max_length=len(RETRY_REASONS),
+        max_length=len(get_args(RetryReason)),
         json_schema_extra={"uniqueItems": True},
-        description="transient: connect failures, timers, 5xx; rate_limited: 429; unreadable: an answer that is none; credential: 401, 403",
+        description="transient: connect failures, timers, 5xx, a model that is not there; rate_limited: 429 and spent quotas; unreadable: "
+        "an answer that is none; credential: refused keys and spent quotas; not by default: context_too_long, content_policy. Errors are "
+        "told apart by status, code and text (errors of the preset)",
     )
 
 

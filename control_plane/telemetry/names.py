@@ -52,6 +52,7 @@ TOKEN_TYPE: Final = Label(
 UNIT: Final = Label("unit", "headgate.ratelimit.unit", 4, "requests or tokens")
 LOG: Final = Label("log", "headgate.journal.log", 4, "request or attempt")
 REASON: Final = Label("reason", "headgate.reason", 32, "a short fixed word")
+STATE: Final = Label("state", "headgate.key.state", 2, "usable or out")
 RESOURCE: Final = Label("resource", "headgate.xds.resource", 16, "CDS, EDS, LDS, RDS, SDS, ...")
 PART: Final = Label("part", "headgate.part", 64, "one part of the running gateway: envoy, translator-0, journal, ...")
 SEVERITY: Final = Label("severity", "headgate.finding.severity", 4, "error or warning")
@@ -194,6 +195,10 @@ XDS_CONVERGENCE: Final = Metric(
     (),
     _CONVERGENCE,
 )
+KEY_ROTATIONS: Final = Metric(
+    "headgate_key_rotations_total", Kind.COUNTER, "keys", "Keys that were taken out of use, by reason.", (PROVIDER, REASON)
+)
+KEYS: Final = Metric("headgate_keys", Kind.GAUGE, "keys", "Keys of a provider, by state (usable, out).", (PROVIDER, STATE))
 SIGN_INS: Final = Metric(
     "headgate_sign_ins_total", Kind.COUNTER, "sign-ins", "Sign-ins to clouds for new tokens, by result (ok, failed).", (PROVIDER, REASON)
 )
@@ -226,6 +231,7 @@ class Field(StrEnum):
     TRACE = "trace"
     NODE = "node"
     RESOURCE = "resource"
+    SOURCE = "source"
     VERSION = "version"
     ROUTE = "route"
     PROVIDER = "provider"

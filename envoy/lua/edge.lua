@@ -83,9 +83,11 @@ function envoy_on_response(h)
   end
   local status = headers:get(":status")
   if status ~= "200" then
-    local about = KEY_STATUS[status]
-    if about == true or (about and about == dialect) then
+    if status == "401" or headers:get("x-headgate-fault") == "credential_dead" then
+      headers:replace(":status", "502")
       headers:replace("content-type", "application/json")
+      headers:remove("x-amzn-errortype")
+      headers:remove("www-authenticate")
       headers:remove("content-encoding")
       h:body(true):setBytes(CREDENTIALS_REFUSED[REFUSED_IN[dialect] or "openai"])
     end

@@ -19,10 +19,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from control_plane.dialects import canon
 from control_plane.dialects.api import ClientDialect, ProviderDialect, TargetFacts
 from control_plane.dialects.registry import DIALECTS, PROVIDERS
-from control_plane.extproc.exchange import CALL_HEADER, Exchange
+from control_plane.extproc.exchange import Exchange
 from control_plane.extproc.facts import Facts
 from control_plane.extproc.tally import Tally
 from control_plane.ir.operations import operations_of
+from control_plane.kit.headers import CALL_HEADER
 from control_plane.pb.ext_proc_pb2 import ProcessingRequest
 from tests.bench.payloads import chat_body
 

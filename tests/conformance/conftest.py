@@ -142,6 +142,15 @@ def recordings() -> list[Recording]:
 
 
 @pytest.fixture(scope="session")
+def recorded_errors() -> list[Recording]:
+    """Of all APIs: answers whose status says that they are one."""
+    if not RECORDINGS.is_dir():
+        pytest.skip("no recordings beside the repository")
+    apis = {json.loads(line)["api"] for line in (RECORDINGS / "index.jsonl").read_text().splitlines()}
+    return [recording for recording in load(apis) if recording.status >= 400]
+
+
+@pytest.fixture(scope="session")
 def gemini_recordings() -> list[Recording]:
     return _there("gemini-generate")
 

@@ -25,10 +25,6 @@ _STATUS_OF: Final[Mapping[str, int]] = {
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
 }
-_UNABLE: Final = re.compile(r"is not (?:enabled|supported) for (?:this model|models/)", re.IGNORECASE)
-"""What this model cannot do ("Function calling is not enabled for models/…"). Like a place that is not served (FAILED_PRECONDITION), that
-is the operator's choice, and another target may serve the request."""
-
 _DELAY: Final = re.compile(r"(\d{1,7}(?:\.\d{1,9})?)s")
 
 
@@ -85,13 +81,10 @@ def in_stream(error: object) -> Failure:
 def _failure(status: int, error: Mapping[str, Any], text: str, headers: Mapping[str, str]) -> Failure:
     details = [item for item in _items(error.get("details")) if isinstance(item, dict)]
     word = failures.text_of(error.get("status")) or failures.text_of(error.get("code"))
-    found = failures.failure(status, word, failures.message_of(error, text), None, headers)
+    body = msgspec.json.encode(error).decode()
+    found = failures.failure(status, word, failures.message_of(error, text), None, headers, "gemini-generate-content", body)
     if found.retry_after is None and (delay := _retry_delay(details)) is not None:
-        found = msgspec.structs.replace(found, retry_after=delay)
-    if status == 429 and found.kind == "quota_spent" and not _spent(details):
-        return msgspec.structs.replace(found, kind="rate_limited")
-    if found.kind == "client_fault" and (word == "FAILED_PRECONDITION" or _UNABLE.search(found.message)):
-        return msgspec.structs.replace(found, kind="transient")
+        return msgspec.structs.replace(found, retry_after=delay)
     return found
 
 
@@ -109,13 +102,3 @@ def _retry_delay(details: list[dict[str, Any]]) -> float | None:
         if found := _DELAY.fullmatch(str(item.get("retryDelay"))):
             return float(found[1])
     return None
-
-
-def _spent(details: list[dict[str, Any]]) -> bool:
-    """Whether a 429 will last. Its text names quota and billing for a limit per minute too; only the violated quota's id tells."""
-    violated = [
-        str(v.get("quotaId")) for item in _of_type(details, "QuotaFailure") for v in _items(item.get("violations")) if type(v) is dict
-    ]
-    if violated:
-        return any("PerMinute" not in quota for quota in violated)
-    return _retry_delay(details) is None

@@ -41,12 +41,13 @@ from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutatio
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
+from control_plane.kit.headers import MODEL_HEADER
 from control_plane.signals.formats import ATTEMPT_FORMAT, REQUEST_FORMAT
 from control_plane.xds.resource import LDS, SRDS, Resource
 from control_plane.xds.translate.access_log import file_journal, grpc_journal, worth_a_line
 from control_plane.xds.translate.filters.body_limit import body_limit
 from control_plane.xds.translate.local_replies import local_replies
-from control_plane.xds.translate.names import DEFAULT_SCOPE, LISTENER, MODEL_HEADER, NO_MODEL
+from control_plane.xds.translate.names import DEFAULT_SCOPE, LISTENER, NO_MODEL
 from control_plane.xds.translate.settings import EdgeSettings
 from control_plane.xds.translate.sources import lua_source
 

@@ -7,8 +7,6 @@ from typing import Final
 
 from control_plane.ir.egress import Egress
 from control_plane.ir.model import DEFAULT_CONNECT_MS, Route, Signing, TargetUse
-from control_plane.kit.headers import CALL_HEADER as CALL_HEADER
-from control_plane.kit.headers import MODEL_HEADER as MODEL_HEADER
 
 DEFAULT_SCOPE: Final = "default"
 """Scope and route table for requests whose model is not known (yet)."""
@@ -59,7 +57,7 @@ def target_cluster(use: TargetUse) -> str:
     name = f"target:{use.target}@{use.lane.value}"
     if use.connect_ms != DEFAULT_CONNECT_MS:
         name += f"~{use.connect_ms}ms"
-    for flag, on in (("hold", use.hold), ("rename", use.rename), ("restore", use.restore)):
+    for flag, on in (("hold", use.hold), ("rename", use.rename), ("restore", use.restore), ("spare", use.spare)):
         if on:
             name += f"+{flag}"
     return name

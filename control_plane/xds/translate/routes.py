@@ -18,8 +18,9 @@ from control_plane.ir.model import Choice, Entry, Lane, Route, TargetUse, Varian
 from control_plane.ir.operations import OPERATIONS
 from control_plane.ir.stored import stored_by
 from control_plane.ir.target_paths import call
-from control_plane.kit.headers import COST_HEADER, FAILURE_HEADER, LONG_HEADER, NEEDS_HEADER
+from control_plane.kit.headers import COST_HEADER, FAILURE_HEADER, FAULT_HEADER, LONG_HEADER, NEEDS_HEADER
 from control_plane.pb.core_pb2 import HeaderValue, HeaderValueOption, Metadata, TypedExtensionConfig
+from control_plane.pb.matcher_pb2 import StringMatcher
 from control_plane.pb.priority_group_pb2 import PriorityGroupClusterSpecifier
 from control_plane.pb.route_pb2 import (
     ClusterSpecifierPlugin,
@@ -46,10 +47,22 @@ RETRY_CONDITIONS: Final = {
     "unreadable": ("5xx",),
     "rate_limited": ("retriable-status-codes",),
     "credential": ("retriable-status-codes",),
+    "context_too_long": (),
+    "content_policy": (),
 }
 """What operators name in `retry.on`, in Envoy's words. An unreadable answer reaches the router as a 503 of the hold."""
 
-RETRY_STATUSES: Final = {"rate_limited": (429,), "credential": (401, 403)}
+RETRY_FAULTS: Final = {
+    "transient": ("transient",),
+    "unreadable": ("unreadable",),
+    "rate_limited": ("rate_limited", "quota_spent"),
+    "credential": ("credential_dead", "quota_spent"),
+    "context_too_long": ("context_too_long",),
+    "content_policy": ("content_policy",),
+}
+"""What operators name in `retry.on`, as classes of errors: for those that the status does not tell."""
+
+RETRY_STATUSES: Final = {"rate_limited": (429,), "credential": (401, 402, 403)}
 NOT_FOUND: Final = 404
 CLOSED_RETRY_AFTER_S: Final = "30"
 """Seconds after which to come again when a whole route is out of traffic: nobody knows when it returns, and asking costs little."""
@@ -126,9 +139,11 @@ def _routes(node: Route, entry: Entry, actions: _Actions) -> list[bytes]:
     stored = stored_by(entry.dialect, entry.operation) is not None
     once = actions.once(entry.groups[:1]) if collection else b""
     made = [_route(node, one, facts, once) for one in collection]
-    if entry.variants:
-        return [*(_variant(node, entry, one, match, actions) for one in entry.variants), _route(node, match, facts, actions.plan(entry.groups), MEASURES)]
-    return [*made, _route(node, match, facts, actions.everywhere(entry.groups) if stored else actions.plan(entry.groups))]
+    if stored:
+        return [*made, _route(node, match, facts, actions.everywhere(entry.groups))]
+    usual = actions.tried(entry.groups, node.attempts, too_long_moves_on=entry.too_long_moves_on)
+    variants = [_variant(node, entry, one, match, actions) for one in entry.variants]
+    return [*variants, _route(node, match, facts, usual, MEASURES if variants else ())]
 
 
 def _route(node: Route, match: RouteMatch, facts: Metadata, action: bytes, removed: Sequence[str] = ()) -> bytes:
@@ -148,11 +163,7 @@ def _variant(node: Route, entry: Entry, variant: Variant, match: RouteMatch, act
     facts = _facts(node, replace(entry, groups=variant.groups), variant.attempts)
     if not variant.groups:
         return _too_dear(node, entry, facts, chosen)
-    action = actions.plan(variant.groups)
-    if variant.attempts != node.attempts:
-        policy = _retries(node)
-        policy.num_retries.value = variant.attempts - 1
-        action += _with(policy)
+    action = actions.tried(variant.groups, variant.attempts, too_long_moves_on=variant.too_long_moves_on)
     return _route(node, chosen, facts, action, MEASURES)
 
 
@@ -205,7 +216,12 @@ def _facts(node: Route, entry: Entry, attempts: int = 0) -> Metadata:
     if entry.weighing is not None:
         facts.update(_weighed(entry.weighing))
     at_targets = call(entry.dialect, entry.operation) if restore else ""
-    return route_metadata(facts, f"{entry.operation} {node.name}", at_targets=at_targets, asked=_asked(node, entry, attempts or node.attempts) if translated else None)
+    return route_metadata(
+        facts,
+        f"{entry.operation} {node.name}",
+        at_targets=at_targets,
+        asked=_asked(node, entry, attempts or node.attempts) if translated else None,
+    )
 
 
 def _weighed(weighing: Weighing) -> dict[str, str]:
@@ -256,6 +272,13 @@ class _Actions:
         """One attempt only."""
         return self.plan(groups) + _with(RetryPolicy(num_retries=UInt32Value(value=0)))
 
+    def tried(self, groups: _Groups, attempts: int, *, too_long_moves_on: bool) -> bytes:
+        """The same with retries of its own, where the route's do not fit."""
+        retry_on = tuple(kind for kind in self._node.retry_on if too_long_moves_on or kind != "context_too_long")
+        if attempts == self._node.attempts and retry_on == self._node.retry_on:
+            return self.plan(groups)
+        return self.plan(groups) + _with(_retries(replace(self._node, attempts=attempts, retry_on=retry_on)))
+
     def everywhere(self, groups: _Groups) -> bytes:
         """For what one provider of the plan keeps: a 404 asks the next one, and every one is asked."""
         policy = _retries(self._node)
@@ -291,9 +314,14 @@ def _retries(node: Route) -> RetryPolicy:
     return RetryPolicy(
         retry_on=",".join(sorted(conditions)),
         retriable_status_codes=sorted(s for kind in node.retry_on for s in RETRY_STATUSES.get(kind, ())),
-        retriable_headers=[HeaderMatcher(name=FAILURE_HEADER, present_match=True)],
+        retriable_headers=[HeaderMatcher(name=FAILURE_HEADER, present_match=True), *_faults(node.retry_on)],
         num_retries=UInt32Value(value=node.attempts - 1),
         per_try_timeout=duration(node.timers.first_token_ms),
         retry_back_off=RetryPolicy.RetryBackOff(base_interval=duration(base), max_interval=duration(most)),
         refresh_cluster_on_retry=True,
     )
+
+
+def _faults(retry_on: tuple[str, ...]) -> list[HeaderMatcher]:
+    classes = sorted({kind for reason in retry_on for kind in RETRY_FAULTS[reason]})
+    return [HeaderMatcher(name=FAULT_HEADER, string_match=StringMatcher(exact=kind)) for kind in classes]

@@ -59,6 +59,8 @@ def _by_sds(provider: Provider) -> Iterator[tuple[str, bool]]:
     proxy = provider.egress.proxy
     if provider.auth is not None:
         yield provider.auth.secret, not provider.auth.signed_in
+        if provider.auth.spare is not None:
+            yield provider.auth.spare, True
     if proxy is not None and proxy.secret is not None:
         yield proxy.secret, True
     for name in provider.certificates:

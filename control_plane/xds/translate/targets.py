@@ -13,6 +13,7 @@ from envoy_data_plane.envoy.extensions.clusters.aggregate.v3 import ClusterConfi
 from envoy_data_plane.envoy.extensions.filters.http.upstream_codec.v3 import UpstreamCodec
 from google.protobuf.wrappers_pb2 import UInt32Value
 
+from control_plane.dialects.fault_table import words_of
 from control_plane.ir.model import Lane, Provider, TargetUse
 from control_plane.pb.cluster_pb2 import CircuitBreakers, Cluster
 from control_plane.pb.config_source_pb2 import Http1ProtocolOptions
@@ -22,6 +23,7 @@ from control_plane.xds.resource import CDS, ECDS, SDS, Resource
 from control_plane.xds.translate.facts import target_metadata
 from control_plane.xds.translate.filters.credentials import credentials
 from control_plane.xds.translate.filters.ext_proc import ext_proc
+from control_plane.xds.translate.filters.faults import faults
 from control_plane.xds.translate.filters.hold import hold
 from control_plane.xds.translate.filters.signer import signer
 from control_plane.xds.translate.filters.target_lua import target_lua
@@ -47,7 +49,7 @@ def target(use: TargetUse, provider: Provider) -> Resource:
     if use.lane is Lane.TRANSLATION:
         refs.add((CDS, TRANSLATOR_CLUSTER))
     if provider.auth is not None:
-        refs.add((SDS, provider.auth.secret))
+        refs.add((SDS, (provider.auth.spare if use.spare else None) or provider.auth.secret))
     if provider.signing is not None:
         refs.add((ECDS, signer_config(provider.signing)))
     return Resource(
@@ -73,11 +75,13 @@ def _cluster(use: TargetUse, provider: Provider, below: str) -> bytes:
 
 def _filters(use: TargetUse, provider: Provider) -> list[HttpFilter]:
     """In the order in which a request meets them; answers meet them in reverse."""
-    filters = [credentials(provider, use.target, translated=use.lane is Lane.TRANSLATION)]
+    filters = [credentials(provider, use.target, translated=use.lane is Lane.TRANSLATION, spare=use.spare)]
     if use.rename or use.restore:
         filters.append(target_lua(use, provider))
     if use.lane is Lane.TRANSLATION:
         filters.append(ext_proc(use, provider))
+    else:
+        filters.append(faults(words_of(speaks.dialect for speaks in provider.speaks), provider.errors))
     if use.hold:
         filters.append(hold())
     if provider.signing is not None:

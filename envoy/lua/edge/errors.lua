@@ -27,17 +27,14 @@ local function error_body(dialect, status, message, code, param)
     .. (param and '"' .. param .. '"' or "null") .. ',"code":"' .. code .. '"}}'
 end
 
--- Of a vendor's 401: vendors quote parts of the key, which is the gateway's.
+-- Instead of a vendor's words about the gateway's credentials: they quote parts of the key, and a client would think that its own is dead.
+local EXHAUSTED = "upstream_credentials_exhausted: the provider refused the gateway's own credentials; those of the caller are not at fault"
 local CREDENTIALS_REFUSED = {
-  openai = '{"error":{"message":"the provider refused the gateway\'s credentials","type":"authentication_error",'
-    .. '"param":null,"code":"invalid_api_key"}}',
-  anthropic = '{"type":"error","error":{"type":"authentication_error",'
-    .. '"message":"the provider refused the gateway\'s credentials"}}',
-  google = '{"error":{"code":401,"message":"the provider refused the gateway\'s credentials","status":"UNAUTHENTICATED"}}',
-  bedrock = '{"__type":"AccessDeniedException","message":"the provider refused the gateway\'s credentials"}',
-  cohere = '{"message":"the provider refused the gateway\'s credentials"}',
+  openai = '{"error":{"message":"' .. EXHAUSTED .. '","type":"server_error","param":null,"code":"upstream_credentials_exhausted"}}',
+  anthropic = '{"type":"error","error":{"type":"api_error","message":"' .. EXHAUSTED .. '"}}',
+  google = '{"error":{"code":502,"message":"' .. EXHAUSTED .. '","status":"UNAVAILABLE"}}',
+  bedrock = '{"__type":"ServiceUnavailableException","message":"' .. EXHAUSTED .. '"}',
+  cohere = '{"message":"' .. EXHAUSTED .. '"}',
 }
-
-local KEY_STATUS = { ["401"] = true, ["403"] = "bedrock-converse" } -- AWS says 403, with what it made of the signature
 
 local REFUSED_IN = { ["anthropic-messages"] = "anthropic", ["bedrock-converse"] = "bedrock", ["gemini-generate-content"] = "google", ["cohere-chat"] = "cohere" }

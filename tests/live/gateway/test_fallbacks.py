@@ -7,7 +7,7 @@ import openai
 import pytest
 from google import genai
 
-from tests.live.gateway.rig import GEMINI, GEMINI_KEYS, MODELS, Rig, RigFactory
+from tests.live.gateway.rig import MODELS, Rig, RigFactory
 
 CATALOGS = """
 ---
@@ -119,7 +119,7 @@ def test_what_a_target_lacks_leads_past_it(rig: Rig, lane: str) -> None:
     tools: list[object] = TOOLS if lane == "openai-chat" else [{"name": "look", "input_schema": {"type": "object", "properties": {}}}]
     assert served(rig, lane, "able", "plain") == ("local", "1")
     assert served(rig, lane, "able", "plain", tools=tools) == ("anthropic", "1")
-    assert served(rig, lane, "able", "about \"tools\": [1]") == ("local", "1")
+    assert served(rig, lane, "able", 'about "tools": [1]') == ("local", "1")
 
 
 def test_images_lead_past_a_target_without_eyes(rig: Rig) -> None:
@@ -134,7 +134,9 @@ def test_images_lead_past_a_target_without_eyes(rig: Rig) -> None:
 def test_a_ceiling_of_costs_leaves_out_what_is_too_dear_and_then_refuses(rig: Rig, lane: str) -> None:
     assert served(rig, lane, "thrift", "short") == ("anthropic", "1")
     assert served(rig, lane, "thrift", "short", max_tokens=2_000) == ("local", "1"), "2,000 tokens for 15 dollars a million"
-    with pytest.raises((openai.BadRequestError, anthropic.BadRequestError), match=r"maxCostPerRequest of route \"thrift\"|maxCostPerRequest"):
+    with pytest.raises(
+        (openai.BadRequestError, anthropic.BadRequestError), match=r"maxCostPerRequest of route \"thrift\"|maxCostPerRequest"
+    ):
         served(rig, lane, "thrift", LONG * 3)
     assert [len(rig.vendors[name].requests) for name in ("local", "anthropic")] == [1, 1]
 

@@ -185,10 +185,10 @@ def test_other_vendors_errors(rig: Rig, client: genai.Client) -> None:
             client.models.generate_content(model=model, contents="hello")
         assert (caught.value.code, caught.value.status) == (429, "RESOURCE_EXHAUSTED")
         rig.break_vendor(vendor, mode="status", status=401)
-        with pytest.raises(errors.ClientError) as caught:
+        with pytest.raises(errors.ServerError) as refused:
             client.models.generate_content(model=model, contents="hello")
-        assert caught.value.code == 401
-        assert "the gateway" in str(caught.value)
+        assert refused.value.code == 502
+        assert "the gateway" in str(refused.value)
         rig.heal()
 
 

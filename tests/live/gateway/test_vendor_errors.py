@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import anthropic
+import httpx
 import openai
 import pytest
 
@@ -68,7 +69,12 @@ def plan(name: str, first: str, second: str) -> str:
 @pytest.fixture(scope="module")
 def rig(make_rig: RigFactory) -> Rig:
     return make_rig(
-        plan("smart", "grok", "anthropic") + plan("plain", "deep", "openai") + plan("lonely", "grok", "grok"), providers=PROVIDERS
+        plan("smart", "grok", "anthropic")
+        + plan("plain", "deep", "openai")
+        + plan("lonely", "grok", "grok")
+        + plan("roomy", "grok", "openai")
+        + "  retry: {on: [transient, context_too_long]}\n",
+        providers=PROVIDERS,
     )
 
 
@@ -105,12 +111,14 @@ def test_a_wrong_key_that_is_a_400_fails_over_where_requests_are_translated(rig:
     assert (asked(rig, "local"), asked(rig, "anthropic")) == (1, 1)
 
 
-def test_the_last_targets_wrong_key_is_a_401_that_shows_no_key_and_counts_as_one(rig: Rig, refusal: list[bytes]) -> None:
+def test_the_last_targets_wrong_key_is_a_502_that_shows_no_key_and_counts_as_one(rig: Rig, refusal: list[bytes]) -> None:
     with (
         anthropic.Anthropic(base_url=rig.url, api_key="any", max_retries=0) as client,
-        pytest.raises(anthropic.AuthenticationError) as error,
+        pytest.raises(anthropic.InternalServerError) as error,
     ):
         client.messages.create(model="lonely", max_tokens=50, messages=HELLO)  # type: ignore[arg-type]
+    assert error.value.status_code == 502
+    assert "upstream_credentials_exhausted" in str(error.value)
     assert "ca***ry" not in str(error.value)
     assert asked(rig, "local") == 2
     deadline = time.monotonic() + 10
@@ -136,11 +144,59 @@ def test_another_400_of_the_same_vendor_is_the_clients_and_is_not_tried_again(ri
     assert (asked(rig, "local"), asked(rig, "anthropic")) == (1, 0)
 
 
-def test_passthrough_hands_the_vendors_400_to_the_client(rig: Rig, refusal: list[bytes]) -> None:
-    """Envoy decides about a retry by status and headers, before the body: it cannot tell this 400 from a client's fault."""
-    with openai.OpenAI(base_url=f"{rig.url}/v1", api_key="any", max_retries=0) as client, pytest.raises(openai.BadRequestError):
-        client.chat.completions.create(model="smart", messages=HELLO)  # type: ignore[arg-type]
-    assert (asked(rig, "local"), asked(rig, "anthropic")) == (1, 0)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_wrong_key_that_is_a_400_fails_over_on_the_passthrough_lane_too(rig: Rig, refusal: list[bytes], stream: bool) -> None:
+    with openai.OpenAI(base_url=f"{rig.url}/v1", api_key="any", max_retries=0) as client:
+        raw = client.chat.completions.with_raw_response.create(model="smart", messages=HELLO, stream=stream)  # type: ignore[arg-type]
+    assert raw.headers["x-headgate-attempts"] == "2"
+    assert (asked(rig, "local"), asked(rig, "anthropic")) == (1, 1)
+
+
+SPENT = b'{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}'
+LONG = (
+    b'{"error": {"message": "maximum context length is 8192 tokens", "type": "invalid_request_error", "code": "context_length_exceeded"}}\n'
+)
+POLICY = b'{"error":{"message":"flagged","type":"invalid_request_error","param":null,"code":"content_policy_violation"}}'
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "attempts", "client"),
+    [
+        (BAD_FIELD, "client_fault", 1, None),
+        (LONG, "context_too_long", 1, None),
+        (POLICY, "content_policy", 1, None),
+        (SPENT, "quota_spent", 2, None),
+        (WRONG_KEY, "credential_dead", 2, b"upstream_credentials_exhausted"),
+    ],
+    ids=["client_fault", "context_too_long", "content_policy", "quota_spent", "credential_dead"],
+)
+def test_what_nobody_can_serve_reaches_the_client_as_the_vendor_said_it(
+    rig: Rig, refusal: list[bytes], said: bytes, kind: str, attempts: int, client: bytes | None
+) -> None:
+    refusal.append(said)
+    before = classes(rig, "grok/")
+    answer = httpx.post(f"{rig.url}/v1/chat/completions", json={"model": "lonely", "messages": HELLO}, timeout=20)
+    assert answer.headers["x-headgate-fault"] == kind
+    assert asked(rig, "local") == attempts
+    if client is None:
+        assert (answer.status_code, answer.content) == (400, said), "byte for byte"
+    else:
+        assert answer.status_code == 502
+        assert client in answer.content
+    deadline = time.monotonic() + 10
+    while (counted := classes(rig, "grok/")).get(kind, 0) - before.get(kind, 0) < attempts:
+        assert time.monotonic() < deadline, counted
+        time.sleep(0.1)
+
+
+def test_a_class_that_the_route_does_not_name_is_not_retried(rig: Rig, refusal: list[bytes]) -> None:
+    url = f"{rig.url}/v1/chat/completions"
+    refusal.append(LONG)
+    assert httpx.post(url, json={"model": "roomy", "messages": HELLO}, timeout=20).headers["x-headgate-attempts"] == "2"
+    assert (asked(rig, "local"), asked(rig, "openai")) == (1, 1)
+    refusal.append(WRONG_KEY)
+    assert httpx.post(url, json={"model": "roomy", "messages": HELLO}, timeout=20).status_code == 502
+    assert (asked(rig, "local"), asked(rig, "openai")) == (2, 1)
 
 
 def test_what_a_vendor_lacks_goes_to_the_next_target_without_asking_it(rig: Rig) -> None:

@@ -310,6 +310,7 @@ def test_provider_error_is_written_in_the_clients_dialect(attempt: Attempt) -> N
         "content-type": "application/json",
         "x-headgate-lane": "translation",
         "x-headgate-failure": "rate_limited",
+        "x-headgate-fault": "rate_limited",
         "retry-after": "3",
     }
     assert json.loads(attempt.client_body) == {"kind": "rate_limited", "code": "provider_said_no", "param": None}

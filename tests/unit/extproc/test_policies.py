@@ -110,7 +110,7 @@ def test_rules_of_a_preset_settle_what_an_error_answer_means() -> None:
     attempt.head(400, content_type="application/json")
     attempt.body('{"code":"invalid-argument","error":"Incorrect API key provided: xa***gh"}', end=True)
     assert attempt.client_head is not None
-    assert (attempt.client_head[":status"], attempt.client_head["x-headgate-failure"]) == ("401", "credential_dead")
+    assert (attempt.client_head[":status"], attempt.client_head["x-headgate-failure"]) == ("502", "credential_dead")
     assert b"xa***" not in attempt.client_body
     attempt, _ = asked(GROK, QUESTION)
     attempt.head(400, content_type="application/json")

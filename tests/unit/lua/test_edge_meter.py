@@ -435,23 +435,26 @@ def test_what_a_vendor_says_about_our_key_is_not_passed_on(edge: LuaFilter, dial
     assert b"secret" not in out.body
     error = json.loads(out.body)
     if dialect == "gemini-generate-content":
-        assert (error["error"]["code"], error["error"]["status"]) == (401, "UNAUTHENTICATED")
+        assert (error["error"]["code"], error["error"]["status"]) == (502, "UNAVAILABLE")
     elif dialect == "bedrock-converse":
-        assert error["__type"] == "AccessDeniedException"
+        assert error["__type"] == "ServiceUnavailableException"
     elif dialect == "cohere-chat":
         assert error == {"message": REFUSED}
     else:
-        assert error["error"]["type"] == "authentication_error"
-    assert out.headers == {":status": "401", "content-type": "application/json"}
+        assert error["error"]["type"] == ("api_error" if dialect == "anthropic-messages" else "server_error")
+    assert b"upstream_credentials_exhausted" in out.body
+    assert out.headers == {":status": "502", "content-type": "application/json"}
 
 
 def test_what_aws_says_about_a_signature_is_not_passed_on(edge: LuaFilter) -> None:
-    """With 403, which the others do not say about keys."""
+    """With 403, and the class that the target's filter has found."""
     said = b'{"message":"The Canonical String for this request should have been secret"}'
     headers = {":status": "403", "content-type": "application/json", "x-amzn-errortype": "InvalidSignatureException"}
+    headers["x-headgate-fault"] = "credential_dead"
     out = edge.response([said], facts(route="m", dialect="bedrock-converse"), headers)
-    assert json.loads(out.body or b"")["__type"] == "AccessDeniedException"
-    assert edge.response([said], facts(route="m", dialect="openai-chat"), {**headers}).body == said
+    assert json.loads(out.body or b"")["__type"] == "ServiceUnavailableException"
+    headers = {":status": "403", "content-type": "application/json", "x-headgate-fault": "content_policy"}
+    assert edge.response([said], facts(route="m", dialect="openai-chat"), headers).body == said
 
 
 def unknown(edge: LuaFilter, model: str, names: list[str], dialect: str = "openai-chat") -> str:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Final
 
 from control_plane.ir.model import Provider
-from control_plane.kit.headers import TARGET_HEADER
+from control_plane.kit.headers import CALL_HEADER, MODEL_HEADER, TARGET_HEADER
 from control_plane.pb.config_source_pb2 import AggregatedConfigSource, ApiVersion, ConfigSource
 from control_plane.pb.core_pb2 import HeaderValue, HeaderValueOption, TypedExtensionConfig
 from control_plane.pb.generic_secret_pb2 import GenericSecret
@@ -21,7 +21,6 @@ from control_plane.pb.http_filter_pb2 import HttpFilter
 from control_plane.pb.mutation_rules_pb2 import HeaderMutation
 from control_plane.pb.secret_pb2 import SdsSecretConfig
 from control_plane.xds.translate.filters.rate_limit_names import repeated
-from control_plane.xds.translate.names import CALL_HEADER, MODEL_HEADER
 from control_plane.xds.translate.packing import duration, pack, pack_more
 
 CREDENTIAL_HEADERS: Final = (
@@ -59,19 +58,19 @@ SECRET_WAIT_MS: Final = 2_000
 """How long a target may warm up for its key. Never 0 (= for ever): a plan that names a warming target is a 503."""
 
 
-def credentials(provider: Provider, target: str, *, translated: bool) -> HttpFilter:
+def credentials(provider: Provider, target: str, *, translated: bool, spare: bool = False) -> HttpFilter:
     """The filter for one target of a provider; on the way back it names the target to the client.
 
     `translated`: the translator is told what the path said, where clients name the model there. Written anew from what the edge
-    filter noted, since the attempt before may have changed every header.
+    filter noted, since the attempt before may have changed every header. `spare`: with the next key of the pool.
     """
     named = Mutations(response_mutations=[set_header(TARGET_HEADER, target.replace("%", "%%"), OVERWRITE)])
-    config = pack_more(_shared(provider, translated), HeaderMutationFilter(mutations=named))
+    config = pack_more(_shared(provider, translated, spare), HeaderMutationFilter(mutations=named))
     return HttpFilter(name="envoy.filters.http.header_mutation", typed_config=config)
 
 
 @lru_cache(maxsize=4096)
-def _shared(provider: Provider, translated: bool) -> bytes:
+def _shared(provider: Provider, translated: bool, spare: bool) -> bytes:
     """What all targets of a provider have: the changes of requests, and the names of its rate-limit headers, serialised."""
     mutations = [HeaderMutation(remove=name) for name in (*CREDENTIAL_HEADERS, *TRACES)]
     if translated:
@@ -80,7 +79,7 @@ def _shared(provider: Provider, translated: bool) -> bytes:
     formatters = []
     if provider.auth is not None:
         mutations.append(set_header(provider.auth.header, f"{provider.auth.prefix}%SECRET(key)%", OVERWRITE))
-        source = GenericSecret(secret_configs={"key": secret_reference(provider.auth.secret)})
+        source = GenericSecret(secret_configs={"key": secret_reference((provider.auth.spare if spare else None) or provider.auth.secret)})
         formatters.append(TypedExtensionConfig(name="envoy.formatter.generic_secret", typed_config=pack(source)))
     limits = repeated(provider.rate_limits)
     config = HeaderMutationFilter(mutations=Mutations(request_mutations=mutations, response_mutations=limits, formatters=formatters))
