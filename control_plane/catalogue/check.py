@@ -10,7 +10,7 @@ from control_plane.spec.models import ModelRoute, SpecSet
 
 
 def check_known(specs: SpecSet) -> list[Finding]:
-    """HG3021 for targets of unknown price under a ceiling of costs, HG3022 for a check of windows or abilities of which nothing is known."""
+    """HG3021 for targets of unknown price under a ceiling of costs, HG3022 where none of the targets to pass by is known."""
     asking = [route for route in specs.routes if route.spec.max_cost_per_request is not None or route.spec.fallback.model_fields_set]
     if not asking:
         return []

@@ -160,7 +160,7 @@ class Weighing:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """The plan of some of an entry's requests, and how often it is tried. No groups: they are refused, as every target would cost too much."""
+    """The plan of some of an entry's requests, and how often it is tried. No groups: they are refused, as every target costs too much."""
 
     when: When
     groups: tuple[tuple[Choice, ...], ...]
