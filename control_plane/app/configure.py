@@ -15,7 +15,7 @@ from control_plane.app.key_pools import KeyPools
 from control_plane.app.keys import NONE_CHOSEN, Keys, Secrets
 from control_plane.app.sign_ins import SignIns
 from control_plane.credentials.resolve import NO_TOKENS
-from control_plane.ir.build import build
+from control_plane.ir.build import build, resteered
 from control_plane.ir.model import Gateway
 from control_plane.ir.show import diff
 from control_plane.ir.steering import NO_STEERING, Steer, Steering
@@ -46,6 +46,16 @@ FIRST_TOKENS_S: Final = 5.0
 """How long the first configuration waits for sign-ins. A token service answers in well under a second, or is in trouble."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """The last build, and of what it was one."""
+
+    specs: SpecSet
+    unready: Mapping[str, str]
+    steering: Steering
+    gateway: Gateway
+
+
 @dataclass(slots=True)
 class Configurator:
     """Keeps the set in force, and refuses whatever has an error."""
@@ -63,6 +73,7 @@ class Configurator:
     """What overrides and breakers ask for at this moment; whoever changes it calls `steer` afterwards."""
     _secrets: Secrets = field(default_factory=dict)
     _one: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _last: _Last | None = None
 
     async def apply(self, loaded: Loaded) -> None:
         """Take over `loaded`, or keep what is in force and say why."""
@@ -143,9 +154,19 @@ class Configurator:
     def _translate(self, specs: SpecSet) -> tuple[Gateway, Secrets, list[Resource]]:
         chosen, spent = (self.pools.chosen(), self.pools.exhausted()) if self.pools is not None else (NONE_CHOSEN, {})
         keys = Keys.of(specs, tokens=self.sign_ins.tokens() if self.sign_ins is not None else NO_TOKENS, chosen=chosen)
-        gateway = build(specs, keys.unready(), last_resorts(self.steering(specs), specs, spent))
+        gateway = self._built(specs, keys.unready(), last_resorts(self.steering(specs), specs, spent))
         secrets = keys.values(gateway, kept=self._secrets)
         return gateway, secrets, translate(gateway, secrets, self.settings)
+
+    def _built(self, specs: SpecSet, unready: Mapping[str, str], steering: Steering) -> Gateway:
+        """The gateway; where nothing but the steering has changed since the last one, most of that is kept."""
+        last, self._last = self._last, None
+        if last is not None and last.specs is specs and last.unready == unready:
+            gateway = resteered(last.gateway, specs, unready, last.steering, steering)
+        else:
+            gateway = build(specs, unready, steering)
+        self._last = _Last(specs, dict(unready), steering, gateway)
+        return gateway
 
 
 def last_resorts(steering: Steering, specs: SpecSet, providers: Mapping[str, str]) -> Steering:

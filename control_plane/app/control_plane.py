@@ -13,6 +13,7 @@ from typing import Any, Final
 from control_plane.admin.api import create_app
 from control_plane.admin.server import access_for, bind_tcp, read_token, serving
 from control_plane.app import last_good_specs
+from control_plane.app.breakers import Breakers
 from control_plane.app.configure import Configurator
 from control_plane.app.key_pools import KeyPools
 from control_plane.app.keys import Keys
@@ -89,10 +90,13 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     )
     sign_ins = SignIns(metrics, clock)
     pools = KeyPools(metrics, clock)
-    traffic.observers.append(pools.attempt)
+    traffic.observers.append(pools.observe)
     configurator = Configurator(publisher=publisher, settings=settings.edge, state=settings.state, sign_ins=sign_ins, pools=pools)
+    breakers = Breakers(traffic, metrics, clock, settings.state / "breakers.json")
+    configurator.steering = breakers.steering
     view = ControlPlaneView(
         configurator=configurator,
+        breakers=breakers,
         sign_ins=sign_ins,
         pools=pools,
         publisher=publisher,
@@ -123,6 +127,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         # Reads which keys have died, by the journal; submits snapshots.
         group.start(_follow_pools(pools, configurator))
         group.start(pools.run())
+        # Reads how attempts ended; submits snapshots.
+        group.start(breakers.run(configurator))
         # Reads submitted snapshots and what nodes answer; publishes to the feed that ADS serves.
         group.start(publisher.run())
         if settings.journal is not None:

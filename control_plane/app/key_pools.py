@@ -12,7 +12,7 @@ from control_plane.credentials.pool import Pool, Role
 from control_plane.credentials.resolve import Missing, Resolution, Resolved, resolve_pool
 from control_plane.kit.clock import Clock, SystemClock
 from control_plane.signals.classify import AttemptClass
-from control_plane.signals.lines import AttemptLine
+from control_plane.signals.ended import Ended
 from control_plane.spec.models import Provider, SpecSet
 from control_plane.telemetry import names
 from control_plane.telemetry.logs import fields
@@ -62,20 +62,18 @@ class KeyPools:
         self._held = held
         self._count(now)
 
-    def attempt(self, line: AttemptLine, found: AttemptClass) -> None:
+    def observe(self, ended: Ended, now: float) -> None:
         """An attempt ended."""
-        held = self._held.get(line.provider or "")
-        if held is None or not line.status:
+        held = self._held.get(ended.provider)
+        if held is None or ended.status is None:
             return
-        now = self._clock.now()
-        role: Role = "spare" if line.spare else "active"
-        began_at = line.start.timestamp()
-        if found is AttemptClass.CREDENTIAL_DEAD:
-            pool = held.pool.failed(role, "credential_dead", line.status, began_at, now)
-        elif found is AttemptClass.QUOTA_SPENT:
-            pool = held.pool.failed(role, "quota_spent", line.status, began_at, now)
-        elif line.status < 400:
-            pool = held.pool.served(role, began_at, now)
+        role: Role = "spare" if ended.spare else "active"
+        if ended.found is AttemptClass.CREDENTIAL_DEAD:
+            pool = held.pool.failed(role, "credential_dead", ended.status, ended.began_at, now)
+        elif ended.found is AttemptClass.QUOTA_SPENT:
+            pool = held.pool.failed(role, "quota_spent", ended.status, ended.began_at, now)
+        elif ended.status < 400:
+            pool = held.pool.served(role, ended.began_at, now)
         else:
             return
         self._take(held, pool, now)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from control_plane.admin.view import Row
+from control_plane.app.breakers import Breakers
 from control_plane.app.configure import Configurator
 from control_plane.app.key_pools import KeyPools
 from control_plane.app.sign_ins import SignIns
@@ -28,6 +29,7 @@ class ControlPlaneView:
         self,
         *,
         configurator: Configurator,
+        breakers: Breakers,
         sign_ins: SignIns,
         pools: KeyPools,
         publisher: Publisher,
@@ -37,7 +39,7 @@ class ControlPlaneView:
         metrics: Metrics,
         part_rows: Callable[[], Sequence[Row]],
     ) -> None:
-        self._sign_ins, self._pools = sign_ins, pools
+        self._sign_ins, self._pools, self._breakers = sign_ins, pools, breakers
         self._configurator, self._publisher, self._feed, self._nodes = configurator, publisher, feed, nodes
         self._traffic, self._metrics, self._part_rows = traffic, metrics, part_rows
 
@@ -99,7 +101,10 @@ class ControlPlaneView:
                     for choice in group:
                         planned.setdefault(choice.use.target, set()).add(route.name)
         names = sorted({*planned, *(str(name) for name in windows)})
-        return [{"target": name, "routes": sorted(planned.get(name, ())), **windows.get(name, {})} for name in names]
+        return [
+            {"target": name, "routes": sorted(planned.get(name, ())), "breaker": self._breakers.row(name), **windows.get(name, {})}
+            for name in names
+        ]
 
     def findings(self) -> Sequence[Row]:
         return [finding.as_dict() for finding in (*self._configurator.findings, *self._sign_ins.findings())] + [

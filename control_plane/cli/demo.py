@@ -48,7 +48,7 @@ def demo(
     set_up("warning")
     where = host_port(listen or (FREE if check else DEFAULT_LISTEN), "--listen")
     admin_where = host_port(admin or (FREE if check else DEFAULT_ADMIN), "--admin")
-    wanted = Demo(where, admin_where, lambda line: print(line, file=sys.stderr, flush=True), announce=not check)
+    wanted = Demo(where, admin_where, lambda line: print(line, file=sys.stderr, flush=True), announce=not check, breakers=not check)
     raise typer.Exit(_run(_check(wanted) if check else _serve(wanted)))
 
 

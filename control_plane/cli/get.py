@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
@@ -224,7 +225,7 @@ def _since(at: object, now: float) -> str:
 
 
 def _targets(rows: Sequence[Row], now: float) -> _Shown:
-    lines = []
+    lines, below = [], []
     for row in rows:
         windows = row.get("windows")
         minute = windows.get("60s") if isinstance(windows, dict) else None
@@ -234,9 +235,26 @@ def _targets(rows: Sequence[Row], now: float) -> _Shown:
         classes = view.get("classes")
         worst = {name: count for name, count in classes.items() if name != "ok"} if isinstance(classes, dict) else {}
         said = " ".join(f"{name}:{count}" for name, count in sorted(worst.items(), key=lambda item: -item[1])) or "-"
-        times = _ms(view, "ttft_ms_p50"), _ms(view, "ttft_ms_p95")
-        lines.append([_text(row, "target"), _text(row, "lane"), str(attempts or 0), good, *times, said, _left(row.get("ratelimit"))])
-    return ["TARGET", "LANE", "ATTEMPTS 60s", "GOOD", "TTFT P50", "TTFT P95", "NOT OK", "LIMIT LEFT"], lines, []
+        times = _ms(view, "ttft_ms_p50"), _ms(view, "ttft_ms_p95"), _ms(view, "token_gap_ms")
+        state, why = _breaker(row.get("breaker"), now)
+        lines.append([_text(row, "target"), state, _text(row, "lane"), str(attempts or 0), good, *times, said, _left(row.get("ratelimit"))])
+        if why:
+            below.append(f"\n{_text(row, 'target')}: {why}")
+    return ["TARGET", "STATE", "LANE", "ATTEMPTS 60s", "GOOD", "TTFT P50", "TTFT P95", "TOKEN GAP", "NOT OK", "LIMIT LEFT"], lines, below
+
+
+def _breaker(breaker: object, now: float) -> tuple[str, str]:
+    """State and reason: ("OPEN 12s", "breaker open since 14:02:11 (7/10 failed in 10 s, class=transient), probe in 3s")."""
+    if not isinstance(breaker, dict):
+        return "-", ""
+    state, since, until = _text(breaker, "state"), breaker.get("since"), breaker.get("until")
+    if state == "closed" or not isinstance(since, int | float):
+        return state.upper(), ""
+    percent = breaker.get("percent")
+    share = f"{percent:g}%" if state == "returning" and isinstance(percent, int | float) else _age(now - since)
+    at = datetime.fromtimestamp(since).astimezone().strftime("%H:%M:%S")
+    probe = f", probe in {_age(until - now)}" if isinstance(until, int | float) and until > now else ""
+    return f"{state.upper()} {share}", f"breaker {state} since {at} ({_text(breaker, 'reason')}){probe}"
 
 
 def _left(ratelimit: object) -> str:
@@ -335,8 +353,8 @@ def _age(seconds: float) -> str:
 
 _STYLES: Final = {
     **dict.fromkeys(("SYNCED", "READY"), "green"),
-    **dict.fromkeys(("STALE", "FAILING", "WAITING"), "yellow"),
-    **dict.fromkeys(("NACK", "FAILED", "EXPIRED", "MISSING"), "red"),
+    **dict.fromkeys(("STALE", "FAILING", "WAITING", "HALF-OPEN", "RETURNING"), "yellow"),
+    **dict.fromkeys(("NACK", "FAILED", "EXPIRED", "MISSING", "OPEN"), "red"),
 }
 
 

@@ -25,11 +25,15 @@ Say = Callable[[str], None]
 class Demo:
     """`async with Demo(...) as demo:` → `demo.url`, `demo.admin_url`, `demo.control_url`. Raises GatewayError when it cannot start.
 
-    With `announce` other processes find it (`headgate demo break`); only one such demo runs per user.
+    With `announce` other processes find it (`headgate demo break`); only one such demo runs per user. Without `breakers` a vendor that
+    fails keeps its place in the plans.
     """
 
-    def __init__(self, listen: tuple[str, int], admin: tuple[str, int], say: Say, *, announce: bool, pace: Pace | None = None) -> None:
+    def __init__(
+        self, listen: tuple[str, int], admin: tuple[str, int], say: Say, *, announce: bool, breakers: bool = True, pace: Pace | None = None
+    ) -> None:
         self._listen, self._admin, self._say, self._announce = listen, admin, say, announce
+        self._breakers = breakers
         self._stack = contextlib.AsyncExitStack()
         self.vendors = Vendors(pace or Pace(whole_ms=20, first_ms=60, delay_ms=15))
         self.url = self.admin_url = ""
@@ -44,7 +48,7 @@ class Demo:
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(self.vendors)
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headgate-demo-")))
-            self.vendors.write_specs(folder / "specs")
+            self.vendors.write_specs(folder / "specs", breakers=self._breakers)
             options = Options(
                 specs=(folder / "specs",),
                 listen=self._listen,

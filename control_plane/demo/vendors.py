@@ -46,11 +46,11 @@ class Vendors:
     def control_url(self) -> str:
         return self._control.url
 
-    def write_specs(self, folder: Path) -> None:
+    def write_specs(self, folder: Path, *, breakers: bool = True) -> None:
         """The demo's specs with the simulators' addresses, as YAML files in `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
-        addresses = {name: simulator.url for name, simulator in self.simulators.items()}
+        filled = {name: simulator.url for name, simulator in self.simulators.items()} | {"breakers": str(breakers).lower()}
         for template in importlib.resources.files("control_plane.demo").joinpath("specs").iterdir():
             if template.name.endswith(".yaml"):
-                text = string.Template(template.read_text(encoding="utf-8")).safe_substitute(addresses)
+                text = string.Template(template.read_text(encoding="utf-8")).safe_substitute(filled)
                 (folder / template.name).write_text(text, encoding="utf-8")

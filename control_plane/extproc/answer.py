@@ -10,13 +10,18 @@ An answer is one of three, chosen by its head:
 * `Refusal`: an error that is known whatever the provider says.
 
 Each returns serialised `ProcessingResponse` messages in the order in which Envoy must get them.
+
+Heartbeats keep every timer of Envoy from firing, so a `Translation` has its own: once the client has some of a stream, `overdue` ends it
+when nothing of the answer has come for `idle_s`, whatever else has. Before that the router's first token timer does.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, Protocol
 
@@ -24,10 +29,11 @@ import msgspec
 
 from control_plane.dialects import error_rules, failures, rate_limits
 from control_plane.dialects.api import ClientDialect, ProviderDialect, ResponseReader, ResponseWriter
-from control_plane.dialects.canon import End, Event, Failure, InStreamError, Stop, Usage, UsageUpdate
+from control_plane.dialects.canon import End, Event, Failure, InStreamError, Start, Stop, Usage, UsageUpdate
 from control_plane.extproc import wire
 from control_plane.extproc.facts import Vendor
 from control_plane.extproc.tally import Tally
+from control_plane.extproc.thinking import WithoutThinking
 from control_plane.kit.errors import ProviderProtocolError
 from control_plane.kit.headers import FAILURE_HEADER, FAULT_HEADER
 
@@ -48,6 +54,18 @@ Head = tuple[int, Mapping[str, str]]
 
 CUT: Final = Failure("unreadable", 503, "the provider ended its answer early", code="provider_answer_cut")
 FAULT: Final = Failure("transient", 500, "the gateway failed to translate the provider's answer", code="translation_failed")
+STALLED: Final = Failure("transient", 504, "the provider stopped in the middle of its answer", code="provider_answer_stalled")
+
+QUIET: Final = frozenset({Start, UsageUpdate})
+"""Events that say nothing of the answer itself; heartbeats and empty deltas are no events at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long an answer may say nothing once the client has some of it (None: for ever), and the clock for it, in seconds."""
+
+    idle_s: float | None = None
+    now: Callable[[], float] = time.monotonic
 
 
 class Answer(Protocol):
@@ -64,6 +82,10 @@ class Answer(Protocol):
     def feed(self, data: bytes, end: bool) -> list[bytes]: ...
 
     def trailers(self) -> list[bytes]: ...
+
+    def overdue(self) -> list[bytes] | None:
+        """Asked now and then: the last messages of an answer that has been silent for too long, else None."""
+        ...
 
 
 def failure_headers(failure: Failure, present: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -98,6 +120,9 @@ class Refusal:
 
     def trailers(self) -> list[bytes]:
         return [wire.response_body(self._body, False), wire.CONTINUE_RESPONSE_TRAILERS]
+
+    def overdue(self) -> list[bytes] | None:
+        return None
 
 
 class ProviderError:
@@ -134,6 +159,9 @@ class ProviderError:
         refusal = self._classify()
         return refusal.start(False) + refusal.trailers()
 
+    def overdue(self) -> list[bytes] | None:
+        return None
+
     def _classify(self) -> Refusal:
         self._tally.provider_errors += 1
         body = bytes(self._body)
@@ -164,6 +192,7 @@ class Translation:
         streams: bool,
         dropped: tuple[str, ...],
         tally: Tally,
+        patience: Patience,
     ) -> None:
         self._client = client
         self._reader = reader
@@ -178,6 +207,8 @@ class Translation:
         self._may_let_go = False  # the hold's condition is met
         self._let_go = False  # the head has been answered
         self._over = False  # the terminal event was seen, or the answer was broken off: what follows is ignored
+        self._patience = patience
+        self._heard_at = 0.0  # when something of the answer came last
         self._refusal: Refusal | None = None
         self._held_events = 0
         self._received_bytes = 0
@@ -208,6 +239,14 @@ class Translation:
     def feed(self, data: bytes, end: bool) -> list[bytes]:
         return self._advance(data, end, closes=end)
 
+    def overdue(self) -> list[bytes] | None:
+        idle_s, now = self._patience.idle_s, self._patience.now
+        if idle_s is None or not self._let_go or now() - self._heard_at < idle_s:
+            return None
+        if not self._over:
+            self._break_off(STALLED)
+        return self._flush(end=False, closes=False)
+
     def trailers(self) -> list[bytes]:
         messages = self._advance(b"", end=True, closes=False)
         return messages + (self._refusal.trailers() if self._refusal is not None else [wire.CONTINUE_RESPONSE_TRAILERS])
@@ -233,7 +272,9 @@ class Translation:
                     raise ProviderProtocolError(f"the provider's answer is larger than {WHOLE_BYTES} bytes")
                 if self._sent_bytes > STREAM_BYTES:
                     raise ProviderProtocolError(f"the provider's stream does not end within {STREAM_BYTES} bytes")
-                failure = self._take(self._reader.feed(data))
+                events = self._reader.feed(data)
+                self._listen(events)
+                failure = self._take(events)
                 if failure is not None or self._over:
                     return failure
             if end:
@@ -245,6 +286,15 @@ class Translation:
             log.exception("translating an answer failed")
             return FAULT
         return None
+
+    def _listen(self, events: list[Event]) -> None:
+        """Note that the model is at work: it said something, or thought what the client must not see."""
+        for event in events:
+            if type(event) not in QUIET:
+                self._heard_at = self._patience.now()
+                return
+        if isinstance(self._reader, WithoutThinking) and self._reader.took_out:
+            self._heard_at = self._patience.now()
 
     def _take(self, events: list[Event]) -> Failure | None:
         pieces, emit = self._pieces, self._writer.emit
@@ -278,6 +328,7 @@ class Translation:
             if not (end or self._may_let_go or (self._streams and (self._over or bounded))):
                 return messages
             self._let_go = True
+            self._heard_at = self._heard_at or self._patience.now()
             messages.append(wire.answer_headers(self._writer.content_type, self._dropped))
         body = b"".join(self._pieces)
         self._pieces.clear()

@@ -24,7 +24,7 @@ from control_plane.dialects.api import BESIDE_BODY, Call, IdSource
 from control_plane.dialects.canon import Failure, Request, Unfit
 from control_plane.dialects.model_path import filled
 from control_plane.extproc import thinking, wire
-from control_plane.extproc.answer import Answer, ProviderError, Refusal, Translation
+from control_plane.extproc.answer import Answer, Patience, ProviderError, Refusal, Translation
 from control_plane.extproc.facts import Facts
 from control_plane.extproc.tally import Tally
 from control_plane.kit.errors import ClientProtocolError, ProtocolError
@@ -74,6 +74,9 @@ class Misconfigured:
         text = msgspec.json.encode({"error": {"type": "gateway_error", "code": "translator_misconfigured", "message": reason}})
         self._answer = Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, ((FAILURE_HEADER, "misconfigured"),), text)
 
+    def overdue(self) -> list[bytes] | None:
+        return None
+
     def on_message(self, message: ProcessingRequest) -> list[bytes]:
         kind = message.WhichOneof("request")
         if kind == "response_headers":
@@ -92,8 +95,9 @@ class Misconfigured:
 class Exchange:
     """The attempt that one gRPC stream carries. `on_message` raises OutOfTurn; nothing else ever leaves it."""
 
-    def __init__(self, facts: Facts, ids: IdSource, tally: Tally) -> None:
+    def __init__(self, facts: Facts, ids: IdSource, tally: Tally, patience: Patience = Patience()) -> None:
         self._facts = facts
+        self._patience = patience
         self._ids = ids
         self._tally = tally
         self._body = bytearray()
@@ -134,6 +138,10 @@ class Exchange:
                 raise OutOfTurn("response trailers before response headers")
             return self._answer.trailers()
         raise OutOfTurn("a message of no known kind")
+
+    def overdue(self) -> list[bytes] | None:
+        """Asked now and then: the last messages of an answer that has been silent for too long, else None."""
+        return None if self._answer is None else self._answer.overdue()
 
     def _collect(self, piece: HttpBody) -> list[bytes]:
         if self._sent:
@@ -229,7 +237,8 @@ class Exchange:
         reader, writer = facts.provider.reader(request), facts.client.writer(request, self._ids)
         if facts.mute:
             reader = thinking.WithoutThinking(reader)
-        answer = Translation(facts.client, reader, writer, facts.vendor, (status, headers), request.stream, self._dropped, self._tally)
+        head = (status, headers)
+        answer = Translation(facts.client, reader, writer, facts.vendor, head, request.stream, self._dropped, self._tally, self._patience)
         answer.moves_on_if_withheld = self._attempt < facts.withheld_until
         return answer
 

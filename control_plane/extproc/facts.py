@@ -30,6 +30,7 @@ OPTIONS: Final = "x-headgate-options"
 ERRORS: Final = "x-headgate-errors"  # a JSON list, see dialects/error_rules.py
 LACKS: Final = "x-headgate-lacks"  # names with commas between them, see dialects/capabilities.py
 LIMITS: Final = "x-headgate-rate-limits"  # names of headers, see dialects/rate_limits.py
+IDLE: Final = "x-headgate-idle-ms"  # longest silence of an answer once the client has some of it; none where it is not said
 
 T = TypeVar("T")
 
@@ -64,6 +65,16 @@ class Facts:
     lacks: frozenset[str] = frozenset()
     vendor: Vendor = Vendor()
     withheld_until: int = 0
+
+
+def idle_s(metadata: Mapping[str, str]) -> float | None:
+    """The longest silence of a begun answer in seconds, None for any. Raises SpecError."""
+    text = metadata.get(IDLE)
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise SpecError(f"{IDLE} is {text!r}, not a number of milliseconds")
+    return int(text) / 1000
 
 
 class FactsReader:

@@ -147,6 +147,10 @@ class Stream:
                 connection.write(frame(RST_STREAM, 0, self.number, NO_ERROR.to_bytes(4, "big")))
             connection.forget(self)
 
+    def push(self) -> None:
+        """Write now what was sent: only needed outside a read of the connection, which ends with that."""
+        self._connection.push()
+
     @property
     def waiting(self) -> bool:
         """Whether something could not be sent for want of a window."""
@@ -236,6 +240,10 @@ class Connection(asyncio.Protocol):
             if self._transport is not None:
                 self._transport.write(b"".join(self._out))
             self._out.clear()
+
+    def push(self) -> None:
+        """Write what was collected outside a read."""
+        self._send()
 
     def close(self, code: int = NO_ERROR) -> None:
         """GOAWAY, then close once it is written."""

@@ -19,8 +19,9 @@ from typing import Final
 import msgspec
 from google.protobuf.message import DecodeError
 
+from control_plane.extproc.answer import Patience
 from control_plane.extproc.exchange import Exchange, Misconfigured
-from control_plane.extproc.facts import FactsReader
+from control_plane.extproc.facts import FactsReader, idle_s
 from control_plane.extproc.frames import FrameError, FrameReader, framed
 from control_plane.extproc.http2 import Call, Connection, Header, HeaderBlocks, Stream, encoded
 from control_plane.extproc.tally import Tally
@@ -36,6 +37,10 @@ _HEAD: Final = encoded(_GRPC_HEAD)
 _OK: Final = encoded([(b"grpc-status", b"0")])
 _NOTHING_SAID: Final = encoded([*_GRPC_HEAD, (b"grpc-status", b"0")])  # gRPC's "trailers only"
 _INTERNAL: Final = b"13"
+_SILENT: Final = encoded([(b"grpc-status", b"4"), (b"grpc-message", b"silent")])  # deadline exceeded
+
+SWEEP_S: Final = 0.1
+"""How often answers are asked whether they have been silent for too long: how late such an end may come."""
 
 
 class ProcessIds:
@@ -60,6 +65,7 @@ class Translator:
         self._ids = ProcessIds()
         self._blocks = HeaderBlocks()
         self.connections: set[Connection] = set()
+        self.attempts: set[Attempt] = set()
         self.tally = Tally()
         self.draining = False
 
@@ -70,7 +76,7 @@ class Translator:
         metadata = {name.decode("latin-1"): value.decode("utf-8", "replace") for name, value in headers}
         path = metadata.get(":path", "")
         if path == PROCESS:
-            return Attempt(self._exchange(metadata), stream, self.tally)
+            return Attempt(self._exchange(metadata), stream, self.tally, self.attempts)
         if path == "/healthz":
             return Plain(stream, 503 if self.draining else 200, b"draining" if self.draining else b"ok")
         if path == "/stats":
@@ -79,25 +85,32 @@ class Translator:
 
     def _exchange(self, metadata: dict[str, str]) -> Exchange | Misconfigured:
         try:
-            return Exchange(self._facts.read(metadata), self._ids, self.tally)
+            return Exchange(self._facts.read(metadata), self._ids, self.tally, Patience(idle_s(metadata)))
         except SpecError as error:
             self.tally.faults += 1
             log.warning("declining an attempt: %s", error)
             return Misconfigured(str(error))
 
+    def end_overdue(self) -> None:
+        """End the answers that have been silent for too long; asked every `SWEEP_S`."""
+        for attempt in list(self.attempts):
+            attempt.end_overdue()
+
 
 class Attempt:
-    """One gRPC stream: frames in, the exchange's answers out."""
+    """One gRPC stream: frames in, the exchange's answers out. `living`: all that are open."""
 
-    __slots__ = ("_begun", "_exchange", "_frames", "_over", "_stream", "_tally")
+    __slots__ = ("_begun", "_exchange", "_frames", "_living", "_over", "_stream", "_tally")
 
-    def __init__(self, exchange: Exchange | Misconfigured, stream: Stream, tally: Tally) -> None:
+    def __init__(self, exchange: Exchange | Misconfigured, stream: Stream, tally: Tally, living: set[Attempt]) -> None:
         self._exchange = exchange
         self._frames = FrameReader()
         self._stream = stream
         self._tally = tally
         self._begun = False
         self._over = False
+        self._living = living
+        living.add(self)
         tally.streams += 1
         tally.open += 1
 
@@ -122,6 +135,27 @@ class Attempt:
                 self._stream.head(_HEAD)
             self._stream.send(framed(answers))
 
+    def end_overdue(self) -> None:
+        """Break off an answer that has been silent for too long. The error status makes Envoy reset both sides: an answer that ended
+        properly before its vendor's would leave the vendor's connection open, and in use, for as long as the vendor likes."""
+        if not self._begun:
+            return
+        try:
+            answers = self._exchange.overdue()
+        except Exception as error:
+            self._tally.faults += 1
+            log.exception("ending a silent answer failed")
+            self._fail(error)
+            self._stream.push()
+            return
+        if answers is None:
+            return
+        if answers:
+            self._stream.send(framed(answers))
+        self._close()
+        self._stream.end(_SILENT)
+        self._stream.push()
+
     def half_closed(self) -> None:
         if self._over:
             return
@@ -137,12 +171,14 @@ class Attempt:
 
     def _close(self) -> None:
         self._over = True
+        self._living.discard(self)
         self._tally.open -= 1
         self._tally.cancelled += not self._exchange.settled
 
     def _fail(self, error: Exception) -> None:
         """The stream cannot be read any further: end it with a gRPC status."""
         self._over = True
+        self._living.discard(self)
         self._tally.open -= 1
         self._tally.protocol_errors += 1
         log.warning("closing a stream that cannot be read: %s", error)

@@ -28,16 +28,20 @@ def hidden(request: Request) -> Request:
 
 
 class WithoutThinking:
-    """A reader whose events hold no reasoning and no signatures."""
+    """A reader whose events hold no reasoning and no signatures. `took_out`: the last bytes held some, so the model is at work."""
 
     def __init__(self, reader: ResponseReader) -> None:
         self._reader = reader
+        self.took_out = False
 
     def start(self, status: int, content_type: str) -> None:
         self._reader.start(status, content_type)
 
     def feed(self, data: bytes) -> list[Event]:
-        return _kept(self._reader.feed(data))
+        events = self._reader.feed(data)
+        kept = _kept(events)
+        self.took_out = len(kept) < len(events)
+        return kept
 
     def finish(self) -> list[Event]:
         return _kept(self._reader.finish())

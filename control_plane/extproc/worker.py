@@ -16,7 +16,7 @@ import uvloop
 
 from control_plane.dialects.registry import DIALECTS, PROVIDERS
 from control_plane.extproc.facts import FactsReader
-from control_plane.extproc.server import Translator
+from control_plane.extproc.server import SWEEP_S, Translator
 from control_plane.kit.errors import SpecError
 
 log = logging.getLogger(__name__)
@@ -62,6 +62,7 @@ async def serve(path: Path, drain_seconds: float = DRAIN_SECONDS, ready: Callabl
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     server = await loop.create_unix_server(translator.connection, path, backlog=BACKLOG)
+    sweeping = loop.create_task(_sweep(translator))
     try:
         gc.collect()
         gc.freeze()  # modules and constants live for ever: keep the collector from walking them
@@ -69,11 +70,18 @@ async def serve(path: Path, drain_seconds: float = DRAIN_SECONDS, ready: Callabl
         await stop.wait()
         await _drained(translator, drain_seconds)
     finally:
+        sweeping.cancel()
         server.close()
         path.unlink(missing_ok=True)
         for connection in list(translator.connections):
             connection.close()
         await asyncio.sleep(0)  # for the last frames to be written
+
+
+async def _sweep(translator: Translator) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_S)
+        translator.end_overdue()
 
 
 async def _drained(translator: Translator, seconds: float) -> None:

@@ -68,6 +68,7 @@ class Draft:
                     timers=draft.timers,
                     attempts=draft.attempts,
                     retry_on=tuple(sorted(spec.retry.on)),
+                    retry_within_ms=spec.retry.if_failed_within_ms,
                     max_request_bytes=spec.max_request_bytes,
                     unsupported_params=spec.unsupported_params,
                     foreign_reasoning=spec.foreign_reasoning,

@@ -109,6 +109,7 @@ class TargetUse:
     `hold` is the first-event hold. Of passthrough uses: `rename` asks for the model name to be set at the target, because the plan's
     targets disagree on it. `restore` asks for path and length of the client's request to be set again, because the target's path is
     another one or an earlier attempt may have changed them. `spare` takes the next key of the provider's pool instead of the one in use.
+    `within`: further attempts are refused once the request is older than its route allows.
     """
 
     provider: str
@@ -119,6 +120,7 @@ class TargetUse:
     rename: bool = False
     restore: bool = False
     spare: bool = False
+    within: bool = False
 
     @property
     def target(self) -> str:
@@ -196,10 +198,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Timers:
-    """Milliseconds. `idle_ms` is already long enough to span all attempts, as Envoy's idle timer does."""
+    """Milliseconds. `idle_ms` is Envoy's: already long enough to span all attempts, and to let `silence_ms` go first, the longest time
+    without anything of a begun answer, which the translator and the edge filter watch.
+    """
 
     first_token_ms: int
     idle_ms: int
+    silence_ms: int
     total_ms: int
 
 
@@ -218,6 +223,7 @@ class Route:
     attempts: int
     retry_on: tuple[str, ...]
     max_request_bytes: int
+    retry_within_ms: int | None = None
     unsupported_params: UnsupportedParams = "drop"
     foreign_reasoning: ForeignReasoning = "strip"
     max_cost: Decimal | None = None
@@ -251,4 +257,6 @@ class Gateway:
 
 def ordered(uses: Iterable[TargetUse]) -> tuple[TargetUse, ...]:
     """Sorted by everything that tells uses apart."""
-    return tuple(sorted(uses, key=lambda u: (u.provider, u.model, u.lane.value, u.connect_ms, u.hold, u.rename, u.restore, u.spare)))
+    return tuple(
+        sorted(uses, key=lambda u: (u.provider, u.model, u.lane.value, u.connect_ms, u.hold, u.rename, u.restore, u.spare, u.within))
+    )

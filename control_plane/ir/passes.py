@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -24,7 +25,10 @@ from control_plane.spec import models as spec
 from control_plane.spec.presets import PresetSpec
 
 _Plan = list[list[PlannedTarget]]
-_Groups = list[list[tuple[PlannedTarget, TargetUse]]]
+
+
+SILENCE_FIRST_MS: Final = 500
+"""By how much Envoy's idle timer is later than the translator's, which asks every 100 ms."""
 
 
 def resolve_providers(draft: Draft) -> None:
@@ -123,7 +127,8 @@ def steer_plans(draft: Draft) -> None:
 def settle_timers(draft: Draft) -> None:
     """Envoy's idle timer runs on across attempts until the first headers, so it must span all of them.
 
-    The loader warns where that raises what the operator wrote.
+    The loader warns where that raises what the operator wrote. It is later than what watches the answer itself, which can say to
+    the client what has happened.
     """
     for route in draft.routes.values():
         asked = route.spec.spec
@@ -131,8 +136,13 @@ def settle_timers(draft: Draft) -> None:
         pooled = any(_pooled(draft.providers[t.provider]) for group in route.groups for t in group)
         spare = pooled and "attempts" not in asked.retry.model_fields_set
         route.attempts = min(asked.retry.attempts + spare, spec.MAX_GROUPS)
-        idle_ms = max(asked.timeouts.idle_ms, asked.idle_floor_ms // asked.retry.attempts * route.attempts)
-        route.timers = Timers(first_token_ms=asked.timeouts.first_token_ms, idle_ms=idle_ms, total_ms=asked.timeouts.total_ms)
+        span_ms = asked.idle_floor_ms // asked.retry.attempts * route.attempts
+        route.timers = Timers(
+            first_token_ms=asked.timeouts.first_token_ms,
+            idle_ms=max(asked.timeouts.idle_ms + SILENCE_FIRST_MS, span_ms),
+            silence_ms=asked.timeouts.idle_ms,
+            total_ms=asked.timeouts.total_ms,
+        )
 
 
 def expand_entries(draft: Draft) -> None:
@@ -189,11 +199,13 @@ class _Offers:
         self._providers, self._catalogue = providers, catalogue
         self._abilities: dict[tuple[str, str], Abilities] = {}
         self._known: dict[tuple[str, str, str], tuple[Speaks | None, Speaks | None]] = {}
-        self._uses: dict[tuple[str, str, Lane, int, bool, bool, bool, bool], TargetUse] = {}
+        self._uses: dict[tuple[str, str, Lane, int, bool, bool, bool, bool, bool], TargetUse] = {}
 
-    def use(self, target: PlannedTarget, lane: Lane, connect_ms: int, *, hold: bool, rename: bool, restore: bool, spare: bool) -> TargetUse:
+    def use(
+        self, target: PlannedTarget, lane: Lane, connect_ms: int, *, hold: bool, rename: bool, restore: bool, spare: bool, within: bool
+    ) -> TargetUse:
         """One object for equal uses, of which a route has dozens."""
-        key = (target.provider, target.model, lane, connect_ms, hold, rename, restore, spare)
+        key = (target.provider, target.model, lane, connect_ms, hold, rename, restore, spare, within)
         use = self._uses.get(key)
         if use is None:
             use = self._uses[key] = TargetUse(*key)
@@ -251,12 +263,13 @@ def _entry(offers: _Offers, route: DraftRoute, plan: _Plan, operation: Operation
     repeats = route.attempts > len(groups)
     # A client's path names its own model, if any, so every attempt gets the target's.
     restored = [True] * len(groups) if operation.by_path else _restored(groups, operation.call_path, repeats=repeats)
-    connect_ms = asked.timeouts.connect_ms
+    connect_ms, within = asked.timeouts.connect_ms, asked.retry.if_failed_within_ms is not None
 
     def chosen(target: PlannedTarget, lane: Lane, serves: Speaks, undo: bool, spared: bool) -> Choice:
         native = lane is Lane.PASSTHROUGH
         restore = native and (undo or filled(serves.path, target.model) != operation.call_path)
-        use = offers.use(target, lane, connect_ms, hold=native and hold, rename=native and at_target, restore=restore, spare=spared)
+        rename = native and at_target
+        use = offers.use(target, lane, connect_ms, hold=native and hold, rename=rename, restore=restore, spare=spared, within=within)
         return Choice(use, target.weight, serves)
 
     return Entry(

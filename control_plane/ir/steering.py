@@ -1,7 +1,8 @@
 """What moves traffic between the targets of a plan without an edit of the specs: breakers and operators' overrides.
 
 A steer says how much of its planned share a target may have. What it loses goes to its sound siblings in the group, and where there is
-none to the next group that has one. A target without any share stays behind the plan as a last resort, unless it is `out`.
+none to the next group that has one. A target without any share stays behind the plan as a last resort, unless it is `out`; where no
+target has a share, they are tried as the plan is written.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from typing import Final, NamedTuple
 FULL: Final = 100
 """Percent: the whole of its planned share."""
 
+PARTS: Final = 100
+"""Of a percent: a probe of a target with ten thousand requests a second is one of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Steer:
-    """`percent` (0 to 100) of its planned share of first attempts; `out`: not tried at all. `reason` is for operators."""
+    """`percent` (0 to 100, in hundredths) of its planned share of first attempts; `out`: not tried at all. `reason` is for operators."""
 
-    percent: int
+    percent: float
     reason: str
     out: bool = False
 
@@ -52,6 +56,8 @@ class Steering:
 NO_STEERING: Final = Steering()
 
 
+WHOLE: Final = FULL * PARTS
+
 MAX_SUM: Final = 2**31
 """Of a group's weights: data planes add them up in 32 bits."""
 
@@ -72,18 +78,21 @@ def steered(route: str, groups: Groups, steering: Steering) -> tuple[tuple[Plann
     Weights are whole numbers without a common divisor, so that equal shares are equal plans.
     """
     shares = [_shares(route, group, steering) for group in groups]
-    if [[(share.weight, share.percent) for share in group] for group in shares] == [[(p.weight, FULL) for p in group] for group in groups]:
+    if [[(share.weight, share.parts) for share in group] for group in shares] == [[(p.weight, WHOLE) for p in group] for group in groups]:
         return tuple(tuple(group) for group in groups)
     plan = [_group(shares, i) for i in range(len(shares))]
-    idle = [share for group in shares for share in group if not share.out and share.percent * share.weight == 0]
-    resorts = [Planned(share.target, share.weight or 1) for share in idle]
-    return tuple(group for group in (*plan, _reduced(_merged(resorts))) if group)
+    idle = [[Planned(s.target, s.weight or 1) for s in group if not s.out and s.parts * s.weight == 0] for group in shares]
+    if any(plan):  # the last resort: whichever of them may still work
+        idle = [_merged(one for group in idle for one in group)]
+    elif idle == [list(group) for group in groups]:
+        return tuple(tuple(group) for group in groups)
+    return tuple(group for group in (*plan, *map(_reduced, idle)) if group)
 
 
 class _Share(NamedTuple):
     target: str
     weight: int
-    percent: int
+    parts: int
     out: bool
 
 
@@ -92,18 +101,19 @@ def _shares(route: str, group: Iterable[Planned], steering: Steering) -> list[_S
     for planned in group:
         steer = steering.of(route, planned.target)
         weight = steering.weight(route, planned.target, planned.weight)
-        out.append(_Share(planned.target, weight, FULL if steer is None else steer.percent, steer is not None and steer.out))
+        parts = WHOLE if steer is None else round(steer.percent * PARTS)
+        out.append(_Share(planned.target, weight, parts, steer is not None and steer.out))
     return out
 
 
 def _group(shares: Sequence[Sequence[_Share]], at: int) -> tuple[Planned, ...]:
     """The group at that place: what its targets keep, and what they lose where no sound sibling takes it."""
     group = shares[at]
-    kept = [Planned(share.target, share.weight * share.percent) for share in group if share.weight * share.percent]
+    kept = [Planned(share.target, share.weight * share.parts) for share in group if share.weight * share.parts]
     if not kept:
         return ()
-    lost = sum(share.weight * (FULL - share.percent) for share in group)
-    receivers = [] if any(share.weight and share.percent == FULL for share in group) else _sound(shares[at + 1 :])
+    lost = sum(share.weight * (WHOLE - share.parts) for share in group)
+    receivers = [] if any(share.weight and share.parts == WHOLE for share in group) else _sound(shares[at + 1 :])
     total = sum(share.weight for share in receivers)
     if not (lost and total):
         return _reduced(kept)
@@ -114,7 +124,7 @@ def _group(shares: Sequence[Sequence[_Share]], at: int) -> tuple[Planned, ...]:
 def _sound(groups: Iterable[Sequence[_Share]]) -> list[_Share]:
     """The targets with their full share in the first group that has any."""
     for group in groups:
-        if sound := [share for share in group if share.weight and share.percent == FULL]:
+        if sound := [share for share in group if share.weight and share.parts == WHOLE]:
             return sound
     return []
 

@@ -79,6 +79,8 @@ _STATUS: Final = {
 # Words inside the error types and codes of vendors' streams: OpenAI `insufficient_quota`, `rate_limit_exceeded`, `server_error`; Anthropic
 # `overloaded_error`, `rate_limit_error`, `api_error`, `authentication_error`, `permission_error`, `billing_error`, `invalid_request_error`.
 _ERROR_WORDS: Final = (
+    ("provider_answer_stalled", AttemptClass.TIMEOUT),  # ours: what the gateway told the client in the vendor's place
+    ("provider_answer", AttemptClass.CUT),
     ("quota", AttemptClass.QUOTA_SPENT),
     ("billing", AttemptClass.QUOTA_SPENT),
     ("rate_limit", AttemptClass.RATE_LIMITED),
@@ -205,7 +207,8 @@ def outcome(request: RequestLine) -> Outcome:
     """What the client of this request got."""
     flags, status = request.flag_set, request.status or 0
     if by_flags(flags) is AttemptClass.CANCELLED:
-        return Outcome.CANCELLED
+        # A client that leaves when it is told of an error has not left by itself.
+        return Outcome.CUT if status == 200 and request.meter().stream_error else Outcome.CANCELLED
     if status == 429:
         return Outcome.RATE_LIMITED
     if 400 <= status < 500:

@@ -7,7 +7,8 @@ from typing import Final
 
 from control_plane.kit.clock import Clock, SystemClock
 from control_plane.signals.attempts import AttemptJoin
-from control_plane.signals.classify import AttemptClass, Outcome, outcome
+from control_plane.signals.classify import PROVIDER_FAULTS, AttemptClass, Outcome, outcome
+from control_plane.signals.ended import Ended
 from control_plane.signals.lines import AttemptLine, Line, RequestLine, tokens
 from control_plane.signals.rate_limits import RateLimitSignal
 from control_plane.signals.recent import RecentLines
@@ -17,6 +18,9 @@ from control_plane.telemetry.metrics import Metrics
 
 METERED_OPERATIONS: Final = frozenset({"chat", "embeddings", "batch_embeddings", "completions", "fim"})
 """Operations whose complete answers say how many tokens they used."""
+
+Observer = Callable[[Ended, float], None]
+"""Told of each attempt at a target when it is known how it ended, and the time now (seconds since the epoch)."""
 
 _TOKEN_TYPES: Final = ("input", "cached", "cache_write", "output", "reasoning")
 
@@ -29,7 +33,7 @@ class Traffic:
         self._recent = RecentLines()
         self._join = AttemptJoin()
         self.windows = TargetWindows()
-        self.observers: list[Callable[[AttemptLine, AttemptClass], None]] = []
+        self.observers: list[Observer] = []
         self._duplicates = metrics.counter(names.JOURNAL_SKIPPED)
         self._requests = metrics.counter(names.REQUESTS)
         self._request_attempts = metrics.histogram(names.REQUEST_ATTEMPTS)
@@ -54,6 +58,8 @@ class Traffic:
                 self._request(line)
                 for ended in self._join.request(line, now):
                     self._attempt(*ended)
+                if line.stream and line.target is not None:
+                    self._note_gaps(line.target, line)
             else:
                 for ended in self._join.attempt(line, now):
                     self._attempt(*ended)
@@ -96,6 +102,14 @@ class Traffic:
             if count:
                 self._tokens.add(*place, dialect, kind, amount=count)
 
+    def _note_gaps(self, target: str, line: RequestLine) -> None:
+        meter, first_token_s = line.meter(), line.first_token_s
+        gaps = (tokens(meter.usage.output) or 0) - 1 if meter.usage is not None else 0
+        if gaps > 0 and meter.complete and first_token_s is not None and line.duration_ms is not None:
+            took_s = line.duration_ms / 1e3
+            ended_at = line.start.timestamp() + took_s
+            self.windows.add_gaps(target, max(0.0, took_s - first_token_s), gaps, ended_at, self._clock.now())
+
     def _note_limits(self, target: str, provider: str | None, told: RateLimitSignal) -> None:
         for unit, said in told.units().items():
             if said.remaining is None:
@@ -116,9 +130,19 @@ class Traffic:
             # The first byte of an error's body is no token: a fast 503 must not look like a fast model.
             self._attempt_first_token.observe(*place, value=first_token_s)
         if target is not None:
+            began_at, now = line.start.timestamp(), self._clock.now()
+            ended_at = began_at + max(0.0, duration_s or 0.0)
             ttft = first_token_s if good else None
-            self.windows.add(target, provider, lane, found, ttft, line.ended_at, self._clock.now())
+            self.windows.add(target, provider, lane, found, ttft, ended_at, now)
             if (told := line.rate_limits()) is not None:
                 self._note_limits(target, provider, told)
-        for observer in self.observers:
-            observer(line, found)
+            if self.observers and provider is not None:
+                ended = Ended(
+                    *(provider, target, line.route, found, began_at, ended_at, ttft),
+                    first=line.n is None or line.n == 1,
+                    recovers_at=told.until_s if told is not None and found in PROVIDER_FAULTS else None,
+                    status=line.status or None,
+                    spare=line.spare,
+                )
+                for observe in self.observers:
+                    observe(ended, now)

@@ -63,12 +63,13 @@ class Sketch:
 
 
 class _Slot:
-    __slots__ = ("classes", "first_token", "number")
+    __slots__ = ("classes", "first_token", "gap_s", "gaps", "number")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.classes: Counter[AttemptClass] = Counter()
         self.first_token = Sketch()
+        self.gap_s, self.gaps = 0.0, 0  # time between output tokens, and how many times
 
 
 class _Window:
@@ -79,37 +80,53 @@ class _Window:
         self._slots: list[_Slot | None] = [None] * (slots + 1)
 
     def add(self, ended_at: float, now: float, found: AttemptClass, first_token_s: float | None) -> None:
-        newest = int(now // self._slot_s)
-        # A clock that is ahead counts as now; what is older than the window is left out.
-        number = min(int(ended_at // self._slot_s), newest)
-        if number <= newest - len(self._slots):
+        slot = self._slot(ended_at, now)
+        if slot is None:
             return
-        at = number % len(self._slots)
-        slot = self._slots[at]
-        if slot is None or slot.number != number:
-            slot = self._slots[at] = _Slot(number)
         slot.classes[found] += 1
         if first_token_s is not None:
             slot.first_token.add(first_token_s)
 
+    def add_gaps(self, ended_at: float, now: float, seconds: float, gaps: int) -> None:
+        if (slot := self._slot(ended_at, now)) is not None:
+            slot.gap_s += seconds
+            slot.gaps += gaps
+
+    def _slot(self, ended_at: float, now: float) -> _Slot | None:
+        newest = int(now // self._slot_s)
+        # A clock that is ahead counts as now; what is older than the window is left out.
+        number = min(int(ended_at // self._slot_s), newest)
+        if number <= newest - len(self._slots):
+            return None
+        at = number % len(self._slots)
+        slot = self._slots[at]
+        if slot is None or slot.number != number:
+            slot = self._slots[at] = _Slot(number)
+        return slot
+
     def read(self, now: float) -> WindowView:
         newest = int(now // self._slot_s)
         classes: Counter[AttemptClass] = Counter()
-        first_token = Sketch()
+        first_token, gap_s, gaps = Sketch(), 0.0, 0
         for slot in self._slots:
             if slot is not None and newest - len(self._slots) < slot.number <= newest:
                 classes.update(slot.classes)
                 first_token.merge(slot.first_token)
-        return WindowView(dict(classes), first_token.quantile(0.5), first_token.quantile(0.95))
+                gap_s, gaps = gap_s + slot.gap_s, gaps + slot.gaps
+        return WindowView(dict(classes), first_token.quantile(0.5), first_token.quantile(0.95), gap_s / gaps if gaps else None)
 
 
 @dataclass(frozen=True, slots=True)
 class WindowView:
-    """What one window says now. Times in seconds; None when no attempt in it had a first byte."""
+    """What one window says now. Times in seconds; None when no attempt in it had a first byte.
+
+    `token_gap_s`: the mean time between two output tokens of the streams that ended whole, from their first byte on.
+    """
 
     classes: Mapping[AttemptClass, int]
     ttft_s_p50: float | None
     ttft_s_p95: float | None
+    token_gap_s: float | None = None
 
     @property
     def attempts(self) -> int:
@@ -129,6 +146,7 @@ class WindowView:
             "classes": {str(found): count for found, count in sorted(self.classes.items())},
             "ttft_ms_p50": None if self.ttft_s_p50 is None else round(self.ttft_s_p50 * 1000),
             "ttft_ms_p95": None if self.ttft_s_p95 is None else round(self.ttft_s_p95 * 1000),
+            "token_gap_ms": None if self.token_gap_s is None else round(self.token_gap_s * 1000, 1),
         }
 
 
@@ -168,6 +186,12 @@ class TargetWindows:
         entry.provider, entry.lane, entry.last_at = provider, lane, max(entry.last_at, ended_at)
         for window in entry.windows.values():
             window.add(ended_at, now, found, first_token_s)
+
+    def add_gaps(self, target: str, seconds: float, gaps: int, ended_at: float, now: float) -> None:
+        """A stream of `gaps` + 1 output tokens took `seconds` from its first byte to its end. Counted where the target is known."""
+        if (entry := self._targets.get(target)) is not None:
+            for window in entry.windows.values():
+                window.add_gaps(ended_at, now, seconds, gaps)
 
     def note_limits(self, target: str, told: RateLimitSignal) -> None:
         """What the vendor said last of its rate limits. A target without attempts has no row for it."""

@@ -82,6 +82,27 @@ class Limits(Shape):
     )
 
 
+class Breaker(Shape):
+    """When traffic leaves a target of this provider by itself, and how it comes back."""
+
+    enabled: bool = Field(default=True, description="false: nothing but retries and operators move traffic away from this provider")
+    failure_ratio: float = Field(
+        default=0.5, gt=0, le=1, description="Share of failed attempts in the last 10 s that diverts; several failures in a row do too"
+    )
+    min_attempts: int = Field(default=10, ge=1, le=100_000, description="Attempts in those 10 s, below which the share says nothing")
+    open_for_ms: Annotated[int, Duration("100ms", "1h")] = Field(
+        default=5_000,
+        alias="openFor",
+        description="Until one request is let through as a probe; twice as long after each further diversion",
+    )
+    max_open_ms: Annotated[int, Duration("100ms", "24h")] = Field(
+        default=60_000, alias="maxOpen", description="The longest time between probes, unless the vendor itself asks for more"
+    )
+    step_ms: Annotated[int, Duration("100ms", "1h")] = Field(
+        default=5_000, alias="step", description="How long each step of the return (5, 25 and 100 % of the traffic) takes at least"
+    )
+
+
 class ProviderSpec(Shape):
     """An account at a vendor, or a self-hosted server."""
 
@@ -115,6 +136,7 @@ class ProviderSpec(Shape):
     )
     limits: Limits = Field(default_factory=Limits, description="What the vendor grants this account")
     tls: Tls = Field(default_factory=Tls, description="Verification of the provider's certificate, and the gateway's own")
+    breaker: Breaker = Field(default_factory=Breaker, description="When traffic leaves a failing target by itself, and how it comes back")
     egress: Egress = Field(default_factory=Egress, description="The way to the provider: proxy, protocol, addresses, connections, DNS")
 
 
@@ -153,7 +175,8 @@ class Timeouts(Shape):
     idle_ms: Annotated[int, Duration("10ms", "1h")] = Field(
         default=60_000,
         alias="idle",
-        description="Longest silence. It runs on across attempts, so it is raised to attempts x (connect + firstToken + 250ms)",
+        description="Longest time without anything of a begun answer; heartbeats and empty deltas do not count. For silence without "
+        "heartbeats on the passthrough lane it is raised to attempts x (connect + firstToken + 250ms), as Envoy runs it on across attempts",
     )
     total_ms: Annotated[int, Duration("10ms", "24h")] = Field(default=600_000, alias="total", description="The whole request, all attempts")
 
@@ -179,6 +202,11 @@ class Retry(Shape):
         description="transient: connect failures, timers, 5xx, a model that is not there; rate_limited: 429 and spent quotas; unreadable: "
         "an answer that is none; credential: refused keys and spent quotas; not by default: context_too_long, content_policy. Errors are "
         "told apart by status, code and text (errors of the preset)",
+    )
+    if_failed_within_ms: Annotated[int, Duration("10ms", "30m")] | None = Field(
+        default=None,
+        alias="retryIfFailedWithin",
+        description="No further attempt begins when the request is older than this, and the client gets a 504; default: only total counts",
     )
 
 
@@ -230,7 +258,9 @@ class ModelRouteSpec(Shape):
     def _fill_in_attempts(self) -> Self:
         if self.retry.attempts == 0:
             written = self.retry.model_fields_set
-            filled = Retry.model_construct(written, attempts=len(self.plan), on=self.retry.on)
+            filled = Retry.model_construct(
+                written, attempts=len(self.plan), on=self.retry.on, if_failed_within_ms=self.retry.if_failed_within_ms
+            )
             object.__setattr__(self, "retry", filled)
         return self
 

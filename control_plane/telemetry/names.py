@@ -54,6 +54,7 @@ LOG: Final = Label("log", "headgate.journal.log", 4, "request or attempt")
 REASON: Final = Label("reason", "headgate.reason", 32, "a short fixed word")
 STATE: Final = Label("state", "headgate.key.state", 2, "usable or out")
 RESOURCE: Final = Label("resource", "headgate.xds.resource", 16, "CDS, EDS, LDS, RDS, SDS, ...")
+BREAKER: Final = Label("state", "headgate.breaker.state", 8, "closed, open, half-open or returning")
 PART: Final = Label("part", "headgate.part", 64, "one part of the running gateway: envoy, translator-0, journal, ...")
 SEVERITY: Final = Label("severity", "headgate.finding.severity", 4, "error or warning")
 
@@ -199,6 +200,20 @@ KEY_ROTATIONS: Final = Metric(
     "headgate_key_rotations_total", Kind.COUNTER, "keys", "Keys that were taken out of use, by reason.", (PROVIDER, REASON)
 )
 KEYS: Final = Metric("headgate_keys", Kind.GAUGE, "keys", "Keys of a provider, by state (usable, out).", (PROVIDER, STATE))
+BREAKER_SHARE: Final = Metric(
+    "headgate_breaker_share_ratio",
+    Kind.GAUGE,
+    "ratio",
+    "Share of its planned first attempts that a breaker leaves a target (target none: all of a provider); 1 is closed, 0 open.",
+    (PROVIDER, TARGET),
+)
+BREAKER_TRANSITIONS: Final = Metric(
+    "headgate_breaker_transitions_total",
+    Kind.COUNTER,
+    "transitions",
+    "Changes of a breaker's state, by the state it came to.",
+    (PROVIDER, TARGET, BREAKER),
+)
 SIGN_INS: Final = Metric(
     "headgate_sign_ins_total", Kind.COUNTER, "sign-ins", "Sign-ins to clouds for new tokens, by result (ok, failed).", (PROVIDER, REASON)
 )

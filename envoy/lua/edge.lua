@@ -78,7 +78,9 @@ function envoy_on_response(h)
   if headers:get("x-headgate-lane") then
     headers:remove("x-headgate-lane")
     -- The translator meters. But it was asked for a usage chunk that the client did not ask for.
-    if sub(headers:get("content-type") or "", 1, 17) == "text/event-stream" and asked(h) == "trim" then return meter_and_trim(h) end
+    if sub(headers:get("content-type") or "", 1, 17) == "text/event-stream" and asked(h) == "trim" then
+      return meter_and_trim(h, nil, true)
+    end
     return
   end
   local status = headers:get(":status")
@@ -102,14 +104,20 @@ function envoy_on_response(h)
   if not kind or (coding and coding ~= "identity") then return end
   if sub(kind, 1, 17) == "text/event-stream" then
     if MEDIA[facts.operation] then return meter_media(h) end
-    local meter = meter_of(dialect)
-    if meter ~= METERS["openai-chat"] or asked(h) ~= "trim" then return meter.stream and meter_stream(h, meter) end
-    headers:remove("content-length") -- what follows may get shorter
-    return meter_and_trim(h)
+    local meter, length = meter_of(dialect), headers:get("content-length")
+    if length then
+      if length == "0" then return answer_broken(h, dialect) end
+      headers:remove("content-length") -- what follows may get shorter, and longer where it is broken
+    end
+    if meter ~= METERS["openai-chat"] or asked(h) ~= "trim" then
+      return meter.stream and meter_stream(h, meter, dialect, facts.silence)
+    end
+    return meter_and_trim(h, facts.silence)
   elseif sub(kind, 1, 34) == "application/vnd.amazon.eventstream" then
-    return METERS["bedrock-converse"].frames(h)
+    headers:remove("content-length")
+    return METERS["bedrock-converse"].frames(h, facts.silence)
   elseif find(kind, "json", 1, true) then
     local length = headers:get("content-length")
-    return meter_whole(h, meter_of(dialect), length and tonumber(length))
+    return meter_whole(h, meter_of(dialect), length and tonumber(length), dialect)
   end
 end

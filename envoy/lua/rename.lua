@@ -1,6 +1,6 @@
 -- On a target whose upstream name or path differs from what the request holds when it gets there. One VM for all targets
 -- (shared_vm_id); the filter context holds what is the target's own: `model` (upstream name) and `paths`, a line "<call>=<path>" for
--- each operation. Which call it is, the metadata of the route says (`call`).
+-- each operation, and `within`: a request that is too old gets no further attempt. Which call it is, the metadata of the route says (`call`).
 --
 -- Each attempt starts from the body as the edge filter left it, but from the headers as the attempt before left them.
 -- So nothing here depends on a header: the place of the model in the body and the client's query string come from dynamic
@@ -62,6 +62,10 @@ function envoy_on_request(h)
   local context = h:filterContext() -- used up before body(): handles do not outlive the wait for it
   local paths, model = context:get("paths"), context:get("model")
   local known = h:streamInfo():dynamicMetadata():get("headgate.model")
+  if context:get("within") and known and known.late and clock() > tonumber(known.late) then
+    -- Envoy retries nothing that a filter answers; its local replies have the text.
+    if (tonumber(h:headers():get("x-envoy-attempt-count")) or 1) > 1 then return h:respond({ [":status"] = "504" }, "") end
+  end
   local path = paths and path_of(paths, h:metadata():get("call"), known)
   local a, b
   if model then -- no place: the edge filter has written the name already

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -87,6 +88,9 @@ async def _whole(connection: Connection, reply: Reply, vendor: Vendor, pace: Pac
         connection.write(reply.body)
         return True
     half = len(reply.body) // 2
+    if fault.mode == "cut" and fault.how == "closed":
+        connection.write(_unframed(reply) + reply.body[:half])
+        await _break(connection, fault)
     if fault.mode == "stall":
         connection.write(head + reply.body[:half])
         await _forever()
@@ -100,6 +104,20 @@ async def _whole(connection: Connection, reply: Reply, vendor: Vendor, pace: Pac
     return True
 
 
+def _unframed(reply: Reply) -> bytes:
+    """The head of an answer that ends when its connection does, as HTTP/1.0's do."""
+    head = head_bytes(reply.status, reply.content_type, reply.headers, None)
+    return head.replace(b"transfer-encoding: chunked\r\n", b"connection: close\r\n")
+
+
+_TEXTS: Final = re.compile(rb'("(?:content|delta|text|partial_json|arguments)":\s*)"(?:[^"\\]|\\.)*"')
+
+
+def _emptied(event: bytes) -> bytes | None:
+    """The event with nothing in its texts; None where it is no text itself (AWS's frames)."""
+    return _TEXTS.sub(rb'\1""', event) if event.startswith((b"data:", b"event:")) else None
+
+
 class _Stream:
     """One streamed answer under way."""
 
@@ -109,12 +127,18 @@ class _Stream:
         self._events = reply.events or ()
         self._vendor = vendor
         self._fault = fault
+        self._framed: Callable[[bytes], bytes] = chunk
+        self._heartbeat = vendor.heartbeat
         self._delay_s = (pace.delay_ms if reply.pace.delay_ms is None else reply.pace.delay_ms) / 1000
         self._first_s = (pace.first_ms if reply.pace.first_ms is None else reply.pace.first_ms) / 1000
 
     async def send(self) -> bool:
         connection, fault = self._connection, self._fault
-        connection.write(head_bytes(self._reply.status, self._reply.content_type, self._reply.headers, None))
+        if fault is not None and fault.mode == "cut" and fault.how == "closed":
+            self._framed = bytes
+            connection.write(_unframed(self._reply))
+        else:
+            connection.write(head_bytes(self._reply.status, self._reply.content_type, self._reply.headers, None))
         mode = None if fault is None else fault.mode
         if fault is not None and mode == "late_first_event":
             await self._wait(fault)
@@ -135,14 +159,14 @@ class _Stream:
         """Send events one by one at the pace; without a pace all in one write, each in its own HTTP chunk."""
         connection = self._connection
         if not self._delay_s and not first_s:
-            connection.write(b"".join(chunk(data) for data, _ in events))
+            connection.write(b"".join(self._framed(data) for data, _ in events))
             await connection.drain()
             return
         for data, content in events:
             if content and first_s:
                 await asyncio.sleep(first_s)
                 first_s = 0
-            connection.write(chunk(data))
+            connection.write(self._framed(data))
             await connection.drain()
             if self._delay_s:
                 await asyncio.sleep(self._delay_s)
@@ -154,7 +178,7 @@ class _Stream:
             return
         left = fault.delay_ms
         while left > 0:
-            self._connection.write(chunk(self._vendor.heartbeat))
+            self._connection.write(chunk(self._heartbeat))
             await asyncio.sleep(min(left, fault.heartbeat_ms) / 1000)
             left -= fault.heartbeat_ms
 
@@ -170,6 +194,9 @@ class _Stream:
             position = opening
         await self._write(self._events[:position], first_s=self._first_s if fault.after else 0)
         if fault.mode == "stall":
+            if fault.heartbeat == "empty_delta":
+                told = next((data for data, content in reversed(self._events[:position]) if content), b"")
+                self._heartbeat = _emptied(told) or self._heartbeat
             await self._stall(fault)
         elif fault.mode == "error_event":
             connection.write(chunk((self._reply.failing or self._vendor.error_event)(fault)) + LAST_CHUNK)
@@ -188,7 +215,7 @@ class _Stream:
             await _forever()
         while True:
             await asyncio.sleep(fault.heartbeat_ms / 1000)
-            self._connection.write(chunk(self._vendor.heartbeat))
+            self._connection.write(chunk(self._heartbeat))
 
 
 async def _break(connection: Connection, fault: Fault) -> None:

@@ -24,7 +24,8 @@ Mode = Literal[
     "unconnectable",
     "slow_reader",
 ]
-Cut = Literal["rst", "fin", "clean"]
+Cut = Literal["rst", "fin", "clean", "closed"]
+Heartbeat = Literal["vendor", "empty_delta"]
 Only = Literal["stream", "whole"]
 
 MODES: Final[tuple[str, ...]] = get_args(Mode)
@@ -37,8 +38,9 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     "latency": "waits delay_ms before the answer's headers",
     "slow_first_token": "headers and the opening event at once, the first content event after delay_ms",
     "late_first_event": "headers at once, the first event of any kind after delay_ms",
-    "stall": "stops for good after `after` content events (heartbeat_ms > 0 keeps sending comments or pings)",
-    "cut": "breaks a stream after `after` content events (how=rst|fin|clean); a whole answer after half of its body",
+    "stall": "stops for good after `after` content events (heartbeat_ms > 0 keeps sending comments or pings, or heartbeat=empty_delta)",
+    "cut": "breaks a stream after `after` content events (how=rst|fin, clean: chunks end properly, closed: neither length nor chunks, "
+    "as if that were all); a whole answer after half of its body",
     "error_event": "an error inside a 200: as the first event (after=0) or after content; a whole answer is an error body with status 200",
     "garbage": "status 200 and bytes that are neither JSON nor events",
     "truncated": "JSON that ends in the middle, in a body that ends properly",
@@ -68,6 +70,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     delay_ms: float = 1000.0
     after: int = 0
     heartbeat_ms: float = 0.0
+    heartbeat: Heartbeat = "vendor"
     how: Cut = "rst"
     bytes_per_s: int = 65_536
     count: int | None = None

@@ -6,6 +6,7 @@ One text each, because every value that the filter reads or the journal formats 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import msgspec
 from google.protobuf.struct_pb2 import Struct
@@ -15,18 +16,30 @@ from control_plane.ir.model import TargetUse
 from control_plane.pb.core_pb2 import Metadata
 from control_plane.xds.translate.names import LUA_NAMESPACE, NAMESPACE
 
+SILENCE: Final = "silence_ms"
+"""Longest silence of an answer, as the translator is told it of each attempt."""
+
 
 def route_metadata(
-    facts: Mapping[str, str], call: str, models: Sequence[str] | None = None, *, at_targets: str = "", asked: Asked | None = None
+    facts: Mapping[str, str],
+    call: str,
+    models: Sequence[str] | None = None,
+    *,
+    at_targets: str = "",
+    asked: Asked | None = None,
+    silence_ms: int | None = None,
 ) -> Metadata:
     """Metadata of a route. `facts` is for envoy/lua/edge.lua (its README lists them), `call` for the journal: the operation and,
     where there is one, the ModelRoute. `models` is what the edge filter may suggest for an unknown name. `at_targets` tells
-    envoy/lua/rename.lua which of a target's paths is meant, `asked` tells the translator everything about the call."""
+    envoy/lua/rename.lua which of a target's paths is meant, `asked` tells the translator everything about the call, and
+    `silence_ms` how long an answer may be silent."""
     told, logged = Struct(), Struct()
     told.fields["facts"].string_value = "\n".join(f"{key}={value}" for key, value in facts.items())
     if models is not None:
         told.fields["models"].list_value.extend(models)
     logged.fields["call"].string_value = call
+    if silence_ms is not None:
+        logged.fields[SILENCE].string_value = str(silence_ms)
     if at_targets:
         told.fields["call"].string_value = at_targets
     if asked is not None:

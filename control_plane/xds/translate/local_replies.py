@@ -58,7 +58,7 @@ REPLIES: Final = (
     ),
     Reply((), 500, 503, "gateway_unavailable", "a part of the gateway is not available at the moment; try again", retry_after_s=1),
     Reply(("NC", "NR"), 404, 404, "model_not_found", "no model of this gateway fits the request; see GET /v1/models"),
-    Reply(("UT", "SI", "DT", "UMSDR"), 0, 504, "timeout", "no provider of this model answered in time; try again"),
+    Reply(("UT", "SI", "DT", "UMSDR"), 0, 504, "timeout", "no provider of this model answered in time; try again", retry_after_s=1),
     Reply(
         ("UF", "UH", "UC", "UR", "LR", "URX", "UPE", "UO", "NC"),
         0,
@@ -67,6 +67,7 @@ REPLIES: Final = (
         "no provider of this model could be reached; try again",
         retry_after_s=1,
     ),
+    Reply((), 504, 504, "retry_time_spent", "no provider of this model answered in the time for trying; try again", retry_after_s=1),
     # What is left of 503: the overload manager's, which has no flag this early.
     Reply((), 503, 503, "gateway_overloaded", "the gateway is overloaded at the moment; try again", retry_after_s=1),
     Reply(("DPE",), 0, 400, "bad_request", "malformed HTTP request"),

@@ -57,7 +57,8 @@ def target_cluster(use: TargetUse) -> str:
     name = f"target:{use.target}@{use.lane.value}"
     if use.connect_ms != DEFAULT_CONNECT_MS:
         name += f"~{use.connect_ms}ms"
-    for flag, on in (("hold", use.hold), ("rename", use.rename), ("restore", use.restore), ("spare", use.spare)):
+    flags = {"hold": use.hold, "rename": use.rename, "restore": use.restore, "spare": use.spare, "within": use.within}
+    for flag, on in flags.items():
         if on:
             name += f"+{flag}"
     return name

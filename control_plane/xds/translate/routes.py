@@ -88,8 +88,6 @@ PRIVATE_RESPONSE_HEADERS: Final = (
 """The provider account's business, not the caller's."""
 
 
-MEASURES: Final = (LONG_HEADER, COST_HEADER, NEEDS_HEADER)
-"""What the edge has measured is for choosing the route only."""
 MOST: Final = 2**62
 """The end of a range that has none."""
 
@@ -143,7 +141,7 @@ def _routes(node: Route, entry: Entry, actions: _Actions) -> list[bytes]:
         return [*made, _route(node, match, facts, actions.everywhere(entry.groups))]
     usual = actions.tried(entry.groups, node.attempts, too_long_moves_on=entry.too_long_moves_on)
     variants = [_variant(node, entry, one, match, actions) for one in entry.variants]
-    return [*variants, _route(node, match, facts, usual, MEASURES if variants else ())]
+    return [*variants, _route(node, match, facts, usual, _measures(entry))]
 
 
 def _route(node: Route, match: RouteMatch, facts: Metadata, action: bytes, removed: Sequence[str] = ()) -> bytes:
@@ -164,7 +162,15 @@ def _variant(node: Route, entry: Entry, variant: Variant, match: RouteMatch, act
     if not variant.groups:
         return _too_dear(node, entry, facts, chosen)
     action = actions.tried(variant.groups, variant.attempts, too_long_moves_on=variant.too_long_moves_on)
-    return _route(node, chosen, facts, action, MEASURES)
+    return _route(node, chosen, facts, action, _measures(entry))
+
+
+def _measures(entry: Entry) -> list[str]:
+    """Headers with what the edge has measured: for choosing the route only, and not for vendors."""
+    if (weighing := entry.weighing) is None:
+        return []
+    found = ((LONG_HEADER, weighing.long is not None), (COST_HEADER, weighing.output_weight), (NEEDS_HEADER, weighing.needs))
+    return [name for name, measured in found if measured]
 
 
 def _too_dear(node: Route, entry: Entry, facts: Metadata, match: RouteMatch) -> bytes:
@@ -213,15 +219,14 @@ def _facts(node: Route, entry: Entry, attempts: int = 0) -> Metadata:
         facts["restore"] = "1"
     if stored_by(entry.dialect, entry.operation) is not None:
         facts["stored"] = "1"
+    if node.retry_within_ms is not None:
+        facts["within"] = str(node.retry_within_ms)
+    facts["silence"] = str(node.timers.silence_ms)
     if entry.weighing is not None:
         facts.update(_weighed(entry.weighing))
     at_targets = call(entry.dialect, entry.operation) if restore else ""
-    return route_metadata(
-        facts,
-        f"{entry.operation} {node.name}",
-        at_targets=at_targets,
-        asked=_asked(node, entry, attempts or node.attempts) if translated else None,
-    )
+    asked, silence_ms = (_asked(node, entry, attempts or node.attempts), node.timers.silence_ms) if translated else (None, None)
+    return route_metadata(facts, f"{entry.operation} {node.name}", at_targets=at_targets, asked=asked, silence_ms=silence_ms)
 
 
 def _weighed(weighing: Weighing) -> dict[str, str]:

@@ -8,12 +8,12 @@ from typing import Final
 from control_plane.kit.data_files import data_file
 
 EDGE: Final = (
-    *("base", "json", "errors", "refusals", "facts", "body", "weigh", "forms", "address", "stored"),
-    *("meter", "whole", "stream", "meter_openai_chat", "meter_openai_responses", "meter_anthropic_messages"),
+    *("base", "clock", "json", "errors", "refusals", "facts", "body", "weigh", "forms", "address", "stored"),
+    *("meter", "guard", "broken", "whole", "stream", "meter_openai_chat", "meter_openai_responses", "meter_anthropic_messages"),
     *("meter_gemini_generate_content", "meter_cohere_chat", "meter_bedrock_converse", "media", "trim", "unknown"),
 )
 """The parts of the edge filter under envoy/lua/edge, in the order in which one uses those before it."""
-BEFORE: Final = {"edge": ("form", *(f"edge/{part}" for part in EDGE))}
+BEFORE: Final = {"edge": ("form", *(f"edge/{part}" for part in EDGE)), "rename": ("edge/clock",)}
 """Files that are put before another one, in one script with it: a Lua filter of Envoy is one text and loads no modules."""
 
 

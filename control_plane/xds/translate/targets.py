@@ -76,7 +76,7 @@ def _cluster(use: TargetUse, provider: Provider, below: str) -> bytes:
 def _filters(use: TargetUse, provider: Provider) -> list[HttpFilter]:
     """In the order in which a request meets them; answers meet them in reverse."""
     filters = [credentials(provider, use.target, translated=use.lane is Lane.TRANSLATION, spare=use.spare)]
-    if use.rename or use.restore:
+    if use.rename or use.restore or use.within:
         filters.append(target_lua(use, provider))
     if use.lane is Lane.TRANSLATION:
         filters.append(ext_proc(use, provider))

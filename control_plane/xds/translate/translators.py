@@ -17,6 +17,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     HealthCheck,
     HealthCheckHttpHealthCheck,
     Http2ProtocolOptions,
+    KeepaliveSettings,
     Pipe,
     SocketAddress,
 )
@@ -56,12 +57,17 @@ _HEALTH: Final = HealthCheck(
 )
 """Finds a worker that is stopped or stuck, which still accepts connections."""
 
+_ALIVE: Final = KeepaliveSettings(interval=timedelta(milliseconds=400), timeout=timedelta(milliseconds=1500))
+"""A worker that answers no ping for so long has its connections closed: what it had begun to answer breaks where the client sees it,
+and what it had not is replayed on another worker. Health checks alone leave running streams where they are. Not shorter, since a worker
+that is only busy would lose its streams."""
+
 
 @lru_cache(maxsize=16)
 def translator_cluster(translators: tuple[str, ...]) -> Resource:
     """The workers as one cluster."""
     endpoints = [LbEndpoint(endpoint=Endpoint(address=_address(t))) for t in translators]
-    http2 = HttpProtocolOptionsExplicitHttpConfig(http2_protocol_options=Http2ProtocolOptions())
+    http2 = HttpProtocolOptionsExplicitHttpConfig(http2_protocol_options=Http2ProtocolOptions(connection_keepalive=_ALIVE))
     cluster = Cluster(
         name=TRANSLATOR_CLUSTER,
         type=ClusterDiscoveryType.STATIC,

@@ -91,6 +91,7 @@ local function on_addressed_request(h, facts, headers, body, model, query)
     h:clearRouteCache()
     return announce(h, dialect, "whole", model)
   end
+  limit_tries(h, found)
   if found.max_bytes and size > found.max_bytes then return h:respond({ [":status"] = "413" }, "") end
   if found.weigh and not choose_measured(h, headers, found, p, size) then return end
   local how = facts.stream and "stream" or "whole"

@@ -13,7 +13,7 @@ local function facts_of(h)
   if facts then return facts end
   facts = {}
   for key, value in gmatch(text, "([^=\n]+)=([^\n]*)") do facts[key] = value end
-  facts.max_bytes = tonumber(facts.max_bytes)
+  facts.max_bytes, facts.silence = tonumber(facts.max_bytes), tonumber(facts.silence)
   if facts_count == FACTS_KEPT_MAX then facts_kept, facts_count = {}, 0 end
   facts_kept[text], facts_count = facts, facts_count + 1
   return facts
@@ -23,6 +23,11 @@ end
 -- whose usage chunk the client did not ask for. One text, since a table of them costs a microsecond a value.
 local function announce(h, dialect, how, model)
   h:streamInfo():dynamicMetadata():set(SPACE, "asked", dialect .. " " .. how .. " " .. model)
+end
+
+-- Notes when targets are to refuse further attempts.
+local function limit_tries(h, facts)
+  if facts.within then h:streamInfo():dynamicMetadata():set("headgate.model", "late", format("%d", clock() + facts.within)) end
 end
 
 -- Chooses the route of the model. Returns what it says; nil where the request is answered here or by envoy_on_response.
@@ -37,6 +42,7 @@ local function choose(h, headers, dialect, model, size)
     return nil
   end
   if facts.max_bytes and size > facts.max_bytes then return h:respond({ [":status"] = "413" }, "") end -- Envoy writes the text
+  limit_tries(h, facts)
   return facts
 end
 

@@ -7,7 +7,7 @@
 --   stream(s, known)          reads complete lines of a stream; returns whether they said anything
 --   most                      bytes of an incomplete line that are kept
 --   on                        nothing says that no more will come
---   frames(h)                 meters a stream of AWS's frames
+--   frames(h, silence)        meters a stream of AWS's frames
 local METERS = {}
 local WANT_ERROR = { type = true, code = true, status = true }
 

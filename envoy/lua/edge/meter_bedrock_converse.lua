@@ -86,15 +86,42 @@ do
     return i - 1, nil, news
   end
 
+  -- Whether whole frames hold anything of the answer; what is no whole frame is part of one that is long, so it does.
+  local function content(s)
+    local i, n = 1, #s
+    while i <= n do
+      if n - i < 11 then return true end
+      local size, headers = u32(s, i), u32(s, i + 4)
+      if size < 16 + headers or size > n - i + 1 then return true end
+      if guard.frame_content(sub(s, i + 12, i + 11 + headers), sub(s, i + 12 + headers, i + size - 5)) then return true end
+      i = i + size
+    end
+    return false
+  end
+
   -- As meter_stream, for frames: bounded by FRAME_BYTES_MAX, and a longer frame is skipped.
-  function meter.frames(h)
+  function meter.frames(h, silence)
     local known, carry, skip = { complete = false }, nil, 0
+    local heard, doubt, limit = guard.watch(silence)
+    local last, blind = nil, false -- blind: a frame was too long to be read, and may have been the last
     local parts, size, need = nil, 0, nil -- of a frame that goes on over several chunks; its bytes so far, and all of them
     publish(h, known)
-    for chunk in h:bodyChunks() do
+    local chunks = h:bodyChunks()
+    for chunk in chunks do
       local n = chunk:length()
+      last = chunk
       if n > 0 then
         local s = chunk:getBytes(0, n)
+        if heard then
+          local now = clock()
+          if now - heard > doubt then
+            if carry or skip > 0 or content(s) then
+              heard = now
+            elseif now - heard > limit then
+              return end_silent(h, known, chunks, chunk, s, "bedrock-converse")
+            end
+          end
+        end
         if skip > 0 then
           local rest = skip
           skip = rest > n and rest - n or 0
@@ -117,7 +144,7 @@ do
           end
           if following == 0 then return end
           if following and following > FRAME_BYTES_MAX then
-            skip = following - (#s - done)
+            skip, blind = following - (#s - done), true
           elseif done < #s then
             carry, size, need = sub(s, done + 1), #s - done, following
           end
@@ -128,6 +155,7 @@ do
       known.complete = true
       publish(h, known)
     end
+    if not carry and not blind then end_broken(h, known, last, "", "bedrock-converse") end
   end
 
   function meter.whole(s, known, cut)

@@ -1,4 +1,4 @@
--- Streams of events that pass on untouched.
+-- Streams of events that pass on untouched, but for an end that is broken.
 
 -- First and last byte of the JSON text of the data line that holds position p; nil when that line is no data line.
 local function data_line(s, p)
@@ -16,16 +16,31 @@ local function after_last_line(s)
   return i + 1
 end
 
--- Watches a stream that is passed on untouched.
-local function meter_stream(h, meter)
+-- Watches a stream that is passed on untouched. `silence`: milliseconds without content after which it is over, nil for none.
+local function meter_stream(h, meter, dialect, silence)
   local read, most, on = meter.stream, meter.most, meter.on
   local known, carry, skipping = { complete = false }, nil, false
+  local heard, doubt, limit = guard.watch(silence)
+  local last, tail, blind = nil, "", false -- blind: a line was too long to be read, and may have been the last
   local parts, size = nil, 0 -- of a line that goes on over several chunks, joined when it ends; bytes of the incomplete line
   publish(h, known)
-  for chunk in h:bodyChunks() do
+  local chunks = h:bodyChunks()
+  for chunk in chunks do
     local n = chunk:length()
+    last = chunk
     if n > 0 then
       local s = chunk:getBytes(0, n)
+      tail = s
+      if heard then
+        local now = clock()
+        if now - heard > doubt then
+          if carry or skipping or guard.content(s, dialect) then
+            heard = now
+          elseif now - heard > limit then
+            return end_silent(h, known, chunks, chunk, s, dialect)
+          end
+        end
+      end
       if skipping then -- the rest of a line that was too long to keep
         local z = find(s, "\n", 1, true)
         skipping = not z
@@ -42,7 +57,7 @@ local function meter_stream(h, meter)
         else
           size = size + n
           if size > most then
-            carry, parts, skipping = nil, nil, true
+            carry, parts, skipping, blind = nil, nil, true, true
           else
             parts = parts or { carry }
             parts[#parts + 1] = s
@@ -54,7 +69,7 @@ local function meter_stream(h, meter)
       if n > 0 and byte(s, n) ~= 10 then
         local cut = after_last_line(s)
         size = n - cut + 1
-        if size <= most then carry = sub(s, cut) else skipping = true end
+        if size <= most then carry = sub(s, cut) else skipping, blind = true, true end
         s = sub(s, 1, cut - 1)
       end
       if s ~= "" and read(s, known) then
@@ -64,4 +79,5 @@ local function meter_stream(h, meter)
     end
   end
   if carry and read(parts and concat(parts) or carry, known) then publish(h, known) end
+  if not blind then end_broken(h, known, last, tail, dialect) end
 end

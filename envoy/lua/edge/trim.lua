@@ -33,17 +33,31 @@ local read_text = METERS["openai-chat"].stream
 
 -- As meter_stream, and takes out the usage-only chunk, which the client did not ask for. An incomplete event is held
 -- back as long as it may be that chunk.
-local function meter_and_trim(h)
-  local known, last = { complete = false }, nil
+-- `silence` as in meter_stream; `translated`: the translator sees to the end.
+local function meter_and_trim(h, silence, translated)
+  local known, last, tail, blind = { complete = false }, nil, "", false -- blind: as in meter_stream
+  local heard, doubt, limit = guard.watch(silence)
   publish(h, known)
   local carry, held = "", false -- the incomplete event, and whether it is kept from the client
-  for chunk in h:bodyChunks() do
+  local chunks = h:bodyChunks()
+  for chunk in chunks do
     last = chunk
     local n = chunk:length()
     if n > 0 then
       local before = #carry
+      tail = chunk:getBytes(0, n)
+      if heard then
+        local now = clock()
+        if now - heard > doubt then
+          if before > 0 or guard.content(tail, "openai-chat") then
+            heard = now
+          elseif now - heard > limit then
+            return end_silent(h, known, chunks, chunk, tail, "openai-chat")
+          end
+        end
+      end
       local sent = held and 0 or before -- the client has so much of s
-      local s = carry .. chunk:getBytes(0, n)
+      local s = carry .. tail
       local cut = after_last_event(s)
       carry = sub(s, cut)
       held = carry ~= "" and cut > sent and #carry < HELD_BYTES_MAX and not find(carry, '"choices":[{', 1, true)
@@ -58,11 +72,15 @@ local function meter_and_trim(h)
         chunk:setBytes(sub(s, sent + 1, stop))
       end
       if known.complete and carry == "" then return end -- the rest goes past this script
-      if not held and #carry > CARRY_BYTES_MAX then carry = "" end
+      if not held and #carry > CARRY_BYTES_MAX then carry, blind = "", true end
     end
   end
   if carry ~= "" then
     if read_text(carry, known) then publish(h, known) end
-    if held then last:setBytes(last:getBytes(0, last:length()) .. carry) end
+    if held then
+      last:setBytes(last:getBytes(0, last:length()) .. carry)
+      tail = carry
+    end
   end
+  if not translated and not blind then end_broken(h, known, last, tail, "openai-chat") end
 end

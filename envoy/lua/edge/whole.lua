@@ -74,7 +74,7 @@ local function whole_answer(h, length)
   return parts and concat(parts) or s, cut
 end
 
-local function meter_whole(h, meter, length)
+local function meter_whole(h, meter, length, dialect)
   local s, cut = whole_answer(h, length)
   if not s or s == "" then return end
   local last = #s
@@ -83,6 +83,8 @@ local function meter_whole(h, meter, length)
     last = last - 1
     c = byte(s, last)
   end
+  -- No JSON document ends so. Its headers have not gone, since all of it was waited for.
+  if c ~= 125 and c ~= 93 and length and length <= WHOLE_BYTES_MAX then return answer_broken(h, dialect, h:body()) end
   local known = whole_known
   clear(known)
   if meter.all then

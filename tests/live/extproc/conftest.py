@@ -100,7 +100,11 @@ async def gateway(worker: Worker, tmp_path: Path) -> AsyncIterator[OpenGateway]:
     async with AsyncExitStack() as stack:
 
         async def open_one(
-            *scripts: Script | Target, sockets: list[Path] | None = None, retry: Json | None = None, **cluster: object
+            *scripts: Script | Target,
+            sockets: list[Path] | None = None,
+            retry: Json | None = None,
+            idle_ms: int | None = None,
+            **cluster: object,
         ) -> Gateway:
             upstreams: list[Upstream] = []
             targets: list[Target] = []
@@ -112,7 +116,7 @@ async def gateway(worker: Worker, tmp_path: Path) -> AsyncIterator[OpenGateway]:
                 await upstream.start()
                 stack.push_async_callback(upstream.stop)
                 upstreams.append(upstream)
-                targets.append(Target(name, upstream.port))
+                targets.append(Target(name, upstream.port, idle_ms=idle_ms))
             config = envoy_config(targets, translator_cluster(sockets or [worker.socket], **cluster), tmp_path / "journal", retry)
             envoy = await stack.enter_async_context(running_envoy(config, tmp_path))
             client = httpx.AsyncClient(timeout=20, limits=httpx.Limits(max_connections=None, max_keepalive_connections=None))

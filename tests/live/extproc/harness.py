@@ -125,6 +125,7 @@ class Target:
     options: Json = field(default_factory=dict)
     connect_timeout: str = "1s"
     passthrough: bool = False
+    idle_ms: int | None = None
 
     def filters(self, **ext_proc: object) -> list[Json]:
         metadata = {
@@ -134,6 +135,8 @@ class Target:
             "x-headgate-model": f"{self.name}-model",
             "x-headgate-options": json.dumps(self.options),
         }
+        if self.idle_ms is not None:
+            metadata["x-headgate-idle-ms"] = str(self.idle_ms)
         credentials = header_mutation(
             {"remove": "authorization"},
             set_header("x-api-key", f"key-{self.name}"),

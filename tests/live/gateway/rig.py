@@ -15,21 +15,28 @@ from control_plane.demo.simulators import Fault, Simulator
 
 T = TypeVar("T")
 
+# Breakers are off: these tests break vendors to see what one request does then; test_breakers.py has what comes after a second.
 SPECS = """
 apiVersion: headgate.dev/v1alpha1
 kind: Provider
 metadata: {{name: openai}}
-spec: {{preset: openai, baseUrl: "{openai}/v1", allowInsecure: true, credentials: [{{secretRef: {{env: SIM_OPENAI_KEY}}}}]}}
+spec:
+  {{preset: openai, baseUrl: "{openai}/v1", allowInsecure: true, breaker: {{enabled: false}},
+  credentials: [{{secretRef: {{env: SIM_OPENAI_KEY}}}}]}}
 ---
 apiVersion: headgate.dev/v1alpha1
 kind: Provider
 metadata: {{name: anthropic}}
-spec: {{preset: anthropic, baseUrl: "{anthropic}/v1", allowInsecure: true, credentials: [{{secretRef: {{env: SIM_ANTHROPIC_KEY}}}}]}}
+spec:
+  {{preset: anthropic, baseUrl: "{anthropic}/v1", allowInsecure: true, breaker: {{enabled: false}},
+  credentials: [{{secretRef: {{env: SIM_ANTHROPIC_KEY}}}}]}}
 ---
 apiVersion: headgate.dev/v1alpha1
 kind: Provider
 metadata: {{name: local}}
-spec: {{preset: openai-compatible, baseUrl: "{local}/v1", allowInsecure: true, credentials: [{{secretRef: {{env: SIM_LOCAL_KEY}}}}]}}
+spec:
+  {{preset: openai-compatible, baseUrl: "{local}/v1", allowInsecure: true, breaker: {{enabled: false}},
+  credentials: [{{secretRef: {{env: SIM_LOCAL_KEY}}}}]}}
 """
 
 ANSWERS = """
@@ -41,6 +48,7 @@ spec:
   preset: openai
   baseUrl: "{openai}/v1"
   allowInsecure: true
+  breaker: {{enabled: false}}
   dialects: [openai-responses]
   credentials: [{{secretRef: {{env: SIM_OPENAI_KEY}}}}]
 """
@@ -51,7 +59,9 @@ GEMINI = """
 apiVersion: headgate.dev/v1alpha1
 kind: Provider
 metadata: {{name: gemini}}
-spec: {{preset: gemini, baseUrl: "{gemini}/v1beta", allowInsecure: true, credentials: [{{secretRef: {{env: SIM_GEMINI_KEY}}}}]}}
+spec:
+  {{preset: gemini, baseUrl: "{gemini}/v1beta", allowInsecure: true, breaker: {{enabled: false}},
+  credentials: [{{secretRef: {{env: SIM_GEMINI_KEY}}}}]}}
 """
 """Only where a route names it."""
 
@@ -60,7 +70,9 @@ BEDROCK = """
 apiVersion: headgate.dev/v1alpha1
 kind: Provider
 metadata: {{name: bedrock}}
-spec: {{preset: bedrock, baseUrl: "{bedrock}", allowInsecure: true, credentials: [{{secretRef: {{env: SIM_BEDROCK_KEY}}}}]}}
+spec:
+  {{preset: bedrock, baseUrl: "{bedrock}", allowInsecure: true, breaker: {{enabled: false}},
+  credentials: [{{secretRef: {{env: SIM_BEDROCK_KEY}}}}]}}
 """
 """Only where a route names it."""
 
@@ -73,6 +85,7 @@ spec:
   preset: bedrock
   baseUrl: "{bedrock}"
   allowInsecure: true
+  breaker: {{enabled: false}}
   dialects: [anthropic-bedrock]
   credentials: [{{secretRef: {{env: SIM_BEDROCK_KEY}}}}]
 """
@@ -87,6 +100,7 @@ spec:
   preset: vertex
   baseUrl: "{vertex}/v1/projects/p-1/locations/eu"
   allowInsecure: true
+  breaker: {{enabled: false}}
   credentials: [{{secretRef: {{env: SIM_VERTEX_KEY}}}}]
 ---
 apiVersion: headgate.dev/v1alpha1
@@ -96,6 +110,7 @@ spec:
   preset: vertex
   baseUrl: "{vertex}/v1/projects/p-1/locations/eu"
   allowInsecure: true
+  breaker: {{enabled: false}}
   dialects: [anthropic-vertex]
   credentials: [{{secretRef: {{env: SIM_VERTEX_KEY}}}}]
 """
@@ -106,7 +121,9 @@ COHERE = """
 apiVersion: headgate.dev/v1alpha1
 kind: Provider
 metadata: {{name: cohere}}
-spec: {{preset: cohere, baseUrl: "{cohere}/v2", allowInsecure: true, credentials: [{{secretRef: {{env: SIM_COHERE_KEY}}}}]}}
+spec:
+  {{preset: cohere, baseUrl: "{cohere}/v2", allowInsecure: true, breaker: {{enabled: false}},
+  credentials: [{{secretRef: {{env: SIM_COHERE_KEY}}}}]}}
 """
 """Only where a route names it."""
 

@@ -106,7 +106,9 @@ def test_unfinished_tail_reaches_the_client(gateway: Gateway, vendor_a: Vendor, 
     closing: list[Step] = [head(more="connection: close\r\n"), chunk(data), 0.05, END, "close"]
     for steps in (stream([data]), stream(cut(data, 900), 0.0002), closing):
         got, line = ask(gateway, vendor_a, steps, stream=True)
-        assert got == data
+        assert got.startswith(data)
+        if len(end) < 100_000:  # a longer line may be too long to be read
+            assert (b"provider_answer_cut" in got[len(data) :]) is (b"DONE" not in end)
         assert line["complete"] == (b"DONE" in end)
 
 
@@ -215,10 +217,10 @@ def test_garbage_does_not_disturb(gateway: Gateway, vendor_a: Vendor) -> None:
     ):
         for path in (CHAT, MESSAGES):
             got, line = ask(gateway, vendor_a, stream([body]), path, stream=True)
-            assert got == body
+            assert got.startswith(body)
             assert line["complete"] is False
         got, _ = ask(gateway, vendor_a, whole(body))
-        assert got == body
+        assert got == body if body.rstrip()[-1:] == b"}" else b"provider_answer_cut" in got
 
 
 def test_client_that_leaves_still_leaves_its_usage(gateway: Gateway, vendor_a: Vendor) -> None:

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -70,19 +71,39 @@ async def test_routes_providers_and_targets(served: Get, gateway: Any) -> None:
     gateway.rows["routes"] = [{"route": "chat", "models": ["chat", "gpt-5"], "plan": [pair, [{"target": "anthropic/claude", "weight": 1}]]}]
     gateway.rows["providers"] = [{"provider": "openai", "dialect": "openai-chat", "base_url": "https://api.openai.com", "targets": 2}]
     window = {"attempts": 40, "faults": 3, "classes": {"ok": 36, "transient": 3, "cancelled": 1}, "ttft_ms_p50": 412, "ttft_ms_p95": 2900}
+    window["token_gap_ms"] = 21.5
     left = {"requests": {"remaining": 119, "limit": 250}, "tokens": {"remaining": 7, "limit": None}}
     gateway.rows["targets"] = [
-        {"target": "openai/gpt-5", "lane": "passthrough", "windows": {"60s": window}, "ratelimit": left},
+        {
+            "target": "openai/gpt-5",
+            "lane": "passthrough",
+            "windows": {"60s": window},
+            "ratelimit": left,
+            "breaker": {"state": "closed", "since": None},
+        },
         {"target": "new/one"},
     ]
     assert "chat   chat, gpt-5  openai/gpt-5:80 + azure/gpt-5:20 -> anthropic/claude" in (await served("routes")).stdout
     assert "openai    openai-chat  https://api.openai.com  2" in (await served("providers")).stdout
     lines = [line.rstrip() for line in (await served("targets")).stdout.splitlines()]
-    assert (
-        lines[1]
-        == "openai/gpt-5  passthrough  40            92.5%  412 ms    2900 ms   transient:3 cancelled:1  119/250 requests, 7 tokens"
-    )
-    assert lines[2] == "new/one       -            0             -      -         -         -                        -"
+    seen = "openai/gpt-5  CLOSED  passthrough  40            92.5%  412 ms    2900 ms   21.5 ms    transient:3 cancelled:1"
+    assert lines[1] == f"{seen}  119/250 requests, 7 tokens"
+    assert lines[2] == "new/one       -       -            0             -      -         -         -          -                        -"
+
+
+async def test_a_target_that_lost_its_traffic_says_why(served: Get, gateway: Any) -> None:
+    now = time.time()
+    opened = {"state": "open", "since": now - 12, "until": now + 3.5, "percent": 0.0, "reason": "7/10 failed in 10 s, class=transient"}
+    gateway.rows["targets"] = [
+        {"target": "a/one", "breaker": opened},
+        {"target": "b/two", "breaker": {**opened, "state": "returning", "percent": 25.0, "until": None}},
+    ]
+    lines = [line.rstrip() for line in (await served("targets")).stdout.splitlines()]
+    assert lines[1].split()[:3] == ["a/one", "OPEN", "12s"]
+    assert lines[2].split()[:3] == ["b/two", "RETURNING", "25%"]
+    at = datetime.fromtimestamp(now - 12).astimezone().strftime("%H:%M:%S")
+    assert lines[4] == f"a/one: breaker open since {at} (7/10 failed in 10 s, class=transient), probe in 3s"
+    assert lines[6] == f"b/two: breaker returning since {at} (7/10 failed in 10 s, class=transient)"
 
 
 async def test_credentials_show_what_they_are_and_never_what_they_hold(served: Get, gateway: Any) -> None:

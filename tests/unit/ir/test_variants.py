@@ -133,16 +133,12 @@ rates = st.decimals(0, 100, places=2)
 prices = st.builds(lambda i, o: Price(input=i, output=o), rates, rates)
 
 
-@given(
-    price=prices,
-    others=st.lists(prices, max_size=3),
-    ceiling=st.decimals(0, 10, places=4),
-    text=st.integers(0, 10**6),
-    out=st.integers(0, 10**5),
-)
-def test_what_a_target_affords_never_costs_more_than_the_ceiling(
-    price: Price, others: list[Price], ceiling: Decimal, text: int, out: int
-) -> None:
+tokens = st.tuples(st.integers(0, 10**6), st.integers(0, 10**5))
+
+
+@given(price=prices, others=st.lists(prices, max_size=3), ceiling=st.decimals(0, 10, places=4), asked=tokens)
+def test_what_a_target_affords_never_costs_more(price: Price, others: list[Price], ceiling: Decimal, asked: tuple[int, int]) -> None:
+    text, out = asked
     weight = output_weight([price, *others])
     most = Abilities(price=price).affords(ceiling, weight)
     if most is None or text + weight * out <= most:
@@ -159,15 +155,14 @@ known_abilities = st.builds(
 wanted = st.lists(st.sampled_from(NEEDS), unique=True).map(lambda found: tuple(need for need in NEEDS if need in found))
 
 
-@given(
-    known=st.lists(known_abilities, min_size=1, max_size=4),
-    split=st.integers(1, 4),
-    ceiling=st.none() | st.decimals(0, 1, places=3),
-    data=st.data(),
-)
+plans = st.tuples(st.lists(known_abilities, min_size=1, max_size=4), st.integers(1, 4))
+
+
+@given(plan=plans, ceiling=st.none() | st.decimals(0, 1, places=3), data=st.data())
 def test_every_request_gets_the_targets_that_can_take_it(
-    known: list[Abilities], split: int, ceiling: Decimal | None, data: st.DataObject
+    plan: tuple[list[Abilities], int], ceiling: Decimal | None, data: st.DataObject
 ) -> None:
+    known, split = plan
     every = {f"t{i}": one for i, one in enumerate(known)}
     labels = list(every)
     one = entry(*(" ".join(part) for part in (labels[:split], labels[split:]) if part))

@@ -116,13 +116,7 @@ def test_only_what_the_route_asks_for_is_looked_for(edge: LuaFilter) -> None:
 def test_nothing_that_a_user_writes_is_taken_for_a_field(edge: LuaFilter, text: str) -> None:
     one = body(text)
     size = len(json.dumps(one, ensure_ascii=False).encode("utf-8", "surrogatepass"))
-    found = measured(
-        edge.request(
-            json.dumps(one, ensure_ascii=False).encode("utf-8", "surrogatepass"),
-            STAR,
-            {"m": facts(route="m", dialect="openai-chat", **ALL)},
-        )
-    )
+    found = measured(ask(edge, json.dumps(one, ensure_ascii=False).encode("utf-8", "surrogatepass"), **ALL))
     assert found == {"long": str(size // 4), "cost": str(int(size / 3 + 5 * 1_024))}
 
 

@@ -56,7 +56,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
         FAILED,
         {"flags": "DC", "stream_error": "overloaded_error", "complete": False},
         "transient",
-        "cancelled",
+        "cut",
     ),
     "reset after the error inside a 200": (
         {**FAILED, "flags": "UPE"},

@@ -9,6 +9,7 @@ import pytest
 
 from control_plane.kit.clock import FakeClock
 from control_plane.signals.classify import AttemptClass
+from control_plane.signals.ended import Ended
 from control_plane.signals.lines import from_values
 from control_plane.signals.recent import RecentLines
 from control_plane.signals.traffic import Traffic
@@ -113,6 +114,29 @@ def test_incomplete_and_unmetered_answers_are_counted(traffic: Traffic, metrics:
     place = {"route": "chat", "provider": "openai", "target": "openai/gpt-5", "lane": "passthrough"}
     assert metrics.value("headgate_incomplete_responses_total", **place) == 1
     assert metrics.value("headgate_unmetered_responses_total", **place) == 1
+
+
+def test_the_gap_between_tokens(traffic: Traffic, request_line: RawLine) -> None:
+    """388 tokens from 252.8 ms to 453 ms; an answer that was cut or not streamed says nothing of it."""
+    traffic.consume([from_values(request_line()), from_values(request_line(id="whole", stream=False, duration_ms=9000))])
+    traffic.consume([from_values(request_line(id="cut", complete=False, duration_ms=9000))])
+    windows: Any = traffic.targets()[0]["windows"]
+    assert windows["60s"]["token_gap_ms"] == pytest.approx((453 - 252.834) / 387, abs=0.05)
+
+
+def test_observers_are_told_of_every_attempt(traffic: Traffic, now: FakeClock, request_line: RawLine, attempt_line: RawLine) -> None:
+    told: list[Ended] = []
+    traffic.observers.append(lambda ended, at: told.append(ended))
+    limited = attempt_line(id="l", status=429, limits="7,;;", duration_us=50_000, duration_ms=50)
+    traffic.consume([*failover(request_line, attempt_line), from_values(limited)])
+    assert [(one.target, one.found, one.first) for one in told] == [
+        ("openai/gpt-5", AttemptClass.TRANSIENT, True),
+        ("anthropic/claude", AttemptClass.OK, False),
+        ("openai/gpt-5", AttemptClass.RATE_LIMITED, True),
+    ]
+    assert told[1].first_token_s is not None
+    assert told[0].first_token_s is told[0].recovers_at is told[1].recovers_at is None
+    assert told[2].recovers_at == pytest.approx(told[2].ended_at + 7)
 
 
 @pytest.mark.parametrize("usage", [{"input": -5, "output": 10**15}, {"input": 1.5, "output": "x"}])

@@ -16,6 +16,7 @@ from control_plane.pb.core_pb2 import HeaderValue
 from control_plane.pb.ext_proc_filter_pb2 import ExternalProcessor, MetadataOptions, ProcessingMode
 from control_plane.pb.http_filter_pb2 import HttpFilter
 from control_plane.pb.mutation_rules_pb2 import HeaderMutationRules
+from control_plane.xds.translate.facts import SILENCE
 from control_plane.xds.translate.names import NAMESPACE, TRANSLATION_NAMESPACE, TRANSLATOR_CLUSTER
 from control_plane.xds.translate.packing import duration, pack_foreign, pack_more
 
@@ -60,6 +61,7 @@ _CONSTANT: Final = ExternalProcessor(
 ).SerializeToString(deterministic=True)
 """What the filters of all targets have."""
 
+_IDLE: Final = f"%METADATA(ROUTE:{NAMESPACE}:{SILENCE})%"
 _ASKED: Final = f"%METADATA(ROUTE:{NAMESPACE}:asked)%"
 """What the route says of the call: read by Envoy when an attempt's stream begins, so nothing that a client or an attempt does to the
 request's headers can change it."""
@@ -87,7 +89,8 @@ def _shared(provider: Provider) -> bytes:
         told["x-headgate-errors"] = provider.errors
     if provider.rate_limits:
         told["x-headgate-rate-limits"] = provider.rate_limits
-    service = GrpcService(initial_metadata=[HeaderValue(key="x-headgate-asked", value=_ASKED), *_values(told)])
+    of_route = [HeaderValue(key="x-headgate-asked", value=_ASKED), HeaderValue(key="x-headgate-idle-ms", value=_IDLE)]
+    service = GrpcService(initial_metadata=[*of_route, *_values(told)])
     return _CONSTANT + ExternalProcessor(grpc_service=service).SerializeToString(deterministic=True)
 
 

@@ -35,10 +35,12 @@ def _shared() -> bytes:
 
 
 def target_lua(use: TargetUse, provider: Provider) -> HttpFilter:
-    """The filter for a use with `rename` or `restore`."""
+    """The filter for a use with `rename`, `restore` or `within`."""
     context = Struct()
     if use.rename:
         context.fields["model"].string_value = use.model
+    if use.within:
+        context.fields["within"].bool_value = True
     if use.restore:
         paths = "".join(f"\n{call}={path}" for call, path in paths_of(provider, use.model))
         context.fields["paths"].string_value = f"{paths}\n"
