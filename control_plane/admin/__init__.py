@@ -1,1 +1,1 @@
-"""HTTP API for operators: reads the running gateway, changes nothing. Only this package imports starlette."""
+"""HTTP API for operators: reads the running gateway, and changes overrides alone. Only this package imports starlette."""

@@ -5,6 +5,7 @@ GET /readyz               200 once traffic is served, else 503 with the reasons
 GET /metrics              Prometheus text
 GET /api/v1/{list}        proxies, routes, providers, credentials, targets, findings: {"items": [...], "snapshot": version}
 GET /api/v1/status        ready, reasons, snapshot, parts, and how long the lists are
+/api/v1/overrides, /audit  what operators do to traffic: see `admin.overrides`; the only thing that can be changed here
 GET /debug/xds[?node=ID]  what each Envoy wants, holds and refused; secrets redacted
 """
 
@@ -23,12 +24,13 @@ from starlette.routing import Route
 from control_plane.admin.encoding import json_response
 from control_plane.admin.errors import error_response
 from control_plane.admin.guard import Access, Guard
+from control_plane.admin.overrides import Desk, override_routes
 from control_plane.admin.view import GatewayView, Row
 from control_plane.telemetry.metrics import CONTENT_TYPE
 
 
-def create_app(view: GatewayView, access: Access | None = None) -> Starlette:
-    """The application over `view`. Without `access` it answers loopback names only and asks for no token."""
+def create_app(view: GatewayView, access: Access | None = None, desk: Desk | None = None) -> Starlette:
+    """The application over `view`. Without `access`: loopback names only and no token; without `desk` nothing can be changed."""
     lists: dict[str, Callable[[], Sequence[Row]]] = {
         "proxies": view.proxies,
         "routes": view.routes,
@@ -83,6 +85,7 @@ def create_app(view: GatewayView, access: Access | None = None) -> Starlette:
         Route("/api/v1/status", status, methods=["GET"]),
         *(Route(f"/api/v1/{name}", rows_of(items), methods=["GET"]) for name, items in lists.items()),
         Route("/debug/xds", xds, methods=["GET"]),
+        *(override_routes(desk, view.snapshot_version) if desk is not None else ()),
     ]
     return Starlette(
         routes=routes,
@@ -94,10 +97,12 @@ def create_app(view: GatewayView, access: Access | None = None) -> Starlette:
 def _http_error(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     if status == 405:
-        return error_response(405, "method_not_allowed", f"{request.method} does nothing here", "the admin API is read only: use GET")
+        return error_response(
+            405, "method_not_allowed", f"{request.method} does nothing here", "use GET; only /api/v1/overrides changes something"
+        )
     return error_response(
         status,
         "not_found",
         "there is nothing at that path",
-        "GET /api/v1/status, /api/v1/proxies, /routes, /providers, /targets or /findings",
+        "GET /api/v1/status, /api/v1/proxies, /routes, /providers, /targets, /overrides or /findings",
     )

@@ -4,7 +4,7 @@
   requests still carry its name, so only names that are ours are answered.
 - Origin and Sec-Fetch-Site: a page may also post here without reading the answer (CSRF); unsafe methods must come from our own origin.
 - Bearer token, when configured: compared in constant time; needed for everything but /healthz and the bare answer of /readyz.
-- Size: no endpoint needs a body, so little is accepted.
+- Size: no endpoint needs a large body, so little is accepted.
 """
 
 from __future__ import annotations
@@ -115,6 +115,7 @@ class Guard:
         if refusal is not None:
             await refusal(scope, receive, send_hardened)
             return
+        scope["headgate.via"] = "token" if self._access.token else "local"
         scope["headgate.trusted"] = self._access.allows_token(headers.get("authorization", ""))
         try:
             await self._app(scope, _bounded(receive), send_hardened)

@@ -31,13 +31,23 @@ def _die_with_parent() -> None:
 
 
 class Child:
-    """One process of the tree. `say` receives its output lines; `started` counts its starts."""
+    """One process of the tree. `say` receives its output lines; `started` counts its starts. `again` is the command of later starts,
+    where the first one takes over from another process.
+    """
 
-    def __init__(self, name: str, command: Sequence[str], say: Callable[[str], None], env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        say: Callable[[str], None],
+        env: Mapping[str, str] | None = None,
+        again: Sequence[str] | None = None,
+    ) -> None:
         self.name = name
         self.started = 0
         self._command = list(command)
-        self._say = say
+        self._again = list(again or command)
+        self.say = say
         self._env = {**os.environ, **(env or {})}
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
@@ -49,7 +59,8 @@ class Child:
         return self._process.pid if self._process and self._process.returncode is None else None
 
     def start(self) -> None:
-        """Start it and keep it running until `stop`."""
+        """Start it and keep it running until `stop`; also after one."""
+        self._stopping.clear()
         self._task = asyncio.create_task(self._keep_running(), name=f"child {self.name}")
 
     def signal(self, number: int) -> None:
@@ -58,9 +69,13 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)
 
+    def leave(self) -> None:
+        """Let it run on, and do not start it again when it ends."""
+        self._stopping.set()
+
     async def stop(self, grace_s: float) -> None:
         """SIGTERM, then SIGKILL after `grace_s`."""
-        self._stopping.set()
+        self.leave()
         self.signal(signal.SIGTERM)
         if self._task is not None:
             done, _ = await asyncio.wait({self._task}, timeout=grace_s)
@@ -85,8 +100,9 @@ class Child:
                 await asyncio.wait_for(self._stopping.wait(), pause)
 
     async def _run_once(self) -> int:
+        command = self._again if self.started else self._command
         self._process = await asyncio.create_subprocess_exec(
-            *self._command,
+            *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -104,5 +120,5 @@ class Child:
         while data := await process.stdout.read(65536):
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
-                self._say(line.decode(errors="replace"))
+                self.say(line.decode(errors="replace"))
             rest = rest[-LINE_LIMIT:]

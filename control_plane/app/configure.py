@@ -109,6 +109,10 @@ class Configurator:
         async with self._one:
             return await self._submit(self.specs, reason="steering") if self.specs is not None else None
 
+    def unready(self, specs: SpecSet) -> Mapping[str, str]:
+        """Providers without a usable key, with the reason. Reads files: call it in a thread."""
+        return self._keys(specs).unready()
+
     async def _submit(self, specs: SpecSet, reason: str = "specs") -> asyncio.Future[Outcome] | None:
         if self.sign_ins is not None:
             await self.sign_ins.follow(specs)
@@ -151,9 +155,13 @@ class Configurator:
         if not await self.publisher.converged(PROXY_WAIT_S):
             log.warning("a new proxy's name was not known to every Envoy within %g s; going on", PROXY_WAIT_S)
 
+    def _keys(self, specs: SpecSet) -> Keys:
+        tokens = self.sign_ins.tokens() if self.sign_ins is not None else NO_TOKENS
+        return Keys.of(specs, tokens=tokens, chosen=self.pools.chosen() if self.pools is not None else NONE_CHOSEN)
+
     def _translate(self, specs: SpecSet) -> tuple[Gateway, Secrets, list[Resource]]:
-        chosen, spent = (self.pools.chosen(), self.pools.exhausted()) if self.pools is not None else (NONE_CHOSEN, {})
-        keys = Keys.of(specs, tokens=self.sign_ins.tokens() if self.sign_ins is not None else NO_TOKENS, chosen=chosen)
+        keys = self._keys(specs)
+        spent = self.pools.exhausted() if self.pools is not None else {}
         gateway = self._built(specs, keys.unready(), last_resorts(self.steering(specs), specs, spent))
         secrets = keys.values(gateway, kept=self._secrets)
         return gateway, secrets, translate(gateway, secrets, self.settings)

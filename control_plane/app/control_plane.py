@@ -17,6 +17,7 @@ from control_plane.app.breakers import Breakers
 from control_plane.app.configure import Configurator
 from control_plane.app.key_pools import KeyPools
 from control_plane.app.keys import Keys
+from control_plane.app.overrides import OverrideDesk
 from control_plane.app.settings import host_port
 from control_plane.app.sign_ins import SignIns
 from control_plane.app.view import ControlPlaneView
@@ -24,6 +25,7 @@ from control_plane.app.xds_metrics import XdsMetrics
 from control_plane.ir.build import build
 from control_plane.kit.clock import SystemClock
 from control_plane.kit.envoy_binary import find_envoy
+from control_plane.overrides.store import Store
 from control_plane.signals.als import AccessLogService
 from control_plane.signals.journal import JournalTail
 from control_plane.signals.rotation import Rotation
@@ -93,7 +95,9 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     traffic.observers.append(pools.observe)
     configurator = Configurator(publisher=publisher, settings=settings.edge, state=settings.state, sign_ins=sign_ins, pools=pools)
     breakers = Breakers(traffic, metrics, clock, settings.state / "breakers.json")
-    configurator.steering = breakers.steering
+    store = Store(settings.state)
+    desk = OverrideDesk(store, configurator, feed, nodes, traffic, clock, breakers.steering)
+    configurator.steering = desk.steering
     view = ControlPlaneView(
         configurator=configurator,
         breakers=breakers,
@@ -113,12 +117,13 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     )
     XdsMetrics(metrics, nodes)
     async with contextlib.AsyncExitStack() as parts:
+        parts.callback(store.close)
         parts.push_async_callback(sign_ins.stop)
-        await _restore(settings, publisher, sign_ins)
+        await restore(settings, publisher, sign_ins, newer_than=store.changed_at)
         await ads.start(*(f"unix:{a}" if a.startswith("/") else a for a in settings.xds))
         parts.push_async_callback(ads.stop)
-        # Reads all of the above, publishes nothing: liveness, metrics and lists for operators.
-        await parts.enter_async_context(serving(create_app(view, access), bind_tcp(*settings.admin)))
+        # Reads all of the above: liveness, metrics and lists for operators. Publishes what they ask of the desk of overrides.
+        await parts.enter_async_context(serving(create_app(view, access, desk), bind_tcp(*settings.admin)))
         group = await parts.enter_async_context(_Tasks(stop))
         # Reads spec files and keys; submits snapshots.
         group.start(_follow_specs(settings, configurator))
@@ -127,6 +132,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         # Reads which keys have died, by the journal; submits snapshots.
         group.start(_follow_pools(pools, configurator))
         group.start(pools.run())
+        # Reads the record of overrides and the clock; submits snapshots.
+        group.start(desk.run())
         # Reads how attempts ended; submits snapshots.
         group.start(breakers.run(configurator))
         # Reads submitted snapshots and what nodes answer; publishes to the feed that ADS serves.
@@ -144,21 +151,26 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         await group.wait()
 
 
-async def _restore(settings: Settings, publisher: Publisher, sign_ins: SignIns) -> None:
-    """Serve at once what was last known good, until the specs have been read. Tokens are never stored, so it waits a moment for them."""
+async def restore(settings: Settings, publisher: Publisher, sign_ins: SignIns, *, newer_than: float = 0.0) -> bool:
+    """Serve at once what was last known good, until the specs have been read. Tokens are never stored, so it waits a moment for them.
+
+    What is older than the last override (`newer_than`, seconds since the epoch) is not served: it would undo it for that while, and Envoys
+    go on with what they have. False when there is nothing to serve.
+    """
     try:
         stored = lkg.load(settings.state / "last-known-good")
     except lkg.LkgError as error:
         log.warning("%s", error)
-        return
+        return False
     kept = last_good_specs.restore(settings.state)
-    if stored is None or kept is None or not kept.ok:
-        return
+    if stored is None or kept is None or not kept.ok or stored.saved_at < newer_than:
+        return False
     await sign_ins.follow(kept.specs)
     await sign_ins.settled(RESTORE_WAIT_S)
     gateway = build(kept.specs)
     secrets = known_secrets(gateway.providers, Keys.of(kept.specs, tokens=sign_ins.tokens()).values(gateway))
     publisher.restore(stored, [resource for resource in secrets if resource.name in stored.secret_names])
+    return True
 
 
 async def _follow_specs(settings: Settings, configurator: Configurator) -> None:

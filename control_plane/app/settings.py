@@ -27,6 +27,11 @@ class Places:
         return str(self.sockets / "xds.sock")
 
     @property
+    def standby(self) -> str:
+        """Where a stand-in serves xDS while the control plane is away."""
+        return str(self.sockets / "standby.sock")
+
+    @property
     def envoy_admin(self) -> str:
         """Where Envoy serves its admin API: a private socket, never a port."""
         return str(self.sockets / "envoy.sock")
@@ -39,6 +44,11 @@ class Places:
     def journal(self) -> Path:
         """The access journal Envoy writes."""
         return self.state / "journal.log"
+
+    @property
+    def base_id(self) -> Path:
+        """The number of Envoy's shared memory, which the process that takes over from it must name."""
+        return self.state / "envoy-base-id"
 
     @property
     def bootstrap(self) -> Path:

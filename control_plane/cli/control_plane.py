@@ -35,9 +35,14 @@ def control_plane(
         float, typer.Option(min=0, max=1, help="Share of the routes one change may remove; 1 confirms a mass delete.")
     ] = 0.5,
     preflight: Annotated[bool, typer.Option(help="Check every change with `envoy --mode validate` first.")] = True,
+    standby: Annotated[
+        bool,
+        typer.Option(help="Serve the last good configuration of --state-dir and nothing else: a stand-in while the control plane is away."),
+    ] = False,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Serve configuration to Envoys, follow the access journal, answer the admin API."""
+    from control_plane.app import standby as stand_in
     from control_plane.app.control_plane import Settings, run
     from control_plane.app.settings import host_port
     from control_plane.kit.errors import SpecError
@@ -65,7 +70,7 @@ def control_plane(
         max_vanishing=max_vanishing,
         preflight=preflight,
     )
-    asyncio.run(_main(settings, run))
+    asyncio.run(_main(settings, stand_in.run if standby else run))
 
 
 async def _main(settings: Settings, run: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> None:

@@ -1,17 +1,13 @@
-"""`headgate get proxies|routes|providers|credentials|targets|findings`: what a running gateway knows, over its admin API."""
+"""`headgate get proxies|routes|targets|overrides|...`: what a running gateway knows, over its admin API."""
 
 from __future__ import annotations
 
-import http.client
 import json
-import os
-import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -20,10 +16,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-DEFAULT_ADMIN: Final = "127.0.0.1:8080"
-TIMEOUT_S: Final = 10.0
+from control_plane.cli.admin_client import DEFAULT_ADMIN, Admin, AdminError, TokenFile, ask, token_from
+from control_plane.cli.overrides_table import audit_table, overrides_table
+
 WIDTH: Final = 10_000
-MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 
 TYPES: Final = ("CDS", "EDS", "LDS", "RDS")
 """Resource types that always have a column; others (SDS, SRDS, ECDS, ...) get one where a node subscribes to them."""
@@ -39,6 +35,8 @@ class Resource(StrEnum):
     PROVIDERS = "providers"
     CREDENTIALS = "credentials"
     TARGETS = "targets"
+    OVERRIDES = "overrides"
+    AUDIT = "audit"
     FINDINGS = "findings"
 
 
@@ -50,28 +48,25 @@ class Output(StrEnum):
     YAML = "yaml"
 
 
-class AdminError(Exception):
-    """The admin API cannot be asked; the text says what to do."""
-
-
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command("get", help="List what a running gateway knows: proxies, routes, providers, credentials, targets or findings.")(get)
+    app.command(
+        "get",
+        help="List what a running gateway knows: proxies, routes, providers, credentials, targets, overrides, their audit, or findings.",
+    )(get)
 
 
 def get(
     resource: Annotated[Resource, typer.Argument(help="What to list.", show_default=False)],
-    admin: Annotated[
-        str, typer.Option("--admin", metavar="HOST:PORT", envvar="HEADGATE_ADMIN", help="Admin API of the control plane, or unix:/path.")
-    ] = DEFAULT_ADMIN,
+    admin: Admin = DEFAULT_ADMIN,
     output: Annotated[Output, typer.Option("-o", "--output", help="table, json or yaml.")] = Output.TABLE,
-    token_file: Annotated[
-        Path | None, typer.Option("--token-file", envvar="HEADGATE_TOKEN_FILE", help="File with the admin token, if one is set.")
-    ] = None,
+    token_file: TokenFile = None,
+    everything: Annotated[bool, typer.Option("--all", help="overrides: also those that are over.")] = False,
 ) -> None:
     """List `resource`. Exit codes: 0 ok, 1 the gateway cannot be asked, 2 wrong usage, or `findings` has errors in it."""
     try:
-        answer = fetch(admin, f"/api/v1/{resource}", _token(token_file))
+        asked = f"{resource}?all=true" if everything and resource is Resource.OVERRIDES else str(resource)
+        answer = ask(admin, "GET", f"/api/v1/{asked}", token_from(token_file))
     except AdminError as error:
         print(f"headgate: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
@@ -84,32 +79,6 @@ def get(
         show(resource, rows_of(answer), Console(highlight=False, width=WIDTH), time.time())
     if resource is Resource.FINDINGS and any(row.get("severity") == "error" for row in rows_of(answer)):
         raise typer.Exit(2)
-
-
-def fetch(admin: str, path: str, token: str | None = None) -> Mapping[str, object]:
-    """GET `path` from the admin API at `admin` (`host:port` or `unix:/path`). Raises AdminError."""
-    headers = {"accept": "application/json", **({"authorization": f"Bearer {token}"} if token else {})}
-    connection = _connection(admin)
-    try:
-        connection.request("GET", path, headers=headers)
-        response = connection.getresponse()
-        body = response.read(MAX_ANSWER_BYTES)
-    except (ConnectionRefusedError, FileNotFoundError):
-        raise AdminError(f"no control plane at {admin}; start one with `headgate up -f DIR` or pass --admin HOST:PORT") from None
-    except (OSError, http.client.HTTPException) as error:
-        why = "it did not answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
-        raise AdminError(f"cannot ask the control plane at {admin}: {why}; pass --admin HOST:PORT if it is elsewhere") from None
-    finally:
-        connection.close()
-    try:
-        answer = json.loads(body)
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        raise AdminError(f"what listens at {admin} is not a Headgate control plane; pass --admin HOST:PORT")
-    if response.status != 200:
-        raise AdminError(f"the control plane at {admin} answered {response.status}: {_said(answer)}")
-    return answer
 
 
 def rows_of(answer: Mapping[str, object]) -> Sequence[Row]:
@@ -270,6 +239,8 @@ _TABLES: Final = {
     Resource.PROVIDERS: _providers,
     Resource.CREDENTIALS: _credentials,
     Resource.TARGETS: _targets,
+    Resource.OVERRIDES: overrides_table,
+    Resource.AUDIT: audit_table,
 }
 _NOTHING: Final = {
     Resource.PROXIES: "no Envoy is connected",
@@ -277,6 +248,8 @@ _NOTHING: Final = {
     Resource.PROVIDERS: "no providers",
     Resource.CREDENTIALS: "no credentials",
     Resource.TARGETS: "no targets",
+    Resource.OVERRIDES: "no override is in force",
+    Resource.AUDIT: "nothing was done",
     Resource.FINDINGS: "no findings",
 }
 
@@ -287,42 +260,6 @@ def _finding(row: Row) -> str:
     field = f" {row['path']}" if row.get("path") else ""
     fix = f"; {row['fix']}" if row.get("fix") else ""
     return f"{place}{row.get('code')} {row.get('severity')}{field}: {row.get('message')}{fix}"
-
-
-def _connection(admin: str) -> http.client.HTTPConnection:
-    if admin.startswith("unix:"):
-        return _UnixConnection(admin.removeprefix("unix:"))
-    host, colon, port = admin.removeprefix("http://").rstrip("/").rpartition(":")
-    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise AdminError(f"--admin {admin}: needs HOST:PORT, such as {DEFAULT_ADMIN}, or unix:/path")
-    return http.client.HTTPConnection(host.strip("[]"), int(port), timeout=TIMEOUT_S)
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=TIMEOUT_S)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(TIMEOUT_S)
-        self.sock.connect(self._path)
-
-
-def _said(answer: Mapping[str, object]) -> str:
-    """The message and the fix of an error answer."""
-    error = answer.get("error")
-    parts = [str(error[key]) for key in ("message", "fix") if error.get(key)] if isinstance(error, dict) else []
-    return "; ".join(parts) or "no reason given"
-
-
-def _token(path: Path | None) -> str | None:
-    if path is None:
-        return os.environ.get("HEADGATE_TOKEN") or None
-    try:
-        return path.read_text("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise AdminError(f"--token-file {path}: cannot be read ({error}); give a file with the token in it") from None
 
 
 def _text(row: Row, key: str) -> str:
@@ -352,9 +289,9 @@ def _age(seconds: float) -> str:
 
 
 _STYLES: Final = {
-    **dict.fromkeys(("SYNCED", "READY"), "green"),
-    **dict.fromkeys(("STALE", "FAILING", "WAITING", "HALF-OPEN", "RETURNING"), "yellow"),
-    **dict.fromkeys(("NACK", "FAILED", "EXPIRED", "MISSING", "OPEN"), "red"),
+    **dict.fromkeys(("SYNCED", "READY", "active"), "green"),
+    **dict.fromkeys(("STALE", "FAILING", "WAITING", "HALF-OPEN", "RETURNING", "returning"), "yellow"),
+    **dict.fromkeys(("NACK", "FAILED", "EXPIRED", "MISSING", "OPEN", "held"), "red"),
 }
 
 

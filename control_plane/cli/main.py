@@ -10,16 +10,22 @@ from control_plane.cli import (
     bootstrap,
     catalogue,
     control_plane,
+    cordon,
     demo,
     dialects,
+    drain,
+    drill,
     explain,
     get,
     presets,
     schema,
     translate,
     translator,
+    uncordon,
+    undo,
     up,
     validate,
+    weight,
 )
 from control_plane.kit.errors import GatewayError
 
@@ -31,7 +37,13 @@ app = typer.Typer(
     help="LLM inference gateway: Envoy is the data plane, Python the control plane.",
 )
 
-for verb in (demo, up, validate, explain, schema, presets, catalogue, dialects, translate, get, control_plane, translator, bootstrap):
+VERBS = (
+    *(demo, drill, up, validate, explain, schema, presets, catalogue, dialects, translate, get),
+    *(drain, cordon, uncordon, weight, undo),
+    *(control_plane, translator, bootstrap),
+)
+
+for verb in VERBS:
     verb.register(app)
 
 

@@ -31,7 +31,10 @@ def up(
     admin_token_file: Annotated[Path | None, typer.Option(help="Bearer token for the admin API; needed beyond loopback.")] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
-    """Run control plane, translators and Envoy; prints `ready URL` on stdout once traffic is served."""
+    """Run control plane, translators and Envoy; prints `ready URL` on stdout once traffic is served.
+
+    SIGTERM drains and ends it. SIGUSR2 replaces every part by a new process without an error for a client: an upgrade of what is installed.
+    """
     from control_plane.app.settings import host_port
     from control_plane.app.supervisor import Options
     from control_plane.cli.findings import refuse_errors
@@ -55,7 +58,7 @@ def up(
 
 
 async def _run(options: Options) -> int:
-    from control_plane.app.supervisor import GatewayProcess
+    from control_plane.app.supervisor import GatewayProcess, Renewal
     from control_plane.kit.errors import GatewayError
 
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
@@ -68,8 +71,12 @@ async def _run(options: Options) -> int:
     try:
         if started.done():
             started.result()
+            renewing = Renewal(gateway)
+            loop.add_signal_handler(signal.SIGUSR2, renewing.ask)
             print(f"ready {gateway.url}", flush=True)
             await stopped
+            loop.remove_signal_handler(signal.SIGUSR2)
+            renewing.cancel()
             print("draining", file=sys.stderr, flush=True)
         else:
             started.cancel()

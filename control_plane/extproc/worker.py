@@ -25,6 +25,8 @@ SOCKET_PATH_BYTES: Final = 107  # what a Unix address holds besides its terminat
 BACKLOG: Final = 1024  # connections not yet accepted; Envoy opens one or two per worker thread
 DRAIN_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.05
+_NOTICED_SECONDS: Final = 0.8
+"""Until Envoy has asked for /healthz (every 0.5 s): a worker that is idle and ends sooner is still sent new streams."""
 
 
 def claim(path: Path) -> None:
@@ -87,8 +89,8 @@ async def _sweep(translator: Translator) -> None:
 async def _drained(translator: Translator, seconds: float) -> None:
     translator.draining = True
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + seconds
-    while translator.tally.open and loop.time() < deadline:
+    deadline, noticed = loop.time() + seconds, loop.time() + min(_NOTICED_SECONDS, seconds)
+    while (translator.tally.open and loop.time() < deadline) or (translator.connections and loop.time() < noticed):
         await asyncio.sleep(_POLL_SECONDS)
     if translator.tally.open:
         log.warning("draining took longer than %g s: %d streams are cut", seconds, translator.tally.open)

@@ -107,13 +107,13 @@ def _shares(route: str, group: Iterable[Planned], steering: Steering) -> list[_S
 
 
 def _group(shares: Sequence[Sequence[_Share]], at: int) -> tuple[Planned, ...]:
-    """The group at that place: what its targets keep, and what they lose where no sound sibling takes it."""
+    """The group at that place: what its targets keep, and what they lose where somebody sound takes it."""
     group = shares[at]
     kept = [Planned(share.target, share.weight * share.parts) for share in group if share.weight * share.parts]
     if not kept:
         return ()
     lost = sum(share.weight * (WHOLE - share.parts) for share in group)
-    receivers = [] if any(share.weight and share.parts == WHOLE for share in group) else _sound(shares[at + 1 :])
+    receivers = _sound(shares[at:])
     total = sum(share.weight for share in receivers)
     if not (lost and total):
         return _reduced(kept)

@@ -40,3 +40,7 @@ class FakeClock:
     def advance(self, seconds: float) -> None:
         """Move both readings forward by `seconds`."""
         self._elapsed += seconds
+
+    def jump(self, seconds: float) -> None:
+        """Set the time of day, forward or back, as NTP or an operator does; intervals do not notice."""
+        self._start += seconds

@@ -12,6 +12,7 @@ from control_plane.signals.ended import Ended
 from control_plane.signals.lines import AttemptLine, Line, RequestLine, tokens
 from control_plane.signals.rate_limits import RateLimitSignal
 from control_plane.signals.recent import RecentLines
+from control_plane.signals.shares import RouteShares
 from control_plane.signals.windows import TargetWindows
 from control_plane.telemetry import names
 from control_plane.telemetry.metrics import Metrics
@@ -33,6 +34,7 @@ class Traffic:
         self._recent = RecentLines()
         self._join = AttemptJoin()
         self.windows = TargetWindows()
+        self.shares = RouteShares()
         self.observers: list[Observer] = []
         self._duplicates = metrics.counter(names.JOURNAL_SKIPPED)
         self._requests = metrics.counter(names.REQUESTS)
@@ -85,8 +87,12 @@ class Traffic:
         if line.duration_ms is not None:
             self._request_duration.observe(route, dialect, lane, value=max(0.0, line.duration_ms / 1e3))
         first_token_s = line.first_token_s
-        if first_token_s is not None and (line.status or 0) < 400:
+        first_token_s = first_token_s if (line.status or 0) < 400 else None
+        if first_token_s is not None:
             self._request_first_token.observe(route, dialect, lane, value=max(0.0, first_token_s))
+        if line.route is not None:
+            failed = result in (Outcome.FAILED, Outcome.CUT, Outcome.RATE_LIMITED)
+            self.shares.add(line.route, line.target or "", failed, first_token_s, line.start.timestamp(), self._clock.now())
         if result is Outcome.CUT:
             self._incomplete.add(*place)
         self._count_tokens(line, place, result)

@@ -43,6 +43,8 @@ class NodeRow:
     cluster: str
     version: str
     connected_at: float
+    since: float
+    """`connected_at` on the monotonic clock: how long something took must not depend on a clock that is set."""
     stream: AdsStream
     types: dict[str, TypeRow] = field(default_factory=dict)
     converged_number: int = 0
@@ -108,7 +110,7 @@ class NodeRegistry:
     def connect(self, stream: AdsStream, mode: str, node: Node) -> NodeRow:
         """A stream whose first request came from `node`; mode is "delta" or "sotw"."""
         self._next_id += 1
-        row = NodeRow(self._next_id, mode, node.id, node.cluster, _version(node), self._clock.now(), stream)
+        row = NodeRow(self._next_id, mode, node.id, node.cluster, _version(node), self._clock.now(), self._clock.monotonic(), stream)
         self._rows[row.stream_id] = row
         self._changed()
         return row
@@ -149,8 +151,8 @@ class NodeRegistry:
         snapshot = row.stream.snapshot
         if snapshot is not None and snapshot.number > row.converged_number and row.stream.settled():
             for number, at in self._published.items():
-                if row.converged_number < number <= snapshot.number and row.connected_at <= at:
-                    self.convergence.observe(now - at)
+                if row.converged_number < number <= snapshot.number and row.since <= at:
+                    self.convergence.observe(self._clock.monotonic() - at)
             row.converged_number = snapshot.number
             self._forget_published()
         self._changed()
@@ -158,7 +160,7 @@ class NodeRegistry:
     def published(self, snapshot: Snapshot, reasons: Iterable[str]) -> None:
         """`snapshot` is served from now on."""
         self.push_reasons.update(tuple(reasons))  # a mapping would be taken for counts
-        self._published[snapshot.number] = self._clock.now()
+        self._published[snapshot.number] = self._clock.monotonic()
         while len(self._published) > _OPEN_PUBLICATIONS:
             del self._published[min(self._published)]
 
@@ -168,6 +170,11 @@ class NodeRegistry:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def acked(self, number: int) -> tuple[int, int]:
+        """How many connected nodes run snapshot `number` or a later one, of how many."""
+        rows = tuple(self)
+        return sum(row.converged_number >= number for row in rows), len(rows)
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever a node connects, answers or leaves."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import struct
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any, Final, Protocol, cast
+
+from control_plane.demo.reset import reset
 
 HEAD_LIMIT_BYTES: Final = 65_536  # request line and headers; vendors' edges stop at 8 to 64 KiB
 BODY_LIMIT_BYTES: Final = 64 * 1024 * 1024  # above the gateway's own limit, so that the gateway's is the one that is tested
@@ -324,13 +325,8 @@ class Connection(asyncio.Protocol):
 
     def reset(self) -> None:
         """Send RST: nothing more is flushed."""
-        if self.transport is None:
-            return
-        raw = self.transport.get_extra_info("socket")
-        if raw is not None:
-            with contextlib.suppress(OSError):
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.transport.abort()
+        if self.transport is not None:
+            reset(self.transport)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Answer from a task; it is cancelled when the client goes away, and `finish` follows when it ends normally."""

@@ -155,6 +155,11 @@ class Simulator:
         """Replace the accepted API keys; revoked ones get the vendor's 401 from the next request on."""
         self._wire.keys = Keys(keys)
 
+    def close_connections(self) -> None:
+        """Close every connection, those in use after their answer; new ones are accepted."""
+        for connection in list(self._connections):
+            connection.close_when_idle()
+
     def clear(self) -> None:
         """Forget counters and recorded requests; what is in flight stays counted as that."""
         self.stats = Stats(in_flight=self.stats.in_flight, requests=self.stats.in_flight)

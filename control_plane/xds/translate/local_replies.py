@@ -38,7 +38,10 @@ from control_plane.xds.translate.names import NAMESPACE
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A kind of local reply: which ones it is for (by response flags, by status, or both), and what the client is told."""
+    """A kind of local reply: which ones it is for (by response flags, by status, or both), and what the client is told.
+
+    `early`: only those made before the edge filter saw the request.
+    """
 
     flags: tuple[str, ...]
     from_status: int
@@ -46,6 +49,7 @@ class Reply:
     code: str
     message: str
     retry_after_s: int | None = None
+    early: bool = False
 
 
 REPLIES: Final = (
@@ -68,8 +72,8 @@ REPLIES: Final = (
         retry_after_s=1,
     ),
     Reply((), 504, 504, "retry_time_spent", "no provider of this model answered in the time for trying; try again", retry_after_s=1),
-    # What is left of 503: the overload manager's, which has no flag this early.
-    Reply((), 503, 503, "gateway_overloaded", "the gateway is overloaded at the moment; try again", retry_after_s=1),
+    # What is left of 503: the overload manager's, which has no flag this early. A route's own 503 comes after the edge filter.
+    Reply((), 503, 503, "gateway_overloaded", "the gateway is overloaded at the moment; try again", retry_after_s=1, early=True),
     Reply(("DPE",), 0, 400, "bad_request", "malformed HTTP request"),
 )
 
@@ -78,7 +82,7 @@ def local_replies() -> LocalReplyConfig:
     """One mapper for each kind of reply and way to know the dialect."""
     mappers = []
     for reply in REPLIES:
-        for dialect, filters in _dialects():
+        for dialect, filters in _by_path() if reply.early else _dialects():
             mappers.append(
                 ResponseMapper(
                     filter=_all([*_kind(reply), *filters]),
@@ -95,8 +99,11 @@ def local_replies() -> LocalReplyConfig:
 
 def _dialects() -> list[tuple[str, list[AccessLogFilter]]]:
     noted = [(d, [_noted(d)]) for d in ("anthropic-messages", "gemini-generate-content", "openai-chat", "bedrock-converse", "cohere-chat")]
-    by_path = [(dialect, [_path(prefix)]) for prefix, dialect in PREFIXES.items()]
-    return [*noted, *by_path, ("openai-chat", [])]
+    return [*noted, *_by_path()]
+
+
+def _by_path() -> list[tuple[str, list[AccessLogFilter]]]:
+    return [*((dialect, [_path(prefix)]) for prefix, dialect in PREFIXES.items()), ("openai-chat", [])]
 
 
 def _path(prefix: str) -> AccessLogFilter:
@@ -104,16 +111,24 @@ def _path(prefix: str) -> AccessLogFilter:
 
 
 def _noted(dialect: str) -> AccessLogFilter:
-    matcher = MetadataMatcher(
-        filter=NAMESPACE,
-        path=[MetadataMatcherPathSegment(key="asked")],
-        value=ValueMatcher(string_match=StringMatcher(prefix=f"{dialect} ")),
-    )
+    matcher = _asked(StringMatcher(prefix=f"{dialect} "))
     return AccessLogFilter(metadata_filter=MetadataFilter(matcher=matcher, match_if_key_not_found=False))
+
+
+def _unnoted() -> AccessLogFilter:
+    """Nothing is noted: what is noted begins with a dialect, so that it is never this."""
+    return AccessLogFilter(metadata_filter=MetadataFilter(matcher=_asked(StringMatcher(exact=" ")), match_if_key_not_found=True))
+
+
+def _asked(match: StringMatcher) -> MetadataMatcher:
+    path = [MetadataMatcherPathSegment(key="asked")]
+    return MetadataMatcher(filter=NAMESPACE, path=path, value=ValueMatcher(string_match=match))
 
 
 def _kind(reply: Reply) -> list[AccessLogFilter]:
     filters = [AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=list(reply.flags)))] if reply.flags else []
+    if reply.early:
+        filters.append(_unnoted())
     if not reply.from_status:
         return filters
     value = RuntimeUInt32(default_value=reply.from_status, runtime_key=f"headgate.local_reply.{reply.from_status}")

@@ -6,9 +6,10 @@ import asyncio
 import socket
 from pathlib import Path
 
+from control_plane.demo.fault_proxy.certificates import authority, certificate, server
+from control_plane.demo.fault_proxy.dns import DnsServer
 from control_plane.demo.simulators import Simulator
-from tests.live.egress.certificates import authority, certificate, server
-from tests.live.egress.counterparts import ConnectProxy, DnsServer
+from tests.live.egress.counterparts import ConnectProxy
 from tests.live.egress.serving import KEY, provider, route, serving
 from tests.live.gateway import load
 

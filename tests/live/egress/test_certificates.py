@@ -9,8 +9,8 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 
+from control_plane.demo.fault_proxy.certificates import authority, certificate, server
 from control_plane.demo.simulators import Simulator
-from tests.live.egress.certificates import authority, certificate, server
 from tests.live.egress.counterparts import ConnectProxy
 from tests.live.egress.serving import KEY, provider, route, serving
 from tests.live.gateway import load

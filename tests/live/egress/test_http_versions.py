@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from control_plane.demo.fault_proxy.certificates import authority, certificate, server
 from control_plane.demo.simulators import Simulator
 from control_plane.kit.envoy_binary import find_envoy
-from tests.live.egress.certificates import authority, certificate, server
 from tests.live.egress.counterparts import ConnectProxy, Http2Vendor
 from tests.live.egress.serving import KEY, provider, route, serving
 from tests.live.gateway import load

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from control_plane.demo.fault_proxy.certificates import authority, certificate, server
 from control_plane.demo.simulators import Pace, Simulator
-from tests.live.egress.certificates import authority, certificate, server
 from tests.live.egress.counterparts import ConnectProxy
 from tests.live.egress.serving import KEY, Serving, provider, route, serving
 from tests.live.gateway import load

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from control_plane.app.supervisor import GatewayProcess, Options
+from control_plane.demo.fault_proxy import FaultProxy
 from control_plane.demo.simulators import Pace, Simulator
 from tests.live.gateway.rig import (
     BEDROCK,
@@ -36,7 +37,15 @@ def make_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RigFactory]:
     loop = Loop()
     rigs: list[Rig] = []
 
-    def make(routes: str, *, providers: str = "", env: dict[str, str] | None = None, pace: Pace | None = None, **options: Any) -> Rig:
+    def make(
+        routes: str,
+        *,
+        providers: str = "",
+        env: dict[str, str] | None = None,
+        pace: Pace | None = None,
+        proxied: bool = False,
+        **options: Any,
+    ) -> Rig:
         folder = tmp_path_factory.mktemp("gateway")
         keys = {"openai": "SIM_OPENAI_KEY", "anthropic": "SIM_ANTHROPIC_KEY", "local": "SIM_LOCAL_KEY"}
         pace = pace or Pace(delay_ms=1)
@@ -64,9 +73,13 @@ def make_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RigFactory]:
                 wanted, given = wanted + RANKERS[name], given | RANKER_KEYS
         for vendor in vendors.values():
             loop.run(vendor.__aenter__())
+        proxies = {n: FaultProxy("127.0.0.1", v.port) for n, v in vendors.items()} if proxied else {}
+        for proxy in proxies.values():
+            loop.run(proxy.__aenter__())
+        urls = {f"{n}_direct": v.url for n, v in vendors.items()} | {n: v.url for n, v in (vendors | proxies).items()}
         specs = folder / "specs" / "gateway.yaml"
         specs.parent.mkdir()
-        specs.write_text((wanted + providers).format(**{n: v.url for n, v in vendors.items()}) + routes, encoding="utf-8")
+        specs.write_text((wanted + providers).format(**urls) + routes, encoding="utf-8")
         lines: list[str] = []
         settings = Options(
             specs=(specs.parent,),
@@ -80,7 +93,7 @@ def make_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RigFactory]:
             **options,
         )
         gateway = GatewayProcess(settings, lines.append)
-        rig = Rig(loop, gateway, vendors, specs, lines)
+        rig = Rig(loop, gateway, vendors, specs, lines, proxies)
         rigs.append(rig)
         try:
             loop.run(gateway.start())
@@ -92,6 +105,8 @@ def make_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RigFactory]:
     yield make
     for rig in rigs:
         loop.run(rig.gateway.stop(drain=False))
+        for proxy in rig.proxies.values():
+            loop.run(proxy.__aexit__(None, None, None))
         for vendor in rig.vendors.values():
             loop.run(vendor.__aexit__(None, None, None))
     loop.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from control_plane.app.supervisor import GatewayProcess
+from control_plane.demo.fault_proxy import FaultProxy
 from control_plane.demo.simulators import Fault, Simulator
 
 T = TypeVar("T")
@@ -215,13 +216,14 @@ class Loop:
 
 @dataclass
 class Rig:
-    """The running gateway, its vendors and its spec file."""
+    """The running gateway, its vendors, its spec file, and the proxies between them where it was made with some."""
 
     loop: Loop
     gateway: GatewayProcess
     vendors: dict[str, Simulator]
     specs: Path
     lines: list[str] = field(default_factory=list)
+    proxies: dict[str, FaultProxy] = field(default_factory=dict)
 
     @property
     def url(self) -> str:

@@ -109,6 +109,25 @@ def test_ctrl_c_in_a_terminal_drains_too(up: subprocess.Popen[str], specs: Path)
         assert up.wait(15) == 0
 
 
+def test_sigusr2_replaces_every_part(up: subprocess.Popen[str], tmp_path: Path) -> None:
+    assert up.stdout is not None
+    url = up.stdout.readline().split()[1]
+    before = _children(up.pid)
+    up.send_signal(signal.SIGUSR2)
+    deadline = time.monotonic() + 60
+    while "envoy is a new process" not in (tmp_path / "stderr").read_text():
+        with urllib.request.urlopen(url + "/v1/models", timeout=5) as answer:
+            assert json.load(answer)["data"][0]["id"] == "chat"
+        assert time.monotonic() < deadline, (tmp_path / "stderr").read_text()
+        time.sleep(0.02)
+    while _alive(before[-1]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [pid for pid in before if _alive(pid)], "the old Envoy ends after the drain time"
+    assert len(_children(up.pid)) == len(before)
+    up.send_signal(signal.SIGTERM)
+    assert up.wait(15) == 0
+
+
 def test_nothing_is_left_when_the_supervisor_is_killed(up: subprocess.Popen[str]) -> None:
     assert up.stdout is not None
     assert up.stdout.readline().startswith("ready")

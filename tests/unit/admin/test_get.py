@@ -20,7 +20,7 @@ from typer.testing import CliRunner, Result
 from control_plane.admin.api import create_app
 from control_plane.admin.guard import Access
 from control_plane.admin.server import bind_tcp, bind_unix, serving
-from control_plane.cli import get
+from control_plane.cli import admin_client, get
 
 Get = Callable[..., Awaitable[Result]]
 
@@ -200,7 +200,7 @@ def test_something_else_that_listens(run: Callable[..., Result], answer: bytes) 
 
 
 def test_a_server_that_does_not_answer_is_given_up(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(get, "TIMEOUT_S", 0.1)
+    monkeypatch.setattr(admin_client, "TIMEOUT_S", 0.1)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()

@@ -9,12 +9,12 @@ import pytest
 from control_plane.app.keys import Keys
 from control_plane.credentials.resolve import Missing, Resolution, Resolved
 from control_plane.credentials.secret import Secret, SigningKeys
+from control_plane.demo.fault_proxy.certificates import authority, certificate
 from control_plane.ir.build import build
 from control_plane.spec.load import load
 from control_plane.spec.models import SpecSet
 from control_plane.xds.resource import ECDS, SDS
 from control_plane.xds.translate.secrets import absent_secrets, known_secrets, secret_resources
-from tests.live.egress.certificates import authority, certificate
 
 PROVIDER = """---
 apiVersion: headgate.dev/v1alpha1

@@ -50,6 +50,24 @@ async def test_a_child_that_ignores_sigterm_is_killed() -> None:
     assert child.pid is None
 
 
+async def test_a_child_that_takes_over_starts_again_on_its_own() -> None:
+    lines: list[str] = []
+    says = "import sys, time; print(sys.argv[1], flush=True); time.sleep(60)"
+    child = Child("heir", [sys.executable, "-c", says, "after"], lines.append, again=[sys.executable, "-c", says, "alone"])
+    child.start()
+    await until(lambda: lines == ["after"])
+    child.signal(signal.SIGKILL)
+    await until(lambda: lines == ["after", "alone"])
+    child.leave()
+    child.signal(signal.SIGKILL)
+    await until(lambda: child.pid is None)
+    await asyncio.sleep(0.5)
+    assert child.started == 2, "who leaves is not started again"
+    child.start()
+    await until(lambda: lines == ["after", "alone", "alone"])
+    await child.stop(5)
+
+
 async def test_restarts_back_off() -> None:
     child = Child("dying", [sys.executable, "-c", "raise SystemExit(3)"], lambda line: None)
     child.start()

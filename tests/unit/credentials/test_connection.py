@@ -11,9 +11,9 @@ from control_plane.credentials.connection import resolve_authorities, resolve_ce
 from control_plane.credentials.references import fingerprint, referenced_files
 from control_plane.credentials.resolve import Missing, Resolved
 from control_plane.credentials.secret import Secret
+from control_plane.demo.fault_proxy.certificates import authority, certificate
 from control_plane.spec.load import load
 from control_plane.spec.models import SpecSet
-from tests.live.egress.certificates import authority, certificate
 
 SPEC = """
 apiVersion: headgate.dev/v1alpha1

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from control_plane.credentials.references import check_references, fingerprint, referenced_files
 from control_plane.credentials.resolve import MAX_SECRET_BYTES, Missing, Resolved, resolve_all, resolve_provider
 from control_plane.credentials.secret import Secret
+from control_plane.demo.fault_proxy.certificates import authority
 from control_plane.spec.load import load
 from control_plane.spec.models import Provider, SpecSet
-from tests.live.egress.certificates import authority
 
 HEADER = "apiVersion: headgate.dev/v1alpha1\nkind: Provider\nmetadata: {name: p}\n"
 
