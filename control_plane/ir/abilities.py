@@ -42,13 +42,12 @@ class Abilities:
             return None
         return self.window - min(ROOM, self.max_output or ROOM, self.window // 4)
 
-    @property
-    def unweighed_bytes(self) -> int | None:
-        """Bodies up to this size fit even half of the window, whatever length of answer they may ask for."""
+    def unweighed_bytes(self, *, half: bool) -> int | None:
+        """Bodies up to this size fit the window, or half of it, whatever length of answer they ask for."""
         if self.fits is None:
             return None
         asked = max(0, (self.max_output or ROOM) - ROOM)
-        return max(0, self.fits // 2 - asked) * WINDOW_BYTES_PER_TOKEN
+        return max(0, self.fits // (2 if half else 1) - asked) * WINDOW_BYTES_PER_TOKEN
 
     def affords(self, ceiling: Decimal, output_weight: int) -> int | None:
         """The largest request for at most `ceiling` dollars, in tokens where those of output count `output_weight` times."""

@@ -57,7 +57,7 @@ def varied(entry: Entry, call_path: str, rules: Rules, of: Callable[[TargetUse],
     for when, groups in reversed(kept.items()):
         attempts = max(1, min(rules.attempts, len(groups) + beyond))
         variants.append(Variant(when, _restoring(groups, call_path, repeats=attempts > len(groups)), attempts, plan.leads_on(groups)))
-    weighing = _weighing(kept, known.values(), weight) if kept else None
+    weighing = _weighing(kept, known.values(), weight, half=rules.context_errors) if kept else None
     return replace(entry, too_long_moves_on=plan.leads_on(entry.groups), variants=tuple(variants), weighing=weighing)
 
 
@@ -69,9 +69,10 @@ def _matched(kept: dict[When, _Groups], asked: When, base: _Groups) -> _Groups:
     return base
 
 
-def _weighing(kept: Iterable[When], known: Iterable[Abilities], weight: int) -> Weighing:
+def _weighing(kept: Iterable[When], known: Iterable[Abilities], weight: int, *, half: bool) -> Weighing:
     kept = tuple(kept)
-    long = min(size for one in known if (size := one.unweighed_bytes) is not None) if any(when.long for when in kept) else None
+    sizes = [size for one in known if (size := one.unweighed_bytes(half=half)) is not None]
+    long = min(sizes) if any(when.long for when in kept) else None
     needed = {need for when in kept for need in when.needs}
     return Weighing(
         long=long,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,8 +12,11 @@ from hypothesis import strategies as st
 
 from control_plane.dialects.told import Speaks
 from control_plane.ir.abilities import NEEDS, Abilities, output_weight
+from control_plane.ir.build import build
 from control_plane.ir.model import Choice, Entry, Lane, TargetUse, When
+from control_plane.ir.steering import Steer, Steering
 from control_plane.ir.variants import MAX_STEPS, Rules, varied
+from control_plane.spec.load import load
 from control_plane.spec.model_catalog import Price, Tier
 
 PATH = "/v1/chat/completions"
@@ -62,7 +66,7 @@ def test_a_long_request_passes_by_the_window_that_is_too_small() -> None:
     assert plan_of(found, long=8_001) == [["large"]]
     assert plan_of(found, long=500_000) == [["small"], ["large"]], "nothing fits: the plan as written, the vendor decides"
     assert found.weighing is not None
-    assert found.weighing.long == 4_000 * 4
+    assert found.weighing.long == 8_000 * 4
 
 
 def test_a_target_of_a_group_drops_out_and_the_others_keep_their_weights() -> None:
@@ -185,3 +189,60 @@ def test_the_number_of_variants_is_bounded() -> None:
     found = vary(entry(*every), every, rules(ceiling=Decimal(1), attempts=10))
     assert len(found.variants) < (MAX_STEPS + 1) ** 2
     assert plan_of(found, long=300_000) == [["t29"]] or plan_of(found, long=300_000) == names(found.groups)
+
+
+SPECS = """
+apiVersion: headgate.dev/v1alpha1
+kind: Provider
+metadata: {name: small}
+spec: {preset: openai-compatible, baseUrl: "http://127.0.0.1:8000/v1", allowInsecure: true}
+---
+apiVersion: headgate.dev/v1alpha1
+kind: Provider
+metadata: {name: large}
+spec: {preset: openai-compatible, baseUrl: "http://127.0.0.1:8001/v1", allowInsecure: true}
+---
+apiVersion: headgate.dev/v1alpha1
+kind: Provider
+metadata: {name: larger}
+spec: {preset: openai-compatible, baseUrl: "http://127.0.0.1:8002/v1", allowInsecure: true}
+---
+apiVersion: headgate.dev/v1alpha1
+kind: ModelCatalog
+metadata: {name: own}
+spec:
+  preset: openai-compatible
+  checked: "2026-11-01"
+  source: https://models.example/list
+  models: [{id: a, contextWindow: 8192}, {id: b, contextWindow: 200000}]
+---
+apiVersion: headgate.dev/v1alpha1
+kind: ModelRoute
+metadata: {name: r}
+spec:
+  models: [m]
+  dialects: [openai-chat]
+  plan:
+  - {targets: [{provider: small, model: a}]}
+  - {targets: [{provider: large, model: b}, {provider: larger, model: b}]}
+"""
+
+
+def test_variants_are_made_from_the_steered_plan(tmp_path: Path) -> None:
+    file = tmp_path / "specs.yaml"
+    file.write_text(SPECS, encoding="utf-8")
+    loaded = load(file)
+    assert loaded.ok, loaded.findings
+
+    def long(**steers: Steer) -> tuple[Names, set[str]]:
+        steering = Steering(targets={f"{name}/b": steer for name, steer in steers.items()})
+        (route,) = build(loaded.specs, None, steering).routes
+        chat = next(e for e in route.entries if e.operation == "chat")
+        return plan_of(chat, long=50_000), {use.provider for use in route.uses()}
+
+    every = {"small", "large", "larger"}
+    assert long() == ([["large", "larger"]], every)
+    assert long(large=Steer(0, "drained", out=True)) == ([["larger"]], every)
+    assert long(large=Steer(0, "breaker open")) == ([["larger"], ["large"]], every)
+    out = Steer(0, "drained", out=True)
+    assert long(large=out, larger=out) == ([["small"]], every), "nobody is left who could take it: the vendor decides"
