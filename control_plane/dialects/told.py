@@ -27,7 +27,8 @@ class Asked(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `served_by`: the operation that answers it at providers without it, "" where that has the same name. `by_path`: the client's path names
     the model. `thinking_of`: dialects whose thinking the client may be given, () for all; that of others would be refused by a vendor of
-    the same plan in a replay. `unsupported_params` and `foreign_reasoning` are the route's policies.
+    the same plan in a replay. `unsupported_params` and `foreign_reasoning` are the route's policies. `withheld_until`: an answer that a
+    content filter withheld whole moves on in attempts before this one; 0: it is the client's in every one.
     """
 
     dialect: str
@@ -37,6 +38,7 @@ class Asked(msgspec.Struct, frozen=True, omit_defaults=True):
     thinking_of: tuple[str, ...] = ()
     unsupported_params: UnsupportedParams = "drop"
     foreign_reasoning: ForeignReasoning = "strip"
+    withheld_until: int = 0
 
 
 def serving(offers: Sequence[Speaks], dialect: str, operation: str, served_by: str) -> Speaks | None:

@@ -46,6 +46,9 @@ STREAM_BYTES: Final = 128 * 1024 * 1024  # the longest stream, as the client get
 ERROR_BYTES: Final = 256 * 1024  # of an error answer's body; the rest cannot change its class
 METER_EVERY: Final = 32  # messages between two reports of changed usage, for streams whose client leaves early
 
+WITHHELD: Final = ("content_filter", "refusal")  # reasons to stop; without anything said before, the answer is the filter's alone
+WITHHELD_WHOLE: Final = Failure("content_policy", 400, "the provider's content filter withheld the answer", code="content_filter")
+
 # Status and headers (names in lower case) of a provider's answer.
 Head = tuple[int, Mapping[str, str]]
 
@@ -174,7 +177,10 @@ class ProviderError:
 
 
 class Translation:
-    """A 2xx answer on its way from the provider's dialect into the client's. `streams`: the client asked for a stream."""
+    """A 2xx answer on its way from the provider's dialect into the client's. `streams`: the client asked for a stream.
+
+    `moves_on_if_withheld`: an answer of which a content filter lets nothing through is a failure, and another target's to answer.
+    """
 
     def __init__(
         self,
@@ -196,6 +202,8 @@ class Translation:
         self._streams = streams
         self._dropped = dropped
         self._tally = tally
+        self.moves_on_if_withheld = False
+        self._said = False  # something but a reason to stop
         self._may_let_go = False  # the hold's condition is met
         self._let_go = False  # the head has been answered
         self._over = False  # the terminal event was seen, or the answer was broken off: what follows is ignored
@@ -298,6 +306,8 @@ class Translation:
                 self._unreported = self._unreported or 1
             elif isinstance(event, Stop):
                 self._finish = event.native or event.reason
+                if self.moves_on_if_withheld and not self._said and event.reason in WITHHELD:
+                    return WITHHELD_WHOLE
             pieces.append(emit(event))
             if isinstance(event, End):
                 pieces.append(self._writer.finish())
@@ -305,6 +315,7 @@ class Translation:
                 self._tally.complete += 1
                 break
             if event.is_content:
+                self._said = True
                 self._may_let_go = self._streams
         self._held_events += len(events)
         return None

@@ -38,6 +38,7 @@ REQUEST_BYTES: Final = 64 * 1024 * 1024  # the largest request body; Envoy's own
 TOO_LARGE: Final = ClientProtocolError(413, "request_too_large", f"the request body is larger than {REQUEST_BYTES} bytes")
 FAULT: Final = Failure("transient", 500, "the gateway failed to translate the request", code="translation_failed")
 
+ATTEMPT_HEADER: Final = "x-envoy-attempt-count"
 # The provider is asked for plain bytes whatever the client accepts: a compressed answer could not be read as it arrives.
 _REMOVED: Final = ("accept-encoding", "transfer-encoding", "expect", CALL_HEADER)
 _CREDENTIALS: Final = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
@@ -102,6 +103,7 @@ class Exchange:
         self._body = bytearray()
         self._sent = False  # the provider's request is with Envoy
         self._call: Call | None = None
+        self._attempt = 1
         self._request: Request | None = None
         self._dropped: tuple[str, ...] = ()
         self._declined: Failure | None = None
@@ -122,6 +124,8 @@ class Exchange:
             return self._answer.feed(piece.body, piece.end_of_stream)
         if kind == "request_headers":
             self._call = _read_call(message.request_headers, self._facts.by_path)
+            if self._facts.withheld_until:
+                self._attempt = _read_attempt(message.request_headers)
             return self._send(trailers=False) if message.request_headers.end_of_stream else []
         if kind == "request_body":
             return self._collect(message.request_body)
@@ -234,7 +238,15 @@ class Exchange:
         if facts.mute:
             reader = thinking.WithoutThinking(reader)
         head = (status, headers)
-        return Translation(facts.client, reader, writer, facts.vendor, head, request.stream, self._dropped, self._tally, self._patience)
+        answer = Translation(facts.client, reader, writer, facts.vendor, head, request.stream, self._dropped, self._tally, self._patience)
+        answer.moves_on_if_withheld = self._attempt < facts.withheld_until
+        return answer
+
+
+def _read_attempt(head: HttpHeaders) -> int:
+    """The number of the attempt, from 1."""
+    found = [pair.raw_value.decode("latin-1") or pair.value for pair in head.headers.headers if pair.key == ATTEMPT_HEADER]
+    return int(found[0]) if found and found[0].isdigit() else 1
 
 
 def _read_call(head: HttpHeaders, by_path: bool) -> Call | None:

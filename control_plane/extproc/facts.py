@@ -66,6 +66,7 @@ class Facts:
     by_path: bool = False
     lacks: frozenset[str] = frozenset()
     vendor: Vendor = Vendor()
+    withheld_until: int = 0
 
 
 def idle_s(metadata: Mapping[str, str]) -> float | None:
@@ -124,6 +125,7 @@ class FactsReader:
             by_path=call.by_path,
             lacks=lacking if serves.operation == "chat" else frozenset(),
             vendor=Vendor(_read(name, ERRORS, read_rules, errors), _read(name, LIMITS, read_names, limits) if limits else None),
+            withheld_until=call.withheld_until,
         )
 
     def _sides(self, name: str, call: Asked, serves: Speaks) -> tuple[ClientDialect, ProviderDialect]:

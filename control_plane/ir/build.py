@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
+from control_plane.catalogue.lookup import Catalogue
 from control_plane.ir.draft import Draft
 from control_plane.ir.model import Gateway
 from control_plane.ir.passes import expand_entries, leave_out_unready_targets, resolve_plans, resolve_providers, settle_timers, steer_plans
@@ -24,7 +25,7 @@ def build(specs: SpecSet, unready: Mapping[str, str] | None = None, steering: St
     The specs must have loaded without errors; nothing is checked again here.
     """
     presets: dict[str, PresetSpec] = {**load_presets(), **{document.name: document.spec for document in specs.presets}}
-    draft = Draft(specs=specs, presets=presets, unready=unready or {}, steering=steering)
+    draft = Draft(specs=specs, presets=presets, unready=unready or {}, steering=steering, catalogue=Catalogue.of(specs))
     for step in PASSES:
         step(draft)
     return draft.freeze()

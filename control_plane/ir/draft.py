@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from control_plane.catalogue.lookup import Catalogue
 from control_plane.ir.model import Entry, Gateway, Provider, Route, TargetUse, Timers, ordered
 from control_plane.ir.steering import Steering
 from control_plane.spec.models import ModelRoute, SpecSet
@@ -49,6 +50,7 @@ class Draft:
     presets: Mapping[str, PresetSpec]
     unready: Mapping[str, str]
     steering: Steering
+    catalogue: Catalogue
     providers: dict[str, Provider] = field(default_factory=dict)
     routes: dict[str, DraftRoute] = field(default_factory=dict)
 
@@ -70,6 +72,7 @@ class Draft:
                     max_request_bytes=spec.max_request_bytes,
                     unsupported_params=spec.unsupported_params,
                     foreign_reasoning=spec.foreign_reasoning,
+                    max_cost=spec.max_cost_per_request,
                     standby=ordered(draft.standby),
                     sessions_by=spec.stickiness.by if spec.stickiness else (),
                 )

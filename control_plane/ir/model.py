@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Final
@@ -137,12 +138,48 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class When:
+    """Which requests a variant is for, as the edge weighs them: `long` and `cost` are what their measures must at least be (0: any),
+    `needs` what they must need, all of it and no more of what is asked for (() for any)."""
+
+    long: int = 0
+    cost: int = 0
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Weighing:
+    """What the edge has to find out about requests before it chooses a variant.
+
+    `long`: bodies of more bytes are measured against context windows (None: none is). `output_weight`: what a token of output
+    costs, in tokens of input (0: costs are not looked at). `needs`: abilities to look for.
+    """
+
+    long: int | None = None
+    output_weight: int = 0
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """The plan of some of an entry's requests, and how often it is tried. No groups: they are refused, as every target costs too much."""
+
+    when: When
+    groups: tuple[tuple[Choice, ...], ...]
+    attempts: int
+    too_long_moves_on: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """What a route does with one operation in one client dialect: the plan, a group per attempt; none when every target is out.
 
     `rename` is the model name to write into the body at the edge, when all passthrough targets of the plan share it.
     `thinking_of`: dialects whose thinking translated answers may hold, because the plan also leads to a vendor that refuses that of
     others in a replay; () for all.
+    `too_long_moves_on`: whether a vendor's word that a request is too long may lead on, as far as the route asks for it: not where every
+    later window is known to be no larger.
+    `variants` are for requests that not every target can take or may cost: the first that fits; `groups` are for the others.
     """
 
     dialect: str
@@ -150,6 +187,13 @@ class Entry:
     groups: tuple[tuple[Choice, ...], ...]
     rename: str | None
     thinking_of: tuple[str, ...] = ()
+    too_long_moves_on: bool = True
+    variants: tuple[Variant, ...] = ()
+    weighing: Weighing | None = None
+
+    def plans(self) -> tuple[tuple[tuple[Choice, ...], ...], ...]:
+        """The plan, and those of its variants."""
+        return (self.groups, *(variant.groups for variant in self.variants))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +212,7 @@ class Timers:
 class Route:
     """What clients name as `model`, and what happens then.
 
+    `max_cost`: dollars that a request may cost by estimate.
     `standby`: uses that the plan has when nothing steers it. They stay ready, so that the way back is a change of the plan alone.
     `sessions_by`: what tells the sessions apart whose requests stay at one target ("header NAME", "conversation", "consumer"); () for none.
     """
@@ -182,12 +227,14 @@ class Route:
     retry_within_ms: int | None = None
     unsupported_params: UnsupportedParams = "drop"
     foreign_reasoning: ForeignReasoning = "strip"
+    max_cost: Decimal | None = None
     standby: tuple[TargetUse, ...] = ()
     sessions_by: tuple[str, ...] = ()
 
     def uses(self) -> set[TargetUse]:
         """Every use of a target by its plans, those in standby among them."""
-        return {*self.standby, *(choice.use for entry in self.entries for group in entry.groups for choice in group)}
+        plans = (plan for entry in self.entries for plan in entry.plans())
+        return {*self.standby, *(choice.use for plan in plans for group in plan for choice in group)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from control_plane.catalogue.lookup import Catalogue
 from control_plane.dialects.model_path import filled
 from control_plane.dialects.told import Speaks, serving
+from control_plane.ir.abilities import Abilities, abilities
 from control_plane.ir.draft import Draft, DraftRoute, PlannedTarget
 from control_plane.ir.egress import AUTHORITIES
 from control_plane.ir.egress_of import egress_of
@@ -18,6 +20,7 @@ from control_plane.ir.model import ANY_MODEL, Auth, Choice, Entry, Lane, Provide
 from control_plane.ir.operations import OWN_THINKING_ONLY, STREAMED_TEXT, Operation, operations_of
 from control_plane.ir.steering import Planned, steered
 from control_plane.ir.stored import STORED, Stored
+from control_plane.ir.variants import Rules, varied
 from control_plane.spec import models as spec
 from control_plane.spec.presets import PresetSpec
 
@@ -147,7 +150,7 @@ def expand_entries(draft: Draft) -> None:
 
     A steered plan never takes an operation away: where no target is left for it, its entry has no groups and is answered as such.
     """
-    offers = _Offers(draft.providers)
+    offers = _Offers(draft.providers, draft.catalogue)
     for route in draft.routes.values():
         if route.written is None:
             route.entries = _entries(offers, draft, route, route.groups, keeping=route.groups)
@@ -156,15 +159,28 @@ def expand_entries(draft: Draft) -> None:
         keeping = [[t for t in group if t.key in tried] for group in route.written]
         left = {(e.dialect, e.operation): e for e in _entries(offers, draft, route, route.groups, keeping)}
         written = _entries(offers, draft, route, route.written, keeping=route.written)
-        route.standby = {choice.use for entry in written for group in entry.groups for choice in group}
-        route.entries = [left.get((e.dialect, e.operation)) or replace(e, groups=(), rename=None) for e in written]
+        route.standby = {choice.use for entry in written for plan in entry.plans() for group in plan for choice in group}
+        route.entries = [
+            left.get((e.dialect, e.operation)) or replace(e, groups=(), rename=None, variants=(), weighing=None) for e in written
+        ]
 
 
 def _entries(offers: _Offers, draft: Draft, route: DraftRoute, plan: _Plan, keeping: _Plan) -> list[Entry]:
     """`keeping`: the order in which providers are asked for what they store, which no steer changes: it is where it was made."""
     entries: list[Entry] = []
+    asked = route.spec.spec
+    rules = Rules(
+        windows=asked.fallback.context_window == "skip",
+        capability=asked.fallback.capability == "skip",
+        ceiling=asked.max_cost_per_request,
+        attempts=route.attempts,
+        context_errors="context_too_long" in asked.retry.on,
+    )
     for dialect in route.spec.spec.dialects:
-        entries += [entry for operation in operations_of(dialect) if (entry := _entry(offers, route, plan, operation))]
+        for operation in operations_of(dialect):
+            entry = _entry(offers, route, plan, operation)
+            if entry is not None:
+                entries.append(varied(entry, operation.call_path, rules, offers.abilities))
         entries += [entry for stored in STORED if stored.dialect == dialect and (entry := _stored(draft, route, keeping, stored))]
     return entries
 
@@ -179,8 +195,9 @@ _Group = list[tuple[PlannedTarget, Lane, Speaks]]
 class _Offers:
     """What providers have for an operation, worked out once for each: routes ask the same again and again."""
 
-    def __init__(self, providers: Mapping[str, Provider]) -> None:
-        self._providers = providers
+    def __init__(self, providers: Mapping[str, Provider], catalogue: Catalogue) -> None:
+        self._providers, self._catalogue = providers, catalogue
+        self._abilities: dict[tuple[str, str], Abilities] = {}
         self._known: dict[tuple[str, str, str], tuple[Speaks | None, Speaks | None]] = {}
         self._uses: dict[tuple[str, str, Lane, int, bool, bool, bool, bool, bool], TargetUse] = {}
 
@@ -193,6 +210,14 @@ class _Offers:
         if use is None:
             use = self._uses[key] = TargetUse(*key)
         return use
+
+    def abilities(self, use: TargetUse) -> Abilities:
+        """What is known of a target."""
+        key = (use.provider, use.model)
+        found = self._abilities.get(key)
+        if found is None:
+            found = self._abilities[key] = abilities(self._providers[use.provider], use.model, self._catalogue)
+        return found
 
     def group(self, route: DraftRoute, operation: Operation, targets: Sequence[PlannedTarget]) -> _Group:
         """Those of the targets that can serve it, each with the lane and what of the provider's it becomes."""

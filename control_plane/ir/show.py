@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
+from decimal import Decimal
 from enum import Enum
 
 from control_plane.ir.model import Gateway
@@ -12,6 +13,8 @@ def plain(node: object) -> object:
     """Dataclasses → dicts in field order, tuples → lists, enums → their values."""
     if isinstance(node, Enum):
         return node.value
+    if isinstance(node, Decimal):
+        return str(node)
     if is_dataclass(node) and not isinstance(node, type):
         return {f.name: plain(getattr(node, f.name)) for f in fields(node)}
     if isinstance(node, tuple):

@@ -21,3 +21,12 @@ FAULT_HEADER: Final = "x-headgate-fault"
 
 TARGET_HEADER: Final = "x-headgate-target"
 """The target's name: told to the translator, and named in the answer to the client."""
+
+LONG_HEADER: Final = "x-headgate-long"
+"""Tokens of a window that the request takes, by estimate. Set by the edge filter where the route asks, and removed by its routes."""
+
+COST_HEADER: Final = "x-headgate-cost"
+"""What it costs, in tokens of input, likewise."""
+
+NEEDS_HEADER: Final = "x-headgate-needs"
+"""Abilities that it needs, with commas between them, likewise."""

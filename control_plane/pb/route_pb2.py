@@ -24,12 +24,13 @@ _sym_db = _symbol_database.Default()
 
 from control_plane.pb import core_pb2 as control__plane_dot_pb_dot_core__pb2
 from control_plane.pb import matcher_pb2 as control__plane_dot_pb_dot_matcher__pb2
+from control_plane.pb import type_pb2 as control__plane_dot_pb_dot_type__pb2
 from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import wrappers_pb2 as google_dot_protobuf_dot_wrappers__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63ontrol_plane/pb/route.proto\x12\x15\x65nvoy.config.route.v3\x1a\x1b\x63ontrol_plane/pb/core.proto\x1a\x1e\x63ontrol_plane/pb/matcher.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1egoogle/protobuf/wrappers.proto\"\xdf\x01\n\x12RouteConfiguration\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x39\n\rvirtual_hosts\x18\x02 \x03(\x0b\x32\".envoy.config.route.v3.VirtualHost\x12\x35\n\x11validate_clusters\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.BoolValue\x12I\n#max_direct_response_body_size_bytes\x18\x0b \x01(\x0b\x32\x1c.google.protobuf.UInt32Value\"\x8f\x02\n\x18ScopedRouteConfiguration\x12\x0c\n\x04name\x18\x01 \x01(\t\x12 \n\x18route_configuration_name\x18\x02 \x01(\t\x12@\n\x03key\x18\x03 \x01(\x0b\x32\x33.envoy.config.route.v3.ScopedRouteConfiguration.Key\x1a\x80\x01\n\x03Key\x12O\n\tfragments\x18\x01 \x03(\x0b\x32<.envoy.config.route.v3.ScopedRouteConfiguration.Key.Fragment\x1a(\n\x08\x46ragment\x12\x14\n\nstring_key\x18\x01 \x01(\tH\x00\x42\x06\n\x04type\"\x8d\x03\n\x0bVirtualHost\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x64omains\x18\x02 \x03(\t\x12,\n\x06routes\x18\x03 \x03(\x0b\x32\x1c.envoy.config.route.v3.Route\x12H\n\x17response_headers_to_add\x18\n \x03(\x0b\x32\'.envoy.config.core.v3.HeaderValueOption\x12\"\n\x1aresponse_headers_to_remove\x18\x0b \x03(\t\x12!\n\x19request_headers_to_remove\x18\r \x03(\t\x12%\n\x1dinclude_request_attempt_count\x18\x0e \x01(\x08\x12\x38\n\x0cretry_policy\x18\x10 \x01(\x0b\x32\".envoy.config.route.v3.RetryPolicy\x12?\n\x19request_body_buffer_limit\x18\x19 \x01(\x0b\x32\x1c.google.protobuf.UInt64Value\"\xf6\x03\n\x05Route\x12\x30\n\x05match\x18\x01 \x01(\x0b\x32!.envoy.config.route.v3.RouteMatch\x12\x30\n\x08metadata\x18\x04 \x01(\x0b\x32\x1e.envoy.config.core.v3.Metadata\x12\x0c\n\x04name\x18\x0e \x01(\t\x12\x33\n\x05route\x18\x02 \x01(\x0b\x32\".envoy.config.route.v3.RouteActionH\x00\x12\x46\n\x0f\x64irect_response\x18\x07 \x01(\x0b\x32+.envoy.config.route.v3.DirectResponseActionH\x00\x12H\n\x17response_headers_to_add\x18\n \x03(\x0b\x32\'.envoy.config.core.v3.HeaderValueOption\x12W\n\x17typed_per_filter_config\x18\r \x03(\x0b\x32\x36.envoy.config.route.v3.Route.TypedPerFilterConfigEntry\x1aQ\n\x19TypedPerFilterConfigEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.google.protobuf.Any:\x02\x38\x01\x42\x08\n\x06\x61\x63tion\"\xb2\x01\n\nRouteMatch\x12\x10\n\x06prefix\x18\x01 \x01(\tH\x00\x12\x0e\n\x04path\x18\x02 \x01(\tH\x00\x12\x39\n\nsafe_regex\x18\n \x01(\x0b\x32#.envoy.type.matcher.v3.RegexMatcherH\x00\x12\x35\n\x07headers\x18\x06 \x03(\x0b\x32$.envoy.config.route.v3.HeaderMatcherB\x10\n\x0epath_specifier\"\xa4\x01\n\rHeaderMatcher\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\rpresent_match\x18\x07 \x01(\x08H\x00\x12<\n\x0cstring_match\x18\r \x01(\x0b\x32$.envoy.type.matcher.v3.StringMatcherH\x00\x12\x14\n\x0cinvert_match\x18\x08 \x01(\x08\x42\x18\n\x16header_match_specifier\"\xa9\x04\n\x0bRouteAction\x12\x11\n\x07\x63luster\x18\x01 \x01(\tH\x00\x12X\n\x1finline_cluster_specifier_plugin\x18\' \x01(\x0b\x32-.envoy.config.route.v3.ClusterSpecifierPluginH\x00\x12\x37\n\x11\x61uto_host_rewrite\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.BoolValueH\x01\x12*\n\x07timeout\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x38\n\x0cretry_policy\x18\t \x01(\x0b\x32\".envoy.config.route.v3.RetryPolicy\x12g\n\x1f\x63luster_not_found_response_code\x18\x14 \x01(\x0e\x32>.envoy.config.route.v3.RouteAction.ClusterNotFoundResponseCode\x12/\n\x0cidle_timeout\x18\x18 \x01(\x0b\x32\x19.google.protobuf.Duration\"E\n\x1b\x43lusterNotFoundResponseCode\x12\x17\n\x13SERVICE_UNAVAILABLE\x10\x00\x12\r\n\tNOT_FOUND\x10\x01\x42\x13\n\x11\x63luster_specifierB\x18\n\x16host_rewrite_specifier\"W\n\x16\x43lusterSpecifierPlugin\x12=\n\textension\x18\x01 \x01(\x0b\x32*.envoy.config.core.v3.TypedExtensionConfig\"\xc5\x03\n\x0bRetryPolicy\x12\x10\n\x08retry_on\x18\x01 \x01(\t\x12\x31\n\x0bnum_retries\x18\x02 \x01(\x0b\x32\x1c.google.protobuf.UInt32Value\x12\x32\n\x0fper_try_timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1e\n\x16retriable_status_codes\x18\x07 \x03(\r\x12G\n\x0eretry_back_off\x18\x08 \x01(\x0b\x32/.envoy.config.route.v3.RetryPolicy.RetryBackOff\x12?\n\x11retriable_headers\x18\t \x03(\x0b\x32$.envoy.config.route.v3.HeaderMatcher\x12 \n\x18refresh_cluster_on_retry\x18\x0e \x01(\x08\x1aq\n\x0cRetryBackOff\x12\x30\n\rbase_interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cmax_interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"V\n\x14\x44irectResponseAction\x12\x0e\n\x06status\x18\x01 \x01(\r\x12.\n\x04\x62ody\x18\x02 \x01(\x0b\x32 .envoy.config.core.v3.DataSourceb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63ontrol_plane/pb/route.proto\x12\x15\x65nvoy.config.route.v3\x1a\x1b\x63ontrol_plane/pb/core.proto\x1a\x1e\x63ontrol_plane/pb/matcher.proto\x1a\x1b\x63ontrol_plane/pb/type.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1egoogle/protobuf/wrappers.proto\"\xdf\x01\n\x12RouteConfiguration\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x39\n\rvirtual_hosts\x18\x02 \x03(\x0b\x32\".envoy.config.route.v3.VirtualHost\x12\x35\n\x11validate_clusters\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.BoolValue\x12I\n#max_direct_response_body_size_bytes\x18\x0b \x01(\x0b\x32\x1c.google.protobuf.UInt32Value\"\x8f\x02\n\x18ScopedRouteConfiguration\x12\x0c\n\x04name\x18\x01 \x01(\t\x12 \n\x18route_configuration_name\x18\x02 \x01(\t\x12@\n\x03key\x18\x03 \x01(\x0b\x32\x33.envoy.config.route.v3.ScopedRouteConfiguration.Key\x1a\x80\x01\n\x03Key\x12O\n\tfragments\x18\x01 \x03(\x0b\x32<.envoy.config.route.v3.ScopedRouteConfiguration.Key.Fragment\x1a(\n\x08\x46ragment\x12\x14\n\nstring_key\x18\x01 \x01(\tH\x00\x42\x06\n\x04type\"\x8d\x03\n\x0bVirtualHost\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x64omains\x18\x02 \x03(\t\x12,\n\x06routes\x18\x03 \x03(\x0b\x32\x1c.envoy.config.route.v3.Route\x12H\n\x17response_headers_to_add\x18\n \x03(\x0b\x32\'.envoy.config.core.v3.HeaderValueOption\x12\"\n\x1aresponse_headers_to_remove\x18\x0b \x03(\t\x12!\n\x19request_headers_to_remove\x18\r \x03(\t\x12%\n\x1dinclude_request_attempt_count\x18\x0e \x01(\x08\x12\x38\n\x0cretry_policy\x18\x10 \x01(\x0b\x32\".envoy.config.route.v3.RetryPolicy\x12?\n\x19request_body_buffer_limit\x18\x19 \x01(\x0b\x32\x1c.google.protobuf.UInt64Value\"\x99\x04\n\x05Route\x12\x30\n\x05match\x18\x01 \x01(\x0b\x32!.envoy.config.route.v3.RouteMatch\x12\x30\n\x08metadata\x18\x04 \x01(\x0b\x32\x1e.envoy.config.core.v3.Metadata\x12\x0c\n\x04name\x18\x0e \x01(\t\x12\x33\n\x05route\x18\x02 \x01(\x0b\x32\".envoy.config.route.v3.RouteActionH\x00\x12\x46\n\x0f\x64irect_response\x18\x07 \x01(\x0b\x32+.envoy.config.route.v3.DirectResponseActionH\x00\x12H\n\x17response_headers_to_add\x18\n \x03(\x0b\x32\'.envoy.config.core.v3.HeaderValueOption\x12!\n\x19request_headers_to_remove\x18\x0c \x03(\t\x12W\n\x17typed_per_filter_config\x18\r \x03(\x0b\x32\x36.envoy.config.route.v3.Route.TypedPerFilterConfigEntry\x1aQ\n\x19TypedPerFilterConfigEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.google.protobuf.Any:\x02\x38\x01\x42\x08\n\x06\x61\x63tion\"\xb2\x01\n\nRouteMatch\x12\x10\n\x06prefix\x18\x01 \x01(\tH\x00\x12\x0e\n\x04path\x18\x02 \x01(\tH\x00\x12\x39\n\nsafe_regex\x18\n \x01(\x0b\x32#.envoy.type.matcher.v3.RegexMatcherH\x00\x12\x35\n\x07headers\x18\x06 \x03(\x0b\x32$.envoy.config.route.v3.HeaderMatcherB\x10\n\x0epath_specifier\"\xd6\x01\n\rHeaderMatcher\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x30\n\x0brange_match\x18\x06 \x01(\x0b\x32\x19.envoy.type.v3.Int64RangeH\x00\x12\x17\n\rpresent_match\x18\x07 \x01(\x08H\x00\x12<\n\x0cstring_match\x18\r \x01(\x0b\x32$.envoy.type.matcher.v3.StringMatcherH\x00\x12\x14\n\x0cinvert_match\x18\x08 \x01(\x08\x42\x18\n\x16header_match_specifier\"\xa9\x04\n\x0bRouteAction\x12\x11\n\x07\x63luster\x18\x01 \x01(\tH\x00\x12X\n\x1finline_cluster_specifier_plugin\x18\' \x01(\x0b\x32-.envoy.config.route.v3.ClusterSpecifierPluginH\x00\x12\x37\n\x11\x61uto_host_rewrite\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.BoolValueH\x01\x12*\n\x07timeout\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x38\n\x0cretry_policy\x18\t \x01(\x0b\x32\".envoy.config.route.v3.RetryPolicy\x12g\n\x1f\x63luster_not_found_response_code\x18\x14 \x01(\x0e\x32>.envoy.config.route.v3.RouteAction.ClusterNotFoundResponseCode\x12/\n\x0cidle_timeout\x18\x18 \x01(\x0b\x32\x19.google.protobuf.Duration\"E\n\x1b\x43lusterNotFoundResponseCode\x12\x17\n\x13SERVICE_UNAVAILABLE\x10\x00\x12\r\n\tNOT_FOUND\x10\x01\x42\x13\n\x11\x63luster_specifierB\x18\n\x16host_rewrite_specifier\"W\n\x16\x43lusterSpecifierPlugin\x12=\n\textension\x18\x01 \x01(\x0b\x32*.envoy.config.core.v3.TypedExtensionConfig\"\xc5\x03\n\x0bRetryPolicy\x12\x10\n\x08retry_on\x18\x01 \x01(\t\x12\x31\n\x0bnum_retries\x18\x02 \x01(\x0b\x32\x1c.google.protobuf.UInt32Value\x12\x32\n\x0fper_try_timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1e\n\x16retriable_status_codes\x18\x07 \x03(\r\x12G\n\x0eretry_back_off\x18\x08 \x01(\x0b\x32/.envoy.config.route.v3.RetryPolicy.RetryBackOff\x12?\n\x11retriable_headers\x18\t \x03(\x0b\x32$.envoy.config.route.v3.HeaderMatcher\x12 \n\x18refresh_cluster_on_retry\x18\x0e \x01(\x08\x1aq\n\x0cRetryBackOff\x12\x30\n\rbase_interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cmax_interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"V\n\x14\x44irectResponseAction\x12\x0e\n\x06status\x18\x01 \x01(\r\x12.\n\x04\x62ody\x18\x02 \x01(\x0b\x32 .envoy.config.core.v3.DataSourceb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,34 +39,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ROUTE_TYPEDPERFILTERCONFIGENTRY']._loaded_options = None
   _globals['_ROUTE_TYPEDPERFILTERCONFIGENTRY']._serialized_options = b'8\001'
-  _globals['_ROUTECONFIGURATION']._serialized_start=208
-  _globals['_ROUTECONFIGURATION']._serialized_end=431
-  _globals['_SCOPEDROUTECONFIGURATION']._serialized_start=434
-  _globals['_SCOPEDROUTECONFIGURATION']._serialized_end=705
-  _globals['_SCOPEDROUTECONFIGURATION_KEY']._serialized_start=577
-  _globals['_SCOPEDROUTECONFIGURATION_KEY']._serialized_end=705
-  _globals['_SCOPEDROUTECONFIGURATION_KEY_FRAGMENT']._serialized_start=665
-  _globals['_SCOPEDROUTECONFIGURATION_KEY_FRAGMENT']._serialized_end=705
-  _globals['_VIRTUALHOST']._serialized_start=708
-  _globals['_VIRTUALHOST']._serialized_end=1105
-  _globals['_ROUTE']._serialized_start=1108
-  _globals['_ROUTE']._serialized_end=1610
-  _globals['_ROUTE_TYPEDPERFILTERCONFIGENTRY']._serialized_start=1519
-  _globals['_ROUTE_TYPEDPERFILTERCONFIGENTRY']._serialized_end=1600
-  _globals['_ROUTEMATCH']._serialized_start=1613
-  _globals['_ROUTEMATCH']._serialized_end=1791
-  _globals['_HEADERMATCHER']._serialized_start=1794
-  _globals['_HEADERMATCHER']._serialized_end=1958
-  _globals['_ROUTEACTION']._serialized_start=1961
-  _globals['_ROUTEACTION']._serialized_end=2514
-  _globals['_ROUTEACTION_CLUSTERNOTFOUNDRESPONSECODE']._serialized_start=2398
-  _globals['_ROUTEACTION_CLUSTERNOTFOUNDRESPONSECODE']._serialized_end=2467
-  _globals['_CLUSTERSPECIFIERPLUGIN']._serialized_start=2516
-  _globals['_CLUSTERSPECIFIERPLUGIN']._serialized_end=2603
-  _globals['_RETRYPOLICY']._serialized_start=2606
-  _globals['_RETRYPOLICY']._serialized_end=3059
-  _globals['_RETRYPOLICY_RETRYBACKOFF']._serialized_start=2946
-  _globals['_RETRYPOLICY_RETRYBACKOFF']._serialized_end=3059
-  _globals['_DIRECTRESPONSEACTION']._serialized_start=3061
-  _globals['_DIRECTRESPONSEACTION']._serialized_end=3147
+  _globals['_ROUTECONFIGURATION']._serialized_start=237
+  _globals['_ROUTECONFIGURATION']._serialized_end=460
+  _globals['_SCOPEDROUTECONFIGURATION']._serialized_start=463
+  _globals['_SCOPEDROUTECONFIGURATION']._serialized_end=734
+  _globals['_SCOPEDROUTECONFIGURATION_KEY']._serialized_start=606
+  _globals['_SCOPEDROUTECONFIGURATION_KEY']._serialized_end=734
+  _globals['_SCOPEDROUTECONFIGURATION_KEY_FRAGMENT']._serialized_start=694
+  _globals['_SCOPEDROUTECONFIGURATION_KEY_FRAGMENT']._serialized_end=734
+  _globals['_VIRTUALHOST']._serialized_start=737
+  _globals['_VIRTUALHOST']._serialized_end=1134
+  _globals['_ROUTE']._serialized_start=1137
+  _globals['_ROUTE']._serialized_end=1674
+  _globals['_ROUTE_TYPEDPERFILTERCONFIGENTRY']._serialized_start=1583
+  _globals['_ROUTE_TYPEDPERFILTERCONFIGENTRY']._serialized_end=1664
+  _globals['_ROUTEMATCH']._serialized_start=1677
+  _globals['_ROUTEMATCH']._serialized_end=1855
+  _globals['_HEADERMATCHER']._serialized_start=1858
+  _globals['_HEADERMATCHER']._serialized_end=2072
+  _globals['_ROUTEACTION']._serialized_start=2075
+  _globals['_ROUTEACTION']._serialized_end=2628
+  _globals['_ROUTEACTION_CLUSTERNOTFOUNDRESPONSECODE']._serialized_start=2512
+  _globals['_ROUTEACTION_CLUSTERNOTFOUNDRESPONSECODE']._serialized_end=2581
+  _globals['_CLUSTERSPECIFIERPLUGIN']._serialized_start=2630
+  _globals['_CLUSTERSPECIFIERPLUGIN']._serialized_end=2717
+  _globals['_RETRYPOLICY']._serialized_start=2720
+  _globals['_RETRYPOLICY']._serialized_end=3173
+  _globals['_RETRYPOLICY_RETRYBACKOFF']._serialized_start=3060
+  _globals['_RETRYPOLICY_RETRYBACKOFF']._serialized_end=3173
+  _globals['_DIRECTRESPONSEACTION']._serialized_start=3175
+  _globals['_DIRECTRESPONSEACTION']._serialized_end=3261
 # @@protoc_insertion_point(module_scope)

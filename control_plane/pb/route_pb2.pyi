@@ -2,6 +2,7 @@ import datetime
 
 from control_plane.pb import core_pb2 as _core_pb2
 from control_plane.pb import matcher_pb2 as _matcher_pb2
+from control_plane.pb import type_pb2 as _type_pb2
 from google.protobuf import any_pb2 as _any_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import wrappers_pb2 as _wrappers_pb2
@@ -69,7 +70,7 @@ class VirtualHost(_message.Message):
     def __init__(self, name: _Optional[str] = ..., domains: _Optional[_Iterable[str]] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ..., response_headers_to_add: _Optional[_Iterable[_Union[_core_pb2.HeaderValueOption, _Mapping]]] = ..., response_headers_to_remove: _Optional[_Iterable[str]] = ..., request_headers_to_remove: _Optional[_Iterable[str]] = ..., include_request_attempt_count: _Optional[bool] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., request_body_buffer_limit: _Optional[_Union[_wrappers_pb2.UInt64Value, _Mapping]] = ...) -> None: ...
 
 class Route(_message.Message):
-    __slots__ = ("match", "metadata", "name", "route", "direct_response", "response_headers_to_add", "typed_per_filter_config")
+    __slots__ = ("match", "metadata", "name", "route", "direct_response", "response_headers_to_add", "request_headers_to_remove", "typed_per_filter_config")
     class TypedPerFilterConfigEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -83,6 +84,7 @@ class Route(_message.Message):
     ROUTE_FIELD_NUMBER: _ClassVar[int]
     DIRECT_RESPONSE_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_HEADERS_TO_ADD_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_HEADERS_TO_REMOVE_FIELD_NUMBER: _ClassVar[int]
     TYPED_PER_FILTER_CONFIG_FIELD_NUMBER: _ClassVar[int]
     match: RouteMatch
     metadata: _core_pb2.Metadata
@@ -90,8 +92,9 @@ class Route(_message.Message):
     route: RouteAction
     direct_response: DirectResponseAction
     response_headers_to_add: _containers.RepeatedCompositeFieldContainer[_core_pb2.HeaderValueOption]
+    request_headers_to_remove: _containers.RepeatedScalarFieldContainer[str]
     typed_per_filter_config: _containers.MessageMap[str, _any_pb2.Any]
-    def __init__(self, match: _Optional[_Union[RouteMatch, _Mapping]] = ..., metadata: _Optional[_Union[_core_pb2.Metadata, _Mapping]] = ..., name: _Optional[str] = ..., route: _Optional[_Union[RouteAction, _Mapping]] = ..., direct_response: _Optional[_Union[DirectResponseAction, _Mapping]] = ..., response_headers_to_add: _Optional[_Iterable[_Union[_core_pb2.HeaderValueOption, _Mapping]]] = ..., typed_per_filter_config: _Optional[_Mapping[str, _any_pb2.Any]] = ...) -> None: ...
+    def __init__(self, match: _Optional[_Union[RouteMatch, _Mapping]] = ..., metadata: _Optional[_Union[_core_pb2.Metadata, _Mapping]] = ..., name: _Optional[str] = ..., route: _Optional[_Union[RouteAction, _Mapping]] = ..., direct_response: _Optional[_Union[DirectResponseAction, _Mapping]] = ..., response_headers_to_add: _Optional[_Iterable[_Union[_core_pb2.HeaderValueOption, _Mapping]]] = ..., request_headers_to_remove: _Optional[_Iterable[str]] = ..., typed_per_filter_config: _Optional[_Mapping[str, _any_pb2.Any]] = ...) -> None: ...
 
 class RouteMatch(_message.Message):
     __slots__ = ("prefix", "path", "safe_regex", "headers")
@@ -106,16 +109,18 @@ class RouteMatch(_message.Message):
     def __init__(self, prefix: _Optional[str] = ..., path: _Optional[str] = ..., safe_regex: _Optional[_Union[_matcher_pb2.RegexMatcher, _Mapping]] = ..., headers: _Optional[_Iterable[_Union[HeaderMatcher, _Mapping]]] = ...) -> None: ...
 
 class HeaderMatcher(_message.Message):
-    __slots__ = ("name", "present_match", "string_match", "invert_match")
+    __slots__ = ("name", "range_match", "present_match", "string_match", "invert_match")
     NAME_FIELD_NUMBER: _ClassVar[int]
+    RANGE_MATCH_FIELD_NUMBER: _ClassVar[int]
     PRESENT_MATCH_FIELD_NUMBER: _ClassVar[int]
     STRING_MATCH_FIELD_NUMBER: _ClassVar[int]
     INVERT_MATCH_FIELD_NUMBER: _ClassVar[int]
     name: str
+    range_match: _type_pb2.Int64Range
     present_match: bool
     string_match: _matcher_pb2.StringMatcher
     invert_match: bool
-    def __init__(self, name: _Optional[str] = ..., present_match: _Optional[bool] = ..., string_match: _Optional[_Union[_matcher_pb2.StringMatcher, _Mapping]] = ..., invert_match: _Optional[bool] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., range_match: _Optional[_Union[_type_pb2.Int64Range, _Mapping]] = ..., present_match: _Optional[bool] = ..., string_match: _Optional[_Union[_matcher_pb2.StringMatcher, _Mapping]] = ..., invert_match: _Optional[bool] = ...) -> None: ...
 
 class RouteAction(_message.Message):
     __slots__ = ("cluster", "inline_cluster_specifier_plugin", "auto_host_rewrite", "timeout", "retry_policy", "cluster_not_found_response_code", "idle_timeout")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from control_plane.catalogue.check import check_known
 from control_plane.credentials.references import check_references, fingerprint
 from control_plane.spec.findings import in_order
 from control_plane.spec.load import Loaded, Parsed, SpecFile, combine, list_files, parse_file
@@ -66,7 +67,7 @@ class SpecReader:
             self._combined = combine([known[file.name].parsed for file in files], listing)
             self._specs_digest = digest.digest()
         specs = self._combined.specs
-        outside = check_references(specs, self._environ)
+        outside = [*check_references(specs, self._environ), *check_known(specs)]
         digest.update(fingerprint(specs, self._environ))
         digest.update("\n".join(map(str, outside)).encode("utf-8", "surrogatepass"))
         loaded = Loaded(specs, in_order([*self._combined.findings, *outside]))

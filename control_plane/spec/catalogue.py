@@ -424,6 +424,20 @@ _CODES: Final = (
         fix="Add targets that offer it, or allow the dialects of clients that can call what the targets have.",
     ),
     Code(
+        code="HG3021",
+        title="Ceiling without a price",
+        cause="The route has a maxCostPerRequest, but the catalogue has no price for one of its targets. Such a target is never left out.",
+        example="maxCostPerRequest: 0.05   # and a target at a server of your own",
+        fix="Write a ModelCatalog with the price, 0 if it costs nothing. `headgate catalogue` shows the prices in force.",
+    ),
+    Code(
+        code="HG3022",
+        title="Nothing known of the targets",
+        cause="The route asks in spec.fallback for targets to be passed by, but none of them is in the catalogue.",
+        example="fallback: {capability: skip}   # and targets at servers of your own only",
+        fix="Write a ModelCatalog with their windows, modalities and capabilities.",
+    ),
+    Code(
         code="HG3031",
         title="Stickiness without effect",
         cause="spec.stickiness chooses among the targets of a group, and every group of the plan has one.",

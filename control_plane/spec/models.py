@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, get_args
 
@@ -18,6 +19,7 @@ from control_plane.spec.base_url import MAX_URL
 from control_plane.spec.credential import Credential
 from control_plane.spec.dialect_names import DIALECT_NAMES, PROVIDER_ONLY_NAMES, DialectName, ProviderDialectName
 from control_plane.spec.egress import Egress, Tls
+from control_plane.spec.fallback import Fallback
 from control_plane.spec.fields import (
     check_base_url,
     check_headers,
@@ -28,6 +30,7 @@ from control_plane.spec.fields import (
 )
 from control_plane.spec.findings import Finding, severity_of
 from control_plane.spec.model_catalog import ModelCatalogSpec
+from control_plane.spec.money import Money
 from control_plane.spec.origin import Origin
 from control_plane.spec.presets import PresetSpec
 from control_plane.spec.quantities import Duration, Quantity
@@ -245,6 +248,12 @@ class ModelRouteSpec(Shape):
         default="strip",
         description="Reasoning in a replayed conversation that a translated target did not write. strip: left out, but for readable "
         "reasoning where the target takes it unsigned; text: readable reasoning becomes text; refuse: the target is skipped, else 400",
+    )
+    fallback: Fallback = Field(default_factory=Fallback, description="Targets that a request passes by, as they cannot serve it")
+    max_cost_per_request: Annotated[Decimal, Money()] | None = Field(
+        default=None,
+        description="Dollars. Targets at which a request would cost more, by estimate and the catalogue's price, are left out of its plan; "
+        "when none is left the answer is a 400 that says so. Targets without a known price stay",
     )
     max_request_bytes: Annotated[int, Quantity(1024, 256 * 1024**2)] = Field(
         default=32 * 1024**2, description="Largest request body of this route, else 413; bodies are kept in memory for retries"

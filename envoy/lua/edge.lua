@@ -32,6 +32,10 @@ function envoy_on_request(h)
   local model = part(p, a, b)
   facts = choose(h, headers, dialect, model, size)
   if not facts then return end
+  if facts.weigh then
+    facts = choose_measured(h, headers, facts, p, size)
+    if not facts then return end
+  end
   if facts.session then keep_session(h, facts, headers, p, size) end
 
   local how = "whole"

@@ -6,17 +6,19 @@ instead of 400 kB and 26 ms for one big table.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value, UInt64Value
 
 from control_plane.dialects.told import Asked
-from control_plane.ir.model import Choice, Entry, Lane, Route, TargetUse
+from control_plane.ir.model import Choice, Entry, Lane, Route, TargetUse, Variant, Weighing
 from control_plane.ir.operations import OPERATIONS
 from control_plane.ir.stored import stored_by
 from control_plane.ir.target_paths import call
-from control_plane.kit.headers import FAILURE_HEADER, FAULT_HEADER, SESSION_HEADER
+from control_plane.kit.headers import COST_HEADER, FAILURE_HEADER, FAULT_HEADER, LONG_HEADER, NEEDS_HEADER, SESSION_HEADER
 from control_plane.pb.core_pb2 import HeaderValue, HeaderValueOption, Metadata, TypedExtensionConfig
 from control_plane.pb.matcher_pb2 import StringMatcher
 from control_plane.pb.priority_group_pb2 import PriorityGroupClusterSpecifier
@@ -31,6 +33,7 @@ from control_plane.pb.route_pb2 import (
     VirtualHost,
 )
 from control_plane.pb.route_pb2 import Route as EnvoyRoute
+from control_plane.pb.type_pb2 import Int64Range
 from control_plane.xds import wire
 from control_plane.xds.resource import CDS, RDS, SRDS, Resource
 from control_plane.xds.translate.errors import answer
@@ -86,6 +89,9 @@ PRIVATE_RESPONSE_HEADERS: Final = (
 """The provider account's business, not the caller's."""
 
 
+MOST: Final = 2**62
+"""The end of a range that has none."""
+
 _OPERATIONS: Final = {(o.dialect, o.name): o for o in OPERATIONS}
 
 
@@ -133,12 +139,51 @@ def _routes(node: Route, entry: Entry, actions: _Actions) -> list[bytes]:
     stored = stored_by(entry.dialect, entry.operation) is not None
     once = actions.once(entry.groups[:1]) if collection else b""
     made = [_route(node, one, facts, once) for one in collection]
-    return [*made, _route(node, match, facts, actions.everywhere(entry.groups) if stored else actions.plan(entry.groups))]
+    if stored:
+        return [*made, _route(node, match, facts, actions.everywhere(entry.groups))]
+    usual = actions.tried(entry.groups, node.attempts, too_long_moves_on=entry.too_long_moves_on)
+    variants = [_variant(node, entry, one, match, actions) for one in entry.variants]
+    return [*variants, _route(node, match, facts, usual, _measures(entry))]
 
 
-def _route(node: Route, match: RouteMatch, facts: Metadata, action: bytes) -> bytes:
-    one = EnvoyRoute(name=node.name, match=match, metadata=facts).SerializeToString(deterministic=True)
+def _route(node: Route, match: RouteMatch, facts: Metadata, action: bytes, removed: Sequence[str] = ()) -> bytes:
+    one = EnvoyRoute(name=node.name, match=match, metadata=facts, request_headers_to_remove=removed).SerializeToString(deterministic=True)
     return one + wire.field(EnvoyRoute.ROUTE_FIELD_NUMBER, action)
+
+
+def _variant(node: Route, entry: Entry, variant: Variant, match: RouteMatch, actions: _Actions) -> bytes:
+    """The route of requests that the edge has measured."""
+    when, chosen = variant.when, RouteMatch()
+    chosen.CopyFrom(match)
+    for name, least in ((LONG_HEADER, when.long), (COST_HEADER, when.cost)):
+        if least:
+            chosen.headers.add(name=name).range_match.CopyFrom(Int64Range(start=least, end=MOST))
+    if when.needs:
+        chosen.headers.add(name=NEEDS_HEADER).string_match.exact = ",".join(when.needs)
+    facts = _facts(node, replace(entry, groups=variant.groups), variant.attempts)
+    if not variant.groups:
+        return _too_dear(node, entry, facts, chosen)
+    action = actions.tried(variant.groups, variant.attempts, too_long_moves_on=variant.too_long_moves_on)
+    return _route(node, chosen, facts, action, _measures(entry))
+
+
+def _measures(entry: Entry) -> list[str]:
+    """Headers with what the edge has measured: for choosing the route only, and not for vendors."""
+    if (weighing := entry.weighing) is None:
+        return []
+    found = ((LONG_HEADER, weighing.long is not None), (COST_HEADER, weighing.output_weight), (NEEDS_HEADER, weighing.needs))
+    return [name for name, measured in found if measured]
+
+
+def _too_dear(node: Route, entry: Entry, facts: Metadata, match: RouteMatch) -> bytes:
+    text = (
+        f'by estimate this request would cost more than {node.max_cost} US dollars, the maxCostPerRequest of route "{node.name}", '
+        "at every target; send less, or ask for fewer tokens of output"
+    )
+    refusal = answer(match, 400, entry.dialect, "cost_ceiling_exceeded", text)
+    refusal.name = node.name
+    refusal.metadata.CopyFrom(facts)
+    return refusal.SerializeToString(deterministic=True)
 
 
 def _matches(entry: Entry) -> list[RouteMatch]:
@@ -158,7 +203,7 @@ def _closed(node: Route, entry: Entry, facts: Metadata, match: RouteMatch) -> by
     return closed.SerializeToString(deterministic=True)
 
 
-def _facts(node: Route, entry: Entry) -> Metadata:
+def _facts(node: Route, entry: Entry, attempts: int = 0) -> Metadata:
     """What the edge filter, the targets and the translator must know about the route of a model, and what the journal says."""
     facts = {"route": node.name, "dialect": entry.dialect, "max_bytes": str(node.max_request_bytes)}
     if entry.operation != "chat":
@@ -181,12 +226,26 @@ def _facts(node: Route, entry: Entry) -> Metadata:
     if node.retry_within_ms is not None:
         facts["within"] = str(node.retry_within_ms)
     facts["silence"] = str(node.timers.silence_ms)
+    if entry.weighing is not None:
+        facts.update(_weighed(entry.weighing))
     at_targets = call(entry.dialect, entry.operation) if restore else ""
-    asked, silence_ms = (_asked(node, entry), node.timers.silence_ms) if translated else (None, None)
+    asked, silence_ms = (_asked(node, entry, attempts or node.attempts), node.timers.silence_ms) if translated else (None, None)
     return route_metadata(facts, f"{entry.operation} {node.name}", at_targets=at_targets, asked=asked, silence_ms=silence_ms)
 
 
-def _asked(node: Route, entry: Entry) -> Asked:
+def _weighed(weighing: Weighing) -> dict[str, str]:
+    """What the edge is to measure; the first line says that it is to."""
+    facts = {"weigh": "1"}
+    if weighing.long is not None:
+        facts["long"] = str(weighing.long)
+    if weighing.output_weight:
+        facts["output_weight"] = str(weighing.output_weight)
+    if weighing.needs:
+        facts["needs"] = ",".join(weighing.needs)
+    return facts
+
+
+def _asked(node: Route, entry: Entry, attempts: int) -> Asked:
     operation = _OPERATIONS[entry.dialect, entry.operation]
     return Asked(
         dialect=entry.dialect,
@@ -196,6 +255,7 @@ def _asked(node: Route, entry: Entry) -> Asked:
         thinking_of=entry.thinking_of,
         unsupported_params=node.unsupported_params,
         foreign_reasoning=node.foreign_reasoning,
+        withheld_until=attempts if "content_policy" in node.retry_on else 0,
     )
 
 
@@ -220,6 +280,13 @@ class _Actions:
     def once(self, groups: _Groups) -> bytes:
         """One attempt only."""
         return self.plan(groups) + _with(RetryPolicy(num_retries=UInt32Value(value=0)))
+
+    def tried(self, groups: _Groups, attempts: int, *, too_long_moves_on: bool) -> bytes:
+        """The same with retries of its own, where the route's do not fit."""
+        retry_on = tuple(kind for kind in self._node.retry_on if too_long_moves_on or kind != "context_too_long")
+        if attempts == self._node.attempts and retry_on == self._node.retry_on:
+            return self.plan(groups)
+        return self.plan(groups) + _with(_retries(replace(self._node, attempts=attempts, retry_on=retry_on)))
 
     def everywhere(self, groups: _Groups) -> bytes:
         """For what one provider of the plan keeps: a 404 asks the next one, and every one is asked."""

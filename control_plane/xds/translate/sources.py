@@ -8,7 +8,7 @@ from typing import Final
 from control_plane.kit.data_files import data_file
 
 EDGE: Final = (
-    *("base", "clock", "json", "errors", "refusals", "facts", "body", "session", "forms", "address", "stored"),
+    *("base", "clock", "json", "errors", "refusals", "facts", "body", "session", "weigh", "forms", "address", "stored"),
     *("meter", "guard", "broken", "whole", "stream", "meter_openai_chat", "meter_openai_responses", "meter_anthropic_messages"),
     *("meter_gemini_generate_content", "meter_cohere_chat", "meter_bedrock_converse", "media", "trim", "unknown"),
 )

@@ -93,6 +93,10 @@ local function on_addressed_request(h, facts, headers, body, model, query)
   end
   limit_tries(h, found)
   if found.max_bytes and size > found.max_bytes then return h:respond({ [":status"] = "413" }, "") end
+  if found.weigh then
+    found = choose_measured(h, headers, found, p, size)
+    if not found then return end
+  end
   if found.session then keep_session(h, found, headers, p, size) end
   local how = facts.stream and "stream" or "whole"
   announce(h, dialect, how, model)

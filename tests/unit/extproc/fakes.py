@@ -1,7 +1,7 @@
 """A dialect of one line per event, so that tests of the exchange do not depend on any vendor's.
 
 Requests are JSON: {"stream": true, "text": "hi", "bad": "field", "unfit": "field", "bug": true}. Answers are lines:
-`start`, `text x`, `usage 3 5`, `stop why`, `end`, `error overloaded`; anything else is garbage.
+`start`, `text x`, `usage 3 5`, `stop why`, `withheld why`, `end`, `error overloaded`; anything else is garbage.
 """
 
 from __future__ import annotations
@@ -59,6 +59,8 @@ class LineReader:
                 return canon.UsageUpdate(canon.Usage(input=int(given), output=int(made)))
             case "stop":
                 return canon.Stop("end", native=rest)
+            case "withheld":
+                return canon.Stop("content_filter", native=rest)
             case "end":
                 self._ended = True
                 return canon.End()
