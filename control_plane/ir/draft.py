@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from control_plane.ir.model import Entry, Gateway, Provider, Route, TargetUse, Timers, ordered
-from control_plane.ir.steering import Steering
+from control_plane.ir.steering import WHOLE, Steering
 from control_plane.spec.models import ModelRoute, SpecSet
 from control_plane.spec.presets import PresetSpec
 
@@ -18,6 +18,8 @@ class PlannedTarget:
     provider: str
     model: str
     weight: int
+    admitted: int = WHOLE
+    """Of `ir.steering.WHOLE` parts of its requests: those that reach it. The rest is refused."""
 
     @property
     def key(self) -> str:
@@ -29,7 +31,7 @@ class PlannedTarget:
 class DraftRoute:
     """A route on its way: the spec it came from and what the passes have worked out.
 
-    `written` is the plan before it was steered, None when nothing steers it.
+    `written` is the plan before it was steered, None when nothing steers it. `back_at`: as in `Route`.
     """
 
     spec: ModelRoute
@@ -39,6 +41,7 @@ class DraftRoute:
     standby: set[TargetUse] = field(default_factory=set)
     timers: Timers | None = None
     attempts: int = 1
+    back_at: int | None = None
 
 
 @dataclass(slots=True)
@@ -71,6 +74,7 @@ class Draft:
                     unsupported_params=spec.unsupported_params,
                     foreign_reasoning=spec.foreign_reasoning,
                     standby=ordered(draft.standby),
+                    back_at=draft.back_at,
                 )
             )
         return Gateway(providers=tuple(self.providers[n] for n in sorted(self.providers)), routes=tuple(routes))
