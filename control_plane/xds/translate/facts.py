@@ -33,7 +33,8 @@ def route_metadata(
     """Metadata of a route. `facts` is for envoy/lua/edge.lua (its README lists them), `call` for the journal: the operation and,
     where there is one, the ModelRoute. `models` is what the edge filter may suggest for an unknown name. `at_targets` tells
     envoy/lua/rename.lua which of a target's paths is meant, `asked` tells the translator everything about the call, and
-    `silence_ms` how long an answer may be silent. `back_at` (seconds since the epoch) is read for errors alone, so it is no fact of all requests."""
+    `silence_ms` how long an answer may be silent. `back_at` (seconds since the epoch) is read for errors alone, so
+    it is no fact of all requests."""
     told, logged = Struct(), Struct()
     told.fields["facts"].string_value = "\n".join(f"{key}={value}" for key, value in facts.items())
     if models is not None:

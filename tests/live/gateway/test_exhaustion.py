@@ -9,7 +9,6 @@ import anthropic
 import openai
 import pytest
 
-from tests.live.gateway import load
 from tests.live.gateway.rig import ROUTE, Rig, RigFactory
 from tests.live.gateway.test_breakers import PROVIDER, Traffic, until
 
@@ -55,14 +54,15 @@ def test_a_storm_of_all_vendors_is_not_multiplied(rig: Rig, storm: str, policy: 
         before = seen(rig)
         break_all(rig, **STORMS[storm])
         broken = time.monotonic()
-        time.sleep(4)
+        time.sleep(1)
+        until(lambda: traffic.amplification(time.monotonic() - 0.8) < 1.6, 15)
         settled, at = seen(rig), time.monotonic()
-        time.sleep(7)
+        time.sleep(6)
         after, late = seen(rig), time.monotonic()
     rig.heal()
     asked = sum(at <= began < late for began, _ in traffic.answers)
     first = sum(broken <= began < at for began, _ in traffic.answers)
-    print(f"\n{storm} {policy}: first 4 s {(settled - before) / first:.2f}, then {(after - settled) / asked:.3f} attempts a request")
+    print(f"\n{storm} {policy}: in {at - broken:.1f} s {(settled - before) / first:.2f}, then {(after - settled) / asked:.3f} attempts a request")
     limit = 1.45 if policy == "leastBad" else 0.1
     assert (after - settled) / asked <= limit
     answers = [answer for began, answer in traffic.answers if at <= began < late]
@@ -84,16 +84,16 @@ def test_sdks_get_their_own_error_and_the_time_to_wait(rig: Rig, policy: str) ->
         with Traffic(rig, name, rate=20) as traffic:
             until(lambda: traffic.answers and int(traffic.answers[-1][1].headers.get("retry-after", "0")) > 1, 5)
             time.sleep(2)
+        client = openai.OpenAI(base_url=f"{rig.url}/v1", api_key="k", max_retries=0)
+        other = anthropic.Anthropic(base_url=rig.url, api_key="k", max_retries=0)
         with pytest.raises(openai.APIStatusError) as told:
-            client = openai.OpenAI(base_url=f"{rig.url}/v1", api_key="k", max_retries=0)
             client.chat.completions.create(model=name, messages=[{"role": "user", "content": "hi"}])
         with pytest.raises(anthropic.APIStatusError) as also:
-            other = anthropic.Anthropic(base_url=rig.url, api_key="k", max_retries=0)
             other.messages.create(model=name, max_tokens=9, messages=[{"role": "user", "content": "hi"}])
     finally:
         rig.heal()
     for error in (told.value, also.value):
-        assert error.status_code == (503 if policy == "reject" else 429)
+        assert error.status_code == 503 or (policy == "leastBad" and error.status_code == 429), "refused, or the vendor's own"
         assert 15 <= int(error.response.headers["retry-after"]) <= 31
     if policy == "reject":
         assert isinstance(told.value, openai.InternalServerError)
