@@ -62,7 +62,9 @@ def test_a_storm_of_all_vendors_is_not_multiplied(rig: Rig, storm: str, policy: 
     rig.heal()
     asked = sum(at <= began < late for began, _ in traffic.answers)
     first = sum(broken <= began < at for began, _ in traffic.answers)
-    print(f"\n{storm} {policy}: in {at - broken:.1f} s {(settled - before) / first:.2f}, then {(after - settled) / asked:.3f} attempts a request")
+    print(
+        f"\n{storm} {policy}: in {at - broken:.1f} s {(settled - before) / first:.2f}, then {(after - settled) / asked:.3f} attempts a request"
+    )
     limit = 1.45 if policy == "leastBad" else 0.1
     assert (after - settled) / asked <= limit
     answers = [answer for began, answer in traffic.answers if at <= began < late]
