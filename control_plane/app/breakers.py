@@ -170,7 +170,7 @@ def _steer(share: Share, reason: str) -> Steer:
 
 
 def _differ(now: Mapping[str, Share], published: Mapping[str, Share]) -> bool:
-    """Whether plans, or what clients are told, would be another. A vendor may tell a later time with each answer: not each is worth a push."""
+    """Whether plans, or what clients are told, would be another. A vendor may tell a later time with each answer."""
     if now.keys() != published.keys():
         return True
     for key, share in now.items():

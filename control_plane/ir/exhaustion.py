@@ -1,7 +1,7 @@
 """What becomes of requests while breakers have every target of a route taken out, as the route's `onExhausted` says.
 
-`leastBad`: the plan is tried all the same, since a breaker may be wrong. But a target of which nothing goes well any more gets a share of the
-retries only (`retryBudget` of its provider): an outage of all vendors must not become a multiple of its requests.
+`leastBad`: the plan is tried all the same, since a breaker may be wrong. But a target where nothing goes well any more gets a share
+of the retries only (`retryBudget` of its provider): an outage of all vendors must not become a multiple of its requests.
 `reject`: only probes reach a target; everything else is refused at once, with the time at which the first target is expected back.
 """
 
