@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 TICK_S: Final = 0.25
 """Between looks at the time."""
 
+LATER_S: Final = 5.0
+"""By how much a target's expected return must have moved to be published."""
+
 KEY_FAULTS: Final = frozenset({AttemptClass.CREDENTIAL_DEAD, AttemptClass.QUOTA_SPENT})
 
 MAX_STATE_BYTES: Final = 8 * 1024 * 1024
@@ -58,6 +61,7 @@ class Breakers:
             self.board.restore(_kept(state), self._clock.now())
             self._shares = self.board.shares()
         traffic.observers.append(self._observe)
+        traffic.unserved.append(self.board.unserved)
 
     def steering(self, specs: SpecSet) -> Steering:
         """What the breakers ask for now."""
@@ -67,9 +71,9 @@ class Breakers:
         targets = {}
         for target in (target for route in specs.routes for group in route.spec.plan for target in group.targets):
             if (share := shares.get(target.provider)) is not None:
-                targets[target.key] = Steer(share.percent, f"provider {target.provider}: {share.reason}")
+                targets[target.key] = _steer(share, f"provider {target.provider}: {share.reason}")
             elif (share := shares.get(target.key)) is not None:
-                targets[target.key] = Steer(share.percent, share.reason)
+                targets[target.key] = _steer(share, share.reason)
         return Steering(targets=targets)
 
     async def run(self, configurator: Configurator) -> None:
@@ -87,7 +91,7 @@ class Breakers:
             made, self._made = self._made, []
             self._tell(made)
             shares = self.board.shares()
-            if {key: share.percent for key, share in shares.items()} != {key: share.percent for key, share in self._shares.items()}:
+            if _differ(shares, self._shares):
                 self._shares = shares
                 await configurator.steer()
             if made:
@@ -159,6 +163,21 @@ class Breakers:
             await asyncio.to_thread(write_atomic, self._state, body)
         except OSError as error:
             log.warning("the breakers' state cannot be kept; after a restart all are closed", extra=fields(Field.ERROR, error))
+
+
+def _steer(share: Share, reason: str) -> Steer:
+    return Steer(share.percent, reason, back_at=share.back_at, dead=share.dead)
+
+
+def _differ(now: Mapping[str, Share], published: Mapping[str, Share]) -> bool:
+    """Whether plans, or what clients are told, would be another. A vendor may tell a later time with each answer."""
+    if now.keys() != published.keys():
+        return True
+    for key, share in now.items():
+        before = published[key]
+        if (share.percent, share.dead) != (before.percent, before.dead) or abs((share.back_at or 0) - (before.back_at or 0)) >= LATER_S:
+            return True
+    return False
 
 
 def _kept(path: Path) -> list[Mapping[str, object]]:

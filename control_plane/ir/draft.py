@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from control_plane.catalogue.lookup import Catalogue
 from control_plane.ir.model import Entry, Gateway, Provider, Route, TargetUse, Timers, ordered
-from control_plane.ir.steering import Steering
+from control_plane.ir.steering import WHOLE, Steering
 from control_plane.spec.models import ModelRoute, SpecSet
 from control_plane.spec.presets import PresetSpec
 
@@ -19,6 +19,8 @@ class PlannedTarget:
     provider: str
     model: str
     weight: int
+    admitted: int = WHOLE
+    """Of `ir.steering.WHOLE` parts of its requests: those that reach it. The rest is refused."""
 
     @property
     def key(self) -> str:
@@ -30,7 +32,7 @@ class PlannedTarget:
 class DraftRoute:
     """A route on its way: the spec it came from and what the passes have worked out.
 
-    `written` is the plan before it was steered, None when nothing steers it.
+    `written` is the plan before it was steered, None when nothing steers it. `back_at`: as in `Route`.
     """
 
     spec: ModelRoute
@@ -40,6 +42,7 @@ class DraftRoute:
     standby: set[TargetUse] = field(default_factory=set)
     timers: Timers | None = None
     attempts: int = 1
+    back_at: int | None = None
 
 
 @dataclass(slots=True)
@@ -75,6 +78,7 @@ class Draft:
                     max_cost=spec.max_cost_per_request,
                     standby=ordered(draft.standby),
                     sessions_by=spec.stickiness.by if spec.stickiness else (),
+                    back_at=draft.back_at,
                 )
             )
         return Gateway(providers=tuple(self.providers[n] for n in sorted(self.providers)), routes=tuple(routes))

@@ -12,6 +12,7 @@ from typing import Final
 from control_plane.dialects.policies import ForeignReasoning, UnsupportedParams
 from control_plane.dialects.told import Speaks
 from control_plane.ir.egress import DIRECT, Egress
+from control_plane.ir.steering import WHOLE
 
 DEFAULT_CONNECT_MS: Final = 2_000
 """The connect timer most routes use; a provider gets a connection pool of its own only for other values."""
@@ -130,11 +131,15 @@ class TargetUse:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A target inside a group, with its share of the group's requests. `serves`: what of the provider's operations answers the call."""
+    """A target inside a group, with its share of the group's requests. `serves`: what of the provider's operations answers the call.
+
+    `admitted` of `steering.WHOLE` parts of that share reach it, the rest is refused: it has failed, and so have all others.
+    """
 
     use: TargetUse
     weight: int
     serves: Speaks
+    admitted: int = WHOLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +220,7 @@ class Route:
     `max_cost`: dollars that a request may cost by estimate.
     `standby`: uses that the plan has when nothing steers it. They stay ready, so that the way back is a change of the plan alone.
     `sessions_by`: what tells the sessions apart whose requests stay at one target ("header NAME", "conversation", "consumer"); () for none.
+    `back_at`: only while breakers have every target taken out: when the first of them is expected back, in seconds since the epoch.
     """
 
     name: str
@@ -230,6 +236,7 @@ class Route:
     max_cost: Decimal | None = None
     standby: tuple[TargetUse, ...] = ()
     sessions_by: tuple[str, ...] = ()
+    back_at: int | None = None
 
     def uses(self) -> set[TargetUse]:
         """Every use of a target by its plans, those in standby among them."""

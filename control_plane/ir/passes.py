@@ -270,7 +270,7 @@ def _entry(offers: _Offers, route: DraftRoute, plan: _Plan, operation: Operation
         restore = native and (undo or filled(serves.path, target.model) != operation.call_path)
         rename = native and at_target
         use = offers.use(target, lane, connect_ms, hold=native and hold, rename=rename, restore=restore, spare=spared, within=within)
-        return Choice(use, target.weight, serves)
+        return Choice(use, target.weight, serves, target.admitted)
 
     return Entry(
         dialect=operation.dialect,

@@ -21,11 +21,17 @@ PARTS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Steer:
-    """`percent` (0 to 100, in hundredths) of its planned share of first attempts; `out`: not tried at all. `reason` is for operators."""
+    """`percent` (0 to 100, in hundredths) of its planned share of first attempts; `out`: not tried at all. `reason` is for operators.
+
+    `back_at`: seconds since the epoch at which it is expected to be asked again; only of targets that a breaker has taken out, whatever
+    share a probe may have. `dead`: nothing that was sent to it since went well.
+    """
 
     percent: float
     reason: str
     out: bool = False
+    back_at: float | None = None
+    dead: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.percent <= FULL or (self.out and self.percent):
@@ -86,7 +92,7 @@ def steered(route: str, groups: Groups, steering: Steering) -> tuple[tuple[Plann
         idle = [_merged(one for group in idle for one in group)]
     elif idle == [list(group) for group in groups]:
         return tuple(tuple(group) for group in groups)
-    return tuple(group for group in (*plan, *map(_reduced, idle)) if group)
+    return tuple(group for group in (*plan, *map(reduced, idle)) if group)
 
 
 class _Share(NamedTuple):
@@ -116,9 +122,9 @@ def _group(shares: Sequence[Sequence[_Share]], at: int) -> tuple[Planned, ...]:
     receivers = _sound(shares[at:])
     total = sum(share.weight for share in receivers)
     if not (lost and total):
-        return _reduced(kept)
+        return reduced(kept)
     scaled = [Planned(planned.target, planned.weight * total) for planned in kept]
-    return _reduced(_merged([*scaled, *(Planned(share.target, share.weight * lost) for share in receivers)]))
+    return reduced(_merged([*scaled, *(Planned(share.target, share.weight * lost) for share in receivers)]))
 
 
 def _sound(groups: Iterable[Sequence[_Share]]) -> list[_Share]:
@@ -137,6 +143,7 @@ def _merged(planned: Iterable[Planned]) -> list[Planned]:
     return [Planned(target, weight) for target, weight in weights.items()]
 
 
-def _reduced(group: Sequence[Planned]) -> tuple[Planned, ...]:
+def reduced(group: Sequence[Planned]) -> tuple[Planned, ...]:
+    """The same shares in whole numbers without a common divisor, small enough for data planes."""
     divisor = max(gcd(*(planned.weight for planned in group)), -(-sum(planned.weight for planned in group) // MAX_SUM), 1)
     return tuple(Planned(planned.target, max(1, planned.weight // divisor)) for planned in group)

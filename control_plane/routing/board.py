@@ -20,10 +20,15 @@ from control_plane.signals.ended import Ended
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What a target, or every target of a provider, may have of its planned share now, in percent, and why."""
+    """What a target, or every target of a provider, may have of its planned share now, in percent, and why.
+
+    `back_at`: while it is out, probes aside, when that is expected to end, in seconds since the epoch. `dead`: nothing has gone well since.
+    """
 
     percent: float
     reason: str
+    back_at: float | None = None
+    dead: bool = False
 
 
 class _Place(NamedTuple):
@@ -59,6 +64,10 @@ class Board:
             self._away.discard(key)
         off = [b for key, b in self._breakers.items() if not self._policy_of(_provider(key)).enabled]
         return self._settled(breaker.reset(now, "switched off") for breaker in off)
+
+    def unserved(self, route: str, now: float) -> None:
+        """A request of that route was refused without an attempt: a probe could have been made of it."""
+        self._rates.count(route, now)
 
     def observe(self, ended: Ended, now: float) -> Sequence[Transition]:
         """An attempt ended; returns what changed by it, most often nothing."""
@@ -108,7 +117,7 @@ class Board:
 
     def shares(self) -> dict[str, Share]:
         """By provider or target, of all that have less than their planned share; a provider's counts for all of its targets."""
-        return {b.key: Share(b.percent, b.explain()) for b in self._not_closed() if b.percent < 100}
+        return {b.key: Share(b.percent, b.explain(), b.back_at, b.dead) for b in self._not_closed() if b.percent < 100}
 
     def governing(self, target: str) -> Breaker | None:
         """The breaker that decides for that target now; None while nothing was sent to it."""

@@ -78,8 +78,19 @@ class Breaker:
         self._fault_s = self._answer_s = 0.0  # how long attempts took: the last that failed, and usually good ones
         self._step = 0
         self._good = 0  # in this step
+        self._dead = False
 
     # ------------------------------------------------------------------ what happened
+    @property
+    def back_at(self) -> float | None:
+        """When more than a probe is expected to come to it again, seconds since the epoch; None while that is so."""
+        return self.until if self.state is State.OPEN else self._due_at if self.state is State.HALF_OPEN else None
+
+    @property
+    def dead(self) -> bool:
+        """Several requests came to it all the same since it was taken out, and none went well."""
+        return self._dead and self.state in (State.OPEN, State.HALF_OPEN)
+
     @property
     def in_a_row(self) -> int:
         """Failures since the last success, in this state."""
@@ -103,6 +114,7 @@ class Breaker:
             return None
         if self.state is State.OPEN:
             self._believe(attempt, now)
+            self._count_out(attempt, now, fault)
             return None
         if self.state is not State.CLOSED and attempt.began_at < self._evidence_from:
             return None
@@ -155,6 +167,16 @@ class Breaker:
         """Requests that were under way may tell a later end of a rate limit."""
         if attempt.found is AttemptClass.RATE_LIMITED and attempt.recovers_at is not None:
             self.until = max(self.until, min(attempt.recovers_at, now + rules.MAX_TOLD_S))
+
+    def _count_out(self, attempt: Ended, now: float, fault: bool) -> None:
+        """Where nothing sound is left requests come all the same: do any of them go well?"""
+        if fault:
+            self._recent.fault(attempt.found, attempt.ended_at, now)
+        else:
+            self._recent.good(attempt.ended_at, now)
+        attempts, faults, _ = self._recent.totals(now)
+        if attempts >= rules.DEAD_AFTER:
+            self._dead = faults.total() == attempts
 
     def _verdict(self, attempt: Ended, now: float, policy: BreakerPolicy, fault: bool, slow: bool) -> Transition:
         if fault:
@@ -213,6 +235,7 @@ class Breaker:
             calm = self.state is State.CLOSED and now - self._closed_at >= rules.CALM_S
             self._wait_s = policy.open_s if calm or not self._wait_s else min(policy.max_open_s, self._wait_s * rules.GROWTH)
             self._diverted.append(now)
+            self._dead = False
         else:
             self._wait_s = min(policy.max_open_s, self._wait_s * rules.PROBE_GROWTH)
         self.until = now + max(self._wait_s, policy.open_s)
@@ -254,6 +277,7 @@ class Breaker:
             "since": self.since,
             "until": self.until,
             "reason": self.reason,
+            "dead": self._dead,
             "wait_s": self._wait_s,
             "step": self._step,
             "diverted": list(self._diverted),
@@ -268,6 +292,7 @@ class Breaker:
         made.reason = str(kept["reason"])
         diverted = kept["diverted"]
         made._diverted.extend(_number(at) for at in (diverted if isinstance(diverted, list) else ()))
+        made._dead = kept.get("dead") is True
         made.until = min(made.until, now + rules.MAX_TOLD_S)
         if state is State.RETURNING:
             made.state, made._step = state, min(max(int(_number(kept["step"])), 0), len(STEPS) - 1)

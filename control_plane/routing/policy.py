@@ -64,6 +64,9 @@ VERDICT_S: Final = 5.0
 MAX_VERDICT_S: Final = 120.0
 """... and at most."""
 
+DEAD_AFTER: Final = 10
+"""Attempts at a target that is out of which not one went well, before its retries are rationed."""
+
 STEPS: Final = (5.0, 25.0, 100.0)
 """Percent of the planned share in a return."""
 

@@ -36,6 +36,8 @@ class Traffic:
         self.windows = TargetWindows()
         self.shares = RouteShares()
         self.observers: list[Observer] = []
+        self.unserved: list[Callable[[str, float], None]] = []
+        """Told of requests that no target was asked for, with their route and the time now (seconds since the epoch)."""
         self._duplicates = metrics.counter(names.JOURNAL_SKIPPED)
         self._requests = metrics.counter(names.REQUESTS)
         self._request_attempts = metrics.histogram(names.REQUEST_ATTEMPTS)
@@ -90,6 +92,9 @@ class Traffic:
         first_token_s = first_token_s if (line.status or 0) < 400 else None
         if first_token_s is not None:
             self._request_first_token.observe(route, dialect, lane, value=max(0.0, first_token_s))
+        if line.route is not None and line.target is None and not line.attempts:
+            for tell in self.unserved:
+                tell(line.route, self._clock.now())
         if line.route is not None:
             failed = result in (Outcome.FAILED, Outcome.CUT, Outcome.RATE_LIMITED)
             self.shares.add(line.route, line.target or "", failed, first_token_s, line.start.timestamp(), self._clock.now())

@@ -48,6 +48,7 @@ MAX_WEIGHT: Final = 1_000_000  # Envoy sums weights in 32 bits
 BACKOFF_MS: Final = 250  # the longest pause before a retry, counted into the idle timer's floor
 
 RetryReason = Literal["transient", "rate_limited", "unreadable", "credential", "context_too_long", "content_policy"]
+OnExhausted = Literal["leastBad", "reject"]
 RETRY_REASONS: Final[tuple[RetryReason, ...]] = ("transient", "rate_limited", "unreadable", "credential")
 """Those that move a request on unless the spec says otherwise."""
 
@@ -104,6 +105,18 @@ class Breaker(Shape):
     )
 
 
+class RetryBudget(Shape):
+    """How much of an outage's retries a provider may get."""
+
+    percent: float = Field(
+        default=20,
+        ge=0,
+        le=100,
+        description="Of the requests that have failed elsewhere, when every target of their route is out and nothing sent to this one goes "
+        "well: the share that is tried here too. The others get their error at once. 100: all",
+    )
+
+
 class ProviderSpec(Shape):
     """An account at a vendor, or a self-hosted server."""
 
@@ -138,6 +151,9 @@ class ProviderSpec(Shape):
     limits: Limits = Field(default_factory=Limits, description="What the vendor grants this account")
     tls: Tls = Field(default_factory=Tls, description="Verification of the provider's certificate, and the gateway's own")
     breaker: Breaker = Field(default_factory=Breaker, description="When traffic leaves a failing target by itself, and how it comes back")
+    retry_budget: RetryBudget = Field(
+        default_factory=RetryBudget, alias="retryBudget", description="Bounds retries when nothing is left that works"
+    )
     egress: Egress = Field(default_factory=Egress, description="The way to the provider: proxy, protocol, addresses, connections, DNS")
 
 
@@ -225,6 +241,12 @@ class ModelRouteSpec(Shape):
     )
     timeouts: Timeouts = Field(default_factory=Timeouts, description="The four timers of a request")
     retry: Retry = Field(default_factory=Retry, description="When a request moves on to the next group")
+    on_exhausted: OnExhausted = Field(
+        default="leastBad",
+        alias="onExhausted",
+        description="When breakers have taken every target out. leastBad: the plan is tried all the same, retries within the providers' "
+        "retryBudget; reject: a 503 at once, with the time of the soonest recovery, and only probes reach a target",
+    )
     dialects: Annotated[tuple[DialectName, ...], AfterValidator(distinct)] = Field(
         default=DIALECT_NAMES,
         min_length=1,

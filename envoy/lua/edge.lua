@@ -78,6 +78,8 @@ function envoy_on_response(h)
   end
   if headers:get("x-headgate-lane") then
     headers:remove("x-headgate-lane")
+    local status = headers:get(":status")
+    if status == "429" or byte(status) == 53 then tell_recovery(h, headers) end
     -- The translator meters. But it was asked for a usage chunk that the client did not ask for.
     if sub(headers:get("content-type") or "", 1, 17) == "text/event-stream" and asked(h) == "trim" then
       return meter_and_trim(h, nil, true)
@@ -86,6 +88,7 @@ function envoy_on_response(h)
   end
   local status = headers:get(":status")
   if status ~= "200" then
+    if status == "429" or byte(status) == 53 then tell_recovery(h, headers) end
     if status == "401" or headers:get("x-headgate-fault") == "credential_dead" then
       headers:replace(":status", "502")
       headers:replace("content-type", "application/json")

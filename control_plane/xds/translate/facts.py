@@ -28,11 +28,13 @@ def route_metadata(
     at_targets: str = "",
     asked: Asked | None = None,
     silence_ms: int | None = None,
+    back_at: int | None = None,
 ) -> Metadata:
     """Metadata of a route. `facts` is for envoy/lua/edge.lua (its README lists them), `call` for the journal: the operation and,
     where there is one, the ModelRoute. `models` is what the edge filter may suggest for an unknown name. `at_targets` tells
     envoy/lua/rename.lua which of a target's paths is meant, `asked` tells the translator everything about the call, and
-    `silence_ms` how long an answer may be silent."""
+    `silence_ms` how long an answer may be silent. `back_at` (seconds since the epoch) is read for errors alone, so
+    it is no fact of all requests."""
     told, logged = Struct(), Struct()
     told.fields["facts"].string_value = "\n".join(f"{key}={value}" for key, value in facts.items())
     if models is not None:
@@ -40,6 +42,8 @@ def route_metadata(
     logged.fields["call"].string_value = call
     if silence_ms is not None:
         logged.fields[SILENCE].string_value = str(silence_ms)
+    if back_at is not None:
+        told.fields["back_at"].string_value = str(back_at)
     if at_targets:
         told.fields["call"].string_value = at_targets
     if asked is not None:

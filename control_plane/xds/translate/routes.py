@@ -16,6 +16,7 @@ from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value, UInt64Value
 from control_plane.dialects.told import Asked
 from control_plane.ir.model import Choice, Entry, Lane, Route, TargetUse, Variant, Weighing
 from control_plane.ir.operations import OPERATIONS
+from control_plane.ir.steering import WHOLE, Planned, reduced
 from control_plane.ir.stored import stored_by
 from control_plane.ir.target_paths import call
 from control_plane.kit.headers import COST_HEADER, FAILURE_HEADER, FAULT_HEADER, LONG_HEADER, NEEDS_HEADER, SESSION_HEADER
@@ -65,6 +66,8 @@ RETRY_FAULTS: Final = {
 
 RETRY_STATUSES: Final = {"rate_limited": (429,), "credential": (401, 402, 403)}
 NOT_FOUND: Final = 404
+REFUSED: Final = "refused"
+"""A cluster that never exists."""
 CLOSED_RETRY_AFTER_S: Final = "30"
 """Seconds after which to come again when a whole route is out of traffic: nobody knows when it returns, and asking costs little."""
 BACKOFF_MS: Final = (5, 50)
@@ -194,9 +197,12 @@ def _matches(entry: Entry) -> list[RouteMatch]:
 
 
 def _closed(node: Route, entry: Entry, facts: Metadata, match: RouteMatch) -> bytes:
-    """Every target is out: an operator's wish, and no fault of the client's, who may come again."""
-    text = f'every target of route "{node.name}" is taken out of traffic by an operator'
-    closed = answer(match, 503, entry.dialect, "no_target_in_traffic", text)
+    """Every target is out, by an operator's wish or because all have failed: no fault of the client's, who may come again."""
+    if node.back_at is None:
+        code, text = "no_target_in_traffic", f'every target of route "{node.name}" is taken out of traffic by an operator'
+    else:  # the edge filter says how long it will take from then on
+        code, text = "no_provider_available", f'every target of route "{node.name}" is failing; try again later'
+    closed = answer(match, 503, entry.dialect, code, text)
     closed.name = node.name
     closed.metadata.CopyFrom(facts)
     closed.response_headers_to_add.append(HeaderValueOption(header=HeaderValue(key="retry-after", value=CLOSED_RETRY_AFTER_S)))
@@ -230,7 +236,8 @@ def _facts(node: Route, entry: Entry, attempts: int = 0) -> Metadata:
         facts.update(_weighed(entry.weighing))
     at_targets = call(entry.dialect, entry.operation) if restore else ""
     asked, silence_ms = (_asked(node, entry, attempts or node.attempts), node.timers.silence_ms) if translated else (None, None)
-    return route_metadata(facts, f"{entry.operation} {node.name}", at_targets=at_targets, asked=asked, silence_ms=silence_ms)
+    call_name = f"{entry.operation} {node.name}"
+    return route_metadata(facts, call_name, at_targets=at_targets, asked=asked, silence_ms=silence_ms, back_at=node.back_at)
 
 
 def _weighed(weighing: Weighing) -> dict[str, str]:
@@ -267,11 +274,11 @@ class _Actions:
 
     def __init__(self, node: Route) -> None:
         self._node = node
-        self._known: dict[tuple[tuple[tuple[TargetUse, int], ...], ...], bytes] = {}
+        self._known: dict[tuple[tuple[tuple[TargetUse, int, int], ...], ...], bytes] = {}
 
     def plan(self, groups: _Groups) -> bytes:
         """A group for each attempt, as the route's retries say (they are the virtual host's)."""
-        key = tuple([tuple([(choice.use, choice.weight) for choice in group]) for group in groups])
+        key = tuple([tuple([(choice.use, choice.weight, choice.admitted) for choice in group]) for group in groups])
         action = self._known.get(key)
         if action is None:
             action = self._known[key] = self._rendered(groups).SerializeToString(deterministic=True)
@@ -297,12 +304,14 @@ class _Actions:
         return self.plan(groups) + _with(policy)
 
     def _rendered(self, groups: _Groups) -> RouteAction:
-        plan = PriorityGroupClusterSpecifier(header_name=SESSION_HEADER if self._node.sessions_by else "")
-        weights = Sessions.among(groups).weights if self._node.sessions_by else [[c.weight for c in group] for group in groups]
+        # Where part of the traffic is refused, every target has failed: no session has a place to keep.
+        sticky = self._node.sessions_by and all(choice.admitted == WHOLE for group in groups for choice in group)
+        plan = PriorityGroupClusterSpecifier(header_name=SESSION_HEADER if sticky else "")
+        weights = Sessions.among(groups).weights if sticky else ()
         for number, group in enumerate(groups):
             into = plan.priority_groups.add(name=f"g{number}")
-            for choice, weight in zip(group, weights[number], strict=True):
-                into.clusters.add(cluster_name=target_cluster(choice.use)).weight.value = weight
+            for name, weight in _sessions(group, weights[number]) if sticky else _weights(group):
+                into.clusters.add(cluster_name=name).weight.value = weight
         plugin = TypedExtensionConfig(name="envoy.router.cluster_specifier_plugin.priority_group", typed_config=pack(plan))
         return RouteAction(
             inline_cluster_specifier_plugin=ClusterSpecifierPlugin(extension=plugin),
@@ -310,6 +319,19 @@ class _Actions:
             timeout=duration(self._node.timers.total_ms),
             idle_timeout=duration(self._node.timers.idle_ms),
         )
+
+
+def _sessions(group: tuple[Choice, ...], weights: Sequence[int]) -> list[tuple[str, int]]:
+    return [(target_cluster(choice.use), weight) for choice, weight in zip(group, weights, strict=True)]
+
+
+def _weights(group: tuple[Choice, ...]) -> list[tuple[str, int]]:
+    """The clusters of a group. What is not admitted goes to one that does not exist, which is a 503 at once and never retried."""
+    refused = sum(choice.weight * (WHOLE - choice.admitted) for choice in group)
+    if not refused:
+        return [(target_cluster(choice.use), choice.weight) for choice in group]
+    admitted = [Planned(target_cluster(choice.use), choice.weight * choice.admitted) for choice in group if choice.admitted]
+    return [(one.target, one.weight) for one in reduced([*admitted, Planned(REFUSED, refused)])]
 
 
 def _with(policy: RetryPolicy) -> bytes:

@@ -38,3 +38,16 @@ local CREDENTIALS_REFUSED = {
 }
 
 local REFUSED_IN = { ["anthropic-messages"] = "anthropic", ["bedrock-converse"] = "bedrock", ["gemini-generate-content"] = "google", ["cohere-chat"] = "cohere" }
+
+-- An error for which others than the client are to blame says when to come again: while all targets of the route are out, that is when the
+-- first of them is expected back, or earlier where the vendor asked last says so itself.
+local function tell_recovery(h, headers)
+  local back_at = tonumber(h:metadata():get("back_at") or "")
+  if not back_at then return end
+  local wait = back_at - os.time()
+  if wait < 1 then wait = 1 end
+  local told = tonumber(headers:get("retry-after") or "")
+  if headers:get("x-headgate-target") and told and told < wait then return end
+  headers:replace("retry-after", format("%d", wait))
+  headers:remove("retry-after-ms")
+end
