@@ -15,6 +15,7 @@ from control_plane.demo.drills.traffic import Traffic
 
 RETURNED = 20  # requests in a row that the first vendor answers, at once
 AFTER_PER_S = 50.0
+NO_RETURN_S = 1.0  # watched where no return is promised
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,8 @@ async def play(scene: Scene, settings: Settings) -> Figures:
         back[:] = _run_of_first(scene, traffic.samples, healed)
         return len(back) >= RETURNED
 
-    later = await traffic.ask(int(settings.return_limit_s * AFTER_PER_S), AFTER_PER_S, is_back)
+    patience_s = settings.return_limit_s if drill.promise.returns else NO_RETURN_S
+    later = await traffic.ask(int(patience_s * AFTER_PER_S), AFTER_PER_S, is_back)
     client.close()
     return_s = max(back[0].began - healed, 0.0) if is_back() else None
     return figures(
