@@ -6,7 +6,7 @@ import signal
 from typing import Final
 
 from control_plane.credentials.pool import SETTLE_S
-from control_plane.demo.drills.acts import Break, Certificate, Forget, Heal, Pause, Restart, Resume, Revoke, Signal
+from control_plane.demo.drills.acts import Break, Certificate, Drain, Forget, Heal, Pause, Restart, Resume, Revoke, Signal
 from control_plane.demo.drills.drill import QUICK, SLOW, Drill, Promise
 from control_plane.demo.simulators import Fault
 
@@ -18,6 +18,8 @@ CUTS: Final = Promise(None, breaks="event or cut")
 KEYS: Final = 3
 KEYS_KNOWN_S: Final = (KEYS - 1) * SETTLE_S
 """What is heard of a key counts once the next has been in use for a while; the last one of a pool is known to be dead after this."""
+DRAIN_SPREAD_S: Final = 400.0
+"""A drain and its steps are over before the next, also with 300 requests."""
 KEYS_SPREAD_S: Final = 200.0
 """... which 10,000 and 300 requests outlast."""
 TOKENS: Final = 20
@@ -124,6 +126,16 @@ DRILLS: Final[tuple[Drill, ...]] = (
     _deploy("control-plane", "the control plane is deployed anew, twice"),
     _deploy("translators", "all workers are deployed anew, twice"),
     _deploy("envoy", "Envoy is deployed anew, twice"),
+    Drill(
+        "drain",
+        "`headgate drain` of the first vendor, three times, with three Envoys",
+        tuple((share, Drain(for_s=1, step_s=1)) for share in (0.05, 0.4, 0.75)),
+        Promise(acked_s=1),
+        tokens=TOKENS,
+        delay_ms=DELAY_MS,
+        spread_s=DRAIN_SPREAD_S,
+        envoys=3,
+    ),
 )
 
 

@@ -45,7 +45,7 @@ class Promise:
     the "first second" is the one that follows. amplification: attempts per request after it.
     first_p99_s: added time to first content at the 99th percentile until its end (a first-token timer and the time of the next vendor),
     later_p99_ms: after it. diversions_a_minute: how often traffic may move away. returns: the first vendor serves
-    again when it is well.
+    again when it is well. acked_s: every Envoy has every change of an operator after this.
     """
 
     errors: int | None = 0
@@ -58,6 +58,7 @@ class Promise:
     diversions_a_minute: float | None = None
     returns: bool = True
     seen_after_s: float = 0.0
+    acked_s: float | None = None
 
 
 QUICK: Final = Promise(amplification=1.02)
@@ -67,7 +68,7 @@ SLOW: Final = Promise(seen_after_s=FIRST_TOKEN_S, amplification=1.02, first_p99_
 @dataclass(frozen=True, slots=True)
 class Drill:
     """One outage. `acts`: when each begins, in shares of the drill's time (0: at its beginning). `spread_s`: over how long 10,000 requests
-    are spread where that is more than the rate would take; fewer requests take as much less time.
+    are spread where that is more than the rate would take; fewer requests take as much less time. `envoys`: that many serve side by side.
     """
 
     name: str
@@ -81,3 +82,4 @@ class Drill:
     tokens: int = 0
     delay_ms: float = 0.0
     spread_s: float = 0.0
+    envoys: int = 1

@@ -10,7 +10,7 @@ import msgspec
 
 from control_plane.demo.drills.answers import Verdict
 from control_plane.demo.drills.client import Question, Sample
-from control_plane.demo.drills.drill import Breaks, Drill
+from control_plane.demo.drills.drill import Breaks, Drill, Promise
 
 FIRST_S: Final = 1.0
 WINDOW_S: Final = 1.0
@@ -38,7 +38,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """One drill. Times in seconds since the outage began or ended; None: it did not happen within the time that was watched.
 
     `verdicts` counts what clients saw instead of a whole answer. `divert_s`: from then on requests need one attempt. `return_s`:
-    the first vendor serves again. `missed` says which promises did not hold; `examples` are details of errors.
+    the first vendor serves again. `acked_s`: the slowest change of an operator until every Envoy had it.
+    `missed` says which promises did not hold; `examples` are details of errors.
     """
 
     drill: str
@@ -55,6 +56,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     divert_s: float | None
     return_s: float | None
     diversions_a_minute: float
+    acked_s: float | None = None
     missed: list[str]
     examples: list[str]
 
@@ -109,8 +111,9 @@ def figures(
     struck_at: float | None,
     is_first: IsFirst,
     translated: Callable[[Question], bool],
+    acks: Sequence[tuple[int, int, float]] = (),
 ) -> Figures:
-    """`calm` was asked before the outage, `samples` in it, `later` after it."""
+    """`calm` was asked before the outage, `samples` in it, `later` after it. `acks`: of operators' changes, see Scene."""
     asked = [*samples, *later]
     wrong = [s for s in asked if s.verdict is not Verdict.OK]
     settled = began + drill.promise.seen_after_s + FIRST_S
@@ -137,10 +140,15 @@ def figures(
         divert_s=diverted_after(samples, began),
         return_s=_rounded(return_s, 1),
         diversions_a_minute=round(diversions(samples, began, is_first) * MINUTE_S / max(took_s, MINUTE_S), 1),
+        acked_s=_rounded(max((seconds for _, _, seconds in acks), default=None), 2),
         missed=[],
         examples=[f"{s.verdict} ({_lane(s, translated)}): {s.detail[:160]}" for s in wrong[:3]],
     )
-    missed = [*_errors_missed(drill, samples, later, struck_at, translated), *_pace_missed(drill, found, steady, returned_in_time)]
+    missed = [
+        *_errors_missed(drill, samples, later, struck_at, translated),
+        *_acks_missed(drill.promise, acks),
+        *_pace_missed(drill, found, steady, returned_in_time),
+    ]
     return msgspec.structs.replace(found, missed=missed)
 
 
@@ -165,6 +173,18 @@ def _errors_missed(
             missed.append(f"{len(new)} errors of requests that began after it")
         if late := [s for s in asked if s.began > limit and s.attempts > 1]:
             missed.append(f"{len(late)} requests that began more than {promise.recovery_s:.0f} s after it needed a second attempt")
+    return missed
+
+
+def _acks_missed(promise: Promise, acks: Sequence[tuple[int, int, float]]) -> list[str]:
+    if promise.acked_s is None:
+        return []
+    missed = [f"{of - acked} of {of} Envoys did not take over a change" for acked, of, _ in acks if acked < of]
+    late = sorted(seconds for _, _, seconds in acks if seconds > promise.acked_s)
+    if not acks or len(late) > len(acks) / 100:
+        missed.append(
+            f"acknowledged by all after up to {late[-1]:.1f} s, promised are {promise.acked_s:g}" if late else "nothing was changed"
+        )
     return missed
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from control_plane.demo.drills.answers import Verdict
 from control_plane.demo.drills.client import Client, Sample
 from control_plane.demo.drills.drill import Drill
+from control_plane.demo.drills.envoys import beside
 from control_plane.demo.drills.figures import Figures, figures
 from control_plane.demo.drills.stage import Scene, Stage
 from control_plane.demo.drills.traffic import Traffic
@@ -44,7 +45,12 @@ async def run_drills(drills: Sequence[Drill], settings: Settings, say: Callable[
 
 
 async def play(scene: Scene, settings: Settings) -> Figures:
-    """One drill, on a stage that runs."""
+    """One drill, on a stage that runs. Raises GatewayError when the scene cannot be set."""
+    async with beside(scene.stage.gateway, scene.stage.folder, scene.drill.envoys - 1):
+        return await _play(scene, settings)
+
+
+async def _play(scene: Scene, settings: Settings) -> Figures:
     drill, loop = scene.drill, asyncio.get_running_loop()
     await scene.serves()
     client = Client(scene.stage.gateway.url)
@@ -85,6 +91,7 @@ async def play(scene: Scene, settings: Settings) -> Figures:
         return_s=return_s,
         returned_in_time=return_s is not None or not settings.judge_return,
         struck_at=scene.struck_at,
+        acks=scene.acks,
         is_first=scene.is_first,
         translated=scene.translated,
     )

@@ -14,13 +14,12 @@ from control_plane.demo.drills.run import Settings, play
 from tests.live.drills.conftest import MakeTheatre, Theatre
 
 AT_ONCE: Final = 4
-SHORT: Final = Settings(requests=200, per_s=25, concurrency=200, return_limit_s=1, judge_return=False)
+SHORT: Final = Settings(requests=100, per_s=25, concurrency=200, return_limit_s=1, judge_return=False)
 PARTS: Final = ("worker-", "restart-", "control-plane-", "drain")
 OUTAGES: Final = tuple(drill for drill in DRILLS if not drill.name.startswith(PARTS))
 
 BROKEN_STREAMS: Final = ("stall-after-content", "stall-behind-heartbeats", "cut-after-content", "early-end-after-content")
 REFUSED: Final = ("all-keys-revoked-alone",)
-AVOIDED: Final = tuple(drill.name for drill in OUTAGES if drill.promise.amplification is not None)
 STREAMED: Final = SHORT.requests / 2
 
 
@@ -52,21 +51,10 @@ def test_no_client_sees_it(played: dict[str, Figures], name: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", AVOIDED)
-def test_it_is_asked_no_more(played: dict[str, Figures], name: str) -> None:
-    """For a whole second, 25 requests, each is answered at the first attempt, by another vendor. How soon is the long form's to say."""
-    figures = played[name]
-    assert figures.divert_s is not None
-    assert figures.diversions_a_minute >= 1
-    assert figures.amplification < 1.9
-
-
-@pytest.mark.long
-@pytest.mark.timeout(300)
 def test_a_dead_key_costs_a_few_attempts_and_moves_nothing(played: dict[str, Figures]) -> None:
     figures = played["one-key-revoked"]
     assert figures.errors == 0
-    assert figures.divert_s is not None
+    assert figures.amplification < 2
     assert figures.diversions_a_minute == 0, "the provider serves with its next key"
 
 
@@ -77,7 +65,7 @@ def test_streams_break_visibly_and_whole_answers_do_not_break(played: dict[str, 
     """Behind heartbeats, and where the body ends properly, every one with an error event; what stalls is cut where it is passed through."""
     figures = played[name]
     assert 0 < figures.errors <= STREAMED
-    assert figures.missed == [], figures.examples
+    assert figures.missed == [], (figures.verdicts, figures.examples)
     ends = {"stall-after-content": {"error event", "cut"}, "cut-after-content": {"cut"}}
     assert set(figures.verdicts) == ends.get(name, {"error event"})
 
