@@ -33,11 +33,7 @@ def test_r4_a_deployment_drops_nothing(running: Theatre, name: str) -> None:
     before = {child: children[child].pid for child in children if child.startswith(part.rstrip("s"))}
     assert before
     figures = played(running, name)
-    if part == "translators":  # on a machine that is busy with other things, a translated stream or two in a thousand is cut
-        assert figures.errors <= 2, figures.examples
-        assert all("translated, streamed" in example for example in figures.examples), figures.examples
-    else:
-        assert figures.errors == 0, figures.examples
+    assert figures.errors == 0, figures.examples
     assert {child: children[child].pid for child in before if children[child].pid == before[child]} == {}, "not restarted"
 
 
