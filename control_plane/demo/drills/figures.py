@@ -23,6 +23,7 @@ PROBES: Final = 8  # further attempts, and requests that waited for them, that a
 
 EVENTS: Final = frozenset({Verdict.EVENT})
 BROKEN: Final = frozenset({Verdict.EVENT, Verdict.CUT})
+LOST: Final = BROKEN | {Verdict.STATUS}  # with a worker; a status where nothing had been answered yet
 
 IsFirst = Callable[[Question, str], bool]
 
@@ -167,8 +168,8 @@ def _errors_missed(
         missed.append(f"{len(others)} answers are not {promise.answer}, most of them {seen[0][0]}")
     if promise.recovery_s is not None and struck_at is not None:
         limit = struck_at + promise.recovery_s
-        if strangers := [s for s in wrong if not translated(s.question) or not s.question.stream or s.verdict not in BROKEN]:
-            missed.append(f"{len(strangers)} errors beyond error events and cuts of translated streams")
+        if strangers := [s for s in wrong if not translated(s.question) or not s.question.stream or s.verdict not in LOST]:
+            missed.append(f"{len(strangers)} errors beyond error events, statuses and cuts of translated streams")
         if new := [s for s in wrong if s.began > struck_at]:
             missed.append(f"{len(new)} errors of requests that began after it")
         if late := [s for s in asked if s.began > limit and s.attempts > 1]:

@@ -47,7 +47,7 @@ def test_r1_a_vendor_fails_while_the_control_plane_is_away(running: Theatre) -> 
 def test_r2_a_lost_worker_takes_only_translated_streams_in_flight(running: Theatre, name: str) -> None:
     figures = played(running, name)
     assert figures.errors <= 12, figures.examples  # 40 a second for 0.3 s each
-    assert set(figures.verdicts) <= {"error event", "cut"}, "never a clean end"
+    assert set(figures.verdicts) <= {"error event", "error status", "cut"}, "never a clean end; a status where nothing was answered yet"
     assert not [text for text in figures.missed if "began after it" in text], figures.missed
     assert all("translated, streamed" in example for example in figures.examples), figures.examples
 
