@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import signal
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from control_plane.demo.simulators import Fault
+from control_plane.kit.errors import GatewayError
 
 if TYPE_CHECKING:
     from control_plane.demo.drills.stage import Scene
@@ -114,3 +118,25 @@ class Restart:
         names = [name for name in gateway.children if name.startswith("translator")] if self.part == "translators" else [self.part]
         for name in names:
             await gateway.restart(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """`headgate drain` of the leading vendors, one after the other; each returns by itself, in steps. Raises GatewayError when refused."""
+
+    for_s: int
+    step_s: int
+
+    async def do(self, scene: Scene) -> None:
+        host, port = scene.stage.gateway.admin
+        words = ("--for", f"{self.for_s}s", "--step", f"{self.step_s}s", "--admin", f"{host}:{port}", "-o", "json")
+        for vendor in scene.leading(1):
+            command = (sys.executable, "-m", "control_plane", "drain", f"provider/{vendor.name}", "--reason", "drill", "--author", "drill")
+            process = await asyncio.create_subprocess_exec(
+                *command, "--replace", *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            )
+            said, errors = await process.communicate()
+            if not said.startswith(b"{"):
+                raise GatewayError(f"drain of {vendor.name}: {errors.decode(errors='replace')[-300:]}")
+            told = json.loads(said)["published"]
+            scene.acks.append((told["acked"], told["nodes"], told["seconds"]))

@@ -5,13 +5,23 @@ from __future__ import annotations
 import signal
 from typing import Final
 
-from control_plane.demo.drills.acts import Break, Certificate, Forget, Heal, Pause, Restart, Resume, Revoke, Signal
+from control_plane.credentials.pool import SETTLE_S
+from control_plane.demo.drills.acts import Break, Certificate, Drain, Forget, Heal, Pause, Restart, Resume, Revoke, Signal
 from control_plane.demo.drills.drill import QUICK, SLOW, Drill, Promise
 from control_plane.demo.simulators import Fault
 
 ALL_LONG_MS: Final = 60_000.0
 HEALED: Final = (Heal(),)
 UNSEEN: Final = Promise()
+STALLS: Final = Promise(None, breaks="event where translated")
+CUTS: Final = Promise(None, breaks="event or cut")
+KEYS: Final = 3
+KEYS_KNOWN_S: Final = (KEYS - 1) * SETTLE_S
+"""What is heard of a key counts once the next has been in use for a while; the last one of a pool is known to be dead after this."""
+DRAIN_SPREAD_S: Final = 400.0
+"""A drain and its steps are over before the next, also with 300 requests."""
+KEYS_SPREAD_S: Final = 200.0
+"""... which 10,000 and 300 requests outlast."""
 TOKENS: Final = 20
 DELAY_MS: Final = 15.0
 """Answers that take 0.3 s, so that many are under way when something happens in the middle ..."""
@@ -51,30 +61,38 @@ DRILLS: Final[tuple[Drill, ...]] = (
     _vendor("garbage", "bytes that are nothing", Fault(mode="garbage"), QUICK),
     _vendor("truncated-json", "JSON that ends in the middle", Fault(mode="truncated"), QUICK),
     _vendor("wrong-content-type", "an HTML page with status 200", Fault(mode="html", status=200), QUICK),
-    _vendor("stall-after-content", "streams stop after content", Fault(mode="stall", after=3, only="stream"), Promise(None, visible=True)),
+    _vendor("stall-after-content", "streams stop after content", Fault(mode="stall", after=3, only="stream"), STALLS),
     _vendor(
         "stall-behind-heartbeats",
         "streams stop after content, heartbeats go on",
         Fault(mode="stall", after=3, heartbeat_ms=200, only="stream"),
-        Promise(None, visible=True),
+        Promise(None, breaks="event"),
     ),
-    _vendor("cut-after-content", "streams are reset after content", Fault(mode="cut", after=3, only="stream"), Promise(None, visible=True)),
+    _vendor("cut-after-content", "streams are reset after content", Fault(mode="cut", after=3, only="stream"), CUTS),
     _vendor(
         "early-end-after-content",
         "streams end properly in the middle",
         Fault(mode="cut", after=3, how="clean", only="stream"),
-        Promise(None, visible=True),
+        Promise(None, breaks="event"),
     ),
-    Drill("one-key-revoked", "one of three keys is refused", ((0, Revoke(1)),), UNSEEN, HEALED, keys=3),
-    Drill("all-keys-revoked", "all keys are refused", ((0, Revoke()),), QUICK, HEALED, keys=3),
+    Drill("one-key-revoked", "one of three keys is refused", ((0, Revoke(1)),), UNSEEN, HEALED, keys=KEYS),
+    Drill(
+        "all-keys-revoked",
+        "all keys are refused",
+        ((0, Revoke()),),
+        Promise(seen_after_s=KEYS_KNOWN_S, amplification=1.02, returns=False),  # keys are out for the pool's keyQuarantine, 30 min
+        HEALED,
+        keys=KEYS,
+        spread_s=KEYS_SPREAD_S,
+    ),
     Drill(
         "all-keys-revoked-alone",
         "all keys, and no other provider",
         ((0, Revoke()),),
-        Promise(None, answer="upstream_credentials_exhausted"),
+        Promise(None, answer="upstream_credentials_exhausted", returns=False),
         HEALED,
         plan="alone",
-        keys=3,
+        keys=KEYS,
     ),
     _vendor("two-of-three", "the first two vendors at once", Fault(mode="status", status=503), QUICK, how_many=2),
     Drill("flapping", "down and up every 5 s", _flapping(8), Promise(diversions_a_minute=3), HEALED, spread_s=80),
@@ -108,6 +126,16 @@ DRILLS: Final[tuple[Drill, ...]] = (
     _deploy("control-plane", "the control plane is deployed anew, twice"),
     _deploy("translators", "all workers are deployed anew, twice"),
     _deploy("envoy", "Envoy is deployed anew, twice"),
+    Drill(
+        "drain",
+        "`headgate drain` of the first vendor, three times, with three Envoys",
+        tuple((share, Drain(for_s=1, step_s=1)) for share in (0.05, 0.4, 0.75)),
+        Promise(acked_s=1),
+        tokens=TOKENS,
+        delay_ms=DELAY_MS,
+        spread_s=DRAIN_SPREAD_S,
+        envoys=3,
+    ),
 )
 
 

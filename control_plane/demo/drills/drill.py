@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 Plan = Literal["pair", "trio", "alone"]
 Link = Literal["direct", "dns", "tls"]
+Breaks = Literal["event", "event where translated", "event or cut"]
+"""How a stream may break: with an error event of its dialect; where it is passed through, with a cut instead; with either on both lanes.
+Envoy resets the client's stream when one side of an answer that has begun is reset, and no filter can write anything any more."""
 
 PLANS: Final[dict[Plan, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "pair": (("openai", "anthropic"), ("anthropic", "openai")),
@@ -36,17 +39,17 @@ class Act(Protocol):
 class Promise:
     """What must hold. None: nothing is promised.
 
-    errors: client-visible errors at most. visible: broken answers are allowed, and each must end as an error event of its dialect.
-    recovery_s: they are allowed where a worker was taken away under a translated stream; what begins later has none, and needs no
-    second attempt after that time. answer: every answer must be this error. seen_after_s: when the outage can be known at the earliest
-    (silence: a first-token timer); the "first second" is the one that follows. amplification: attempts per request after it.
+    errors: client-visible errors at most. breaks: streams may break, and each has this end. recovery_s: they are allowed where a worker
+    was taken away under a translated stream; what begins later has none, and needs no second attempt after that time. answer: every
+    answer in the outage must be this error. seen_after_s: when the outage can be known at the earliest (silence: a first-token timer);
+    the "first second" is the one that follows. amplification: attempts per request after it.
     first_p99_s: added time to first content at the 99th percentile until its end (a first-token timer and the time of the next vendor),
     later_p99_ms: after it. diversions_a_minute: how often traffic may move away. returns: the first vendor serves
-    again when it is well.
+    again when it is well. acked_s: every Envoy has every change of an operator after this.
     """
 
     errors: int | None = 0
-    visible: bool = False
+    breaks: Breaks | None = None
     recovery_s: float | None = None
     answer: str = ""
     amplification: float | None = None
@@ -55,6 +58,7 @@ class Promise:
     diversions_a_minute: float | None = None
     returns: bool = True
     seen_after_s: float = 0.0
+    acked_s: float | None = None
 
 
 QUICK: Final = Promise(amplification=1.02)
@@ -64,7 +68,7 @@ SLOW: Final = Promise(seen_after_s=FIRST_TOKEN_S, amplification=1.02, first_p99_
 @dataclass(frozen=True, slots=True)
 class Drill:
     """One outage. `acts`: when each begins, in shares of the drill's time (0: at its beginning). `spread_s`: over how long 10,000 requests
-    are spread where that is more than the rate would take; fewer requests take as much less time.
+    are spread where that is more than the rate would take; fewer requests take as much less time. `envoys`: that many serve side by side.
     """
 
     name: str
@@ -78,3 +82,4 @@ class Drill:
     tokens: int = 0
     delay_ms: float = 0.0
     spread_s: float = 0.0
+    envoys: int = 1

@@ -10,7 +10,7 @@ import msgspec
 
 from control_plane.demo.drills.answers import Verdict
 from control_plane.demo.drills.client import Question, Sample
-from control_plane.demo.drills.drill import Drill
+from control_plane.demo.drills.drill import Breaks, Drill, Promise
 
 FIRST_S: Final = 1.0
 WINDOW_S: Final = 1.0
@@ -19,6 +19,11 @@ MINUTE_S: Final = 60.0  # a shorter outage counts as one
 FEW: Final = 20  # samples below which a percentile says nothing
 SLACK_S: Final = 0.25  # beyond a first-token timer: the next vendor's own time on a busy machine
 STEADY_AMPLIFICATION: Final = 1.02
+PROBES: Final = 8  # further attempts, and requests that waited for them, that a share of a short run is not held against
+
+EVENTS: Final = frozenset({Verdict.EVENT})
+BROKEN: Final = frozenset({Verdict.EVENT, Verdict.CUT})
+LOST: Final = BROKEN | {Verdict.STATUS}  # with a worker; a status where nothing had been answered yet
 
 IsFirst = Callable[[Question, str], bool]
 
@@ -34,7 +39,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """One drill. Times in seconds since the outage began or ended; None: it did not happen within the time that was watched.
 
     `verdicts` counts what clients saw instead of a whole answer. `divert_s`: from then on requests need one attempt. `return_s`:
-    the first vendor serves again. `missed` says which promises did not hold; `examples` are details of errors.
+    the first vendor serves again. `acked_s`: the slowest change of an operator until every Envoy had it.
+    `missed` says which promises did not hold; `examples` are details of errors.
     """
 
     drill: str
@@ -51,6 +57,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     divert_s: float | None
     return_s: float | None
     diversions_a_minute: float
+    acked_s: float | None = None
     missed: list[str]
     examples: list[str]
 
@@ -105,8 +112,9 @@ def figures(
     struck_at: float | None,
     is_first: IsFirst,
     translated: Callable[[Question], bool],
+    acks: Sequence[tuple[int, int, float]] = (),
 ) -> Figures:
-    """`calm` was asked before the outage, `samples` in it, `later` after it."""
+    """`calm` was asked before the outage, `samples` in it, `later` after it. `acks`: of operators' changes, see Scene."""
     asked = [*samples, *later]
     wrong = [s for s in asked if s.verdict is not Verdict.OK]
     settled = began + drill.promise.seen_after_s + FIRST_S
@@ -133,28 +141,35 @@ def figures(
         divert_s=diverted_after(samples, began),
         return_s=_rounded(return_s, 1),
         diversions_a_minute=round(diversions(samples, began, is_first) * MINUTE_S / max(took_s, MINUTE_S), 1),
+        acked_s=_rounded(max((seconds for _, _, seconds in acks), default=None), 2),
         missed=[],
         examples=[f"{s.verdict} ({_lane(s, translated)}): {s.detail[:160]}" for s in wrong[:3]],
     )
-    missed = [*_errors_missed(drill, wrong, asked, struck_at, translated), *_pace_missed(drill, found, returned_in_time)]
+    missed = [
+        *_errors_missed(drill, samples, later, struck_at, translated),
+        *_acks_missed(drill.promise, acks),
+        *_pace_missed(drill, found, steady, returned_in_time),
+    ]
     return msgspec.structs.replace(found, missed=missed)
 
 
 def _errors_missed(
-    drill: Drill, wrong: Sequence[Sample], asked: Sequence[Sample], struck_at: float | None, translated: Callable[[Question], bool]
+    drill: Drill, samples: Sequence[Sample], later: Sequence[Sample], struck_at: float | None, translated: Callable[[Question], bool]
 ) -> list[str]:
     promise, missed = drill.promise, []
+    asked = [*samples, *later]
+    wrong = [s for s in asked if s.verdict is not Verdict.OK]
     if promise.errors is not None and len(wrong) > promise.errors:
         missed.append(f"{len(wrong)} client-visible errors, promised are {promise.errors}")
-    if promise.visible and (hidden := [s for s in wrong if s.verdict is not Verdict.EVENT]):
-        missed.append(f"{len(hidden)} broken answers without an error event")
-    if promise.answer and (others := [s for s in asked if s.verdict is not Verdict.STATUS or promise.answer not in s.detail]):
+    if promise.breaks is not None and (others := [s for s in wrong if s.verdict not in _ends(promise.breaks, translated(s.question))]):
+        missed.append(f"{len(others)} answers broke otherwise than with {promise.breaks}")
+    if promise.answer and (others := [s for s in samples if s.verdict is not Verdict.STATUS or promise.answer not in s.detail]):
         seen = Counter(f"{s.verdict}: {s.detail[:60]}" for s in others).most_common(1)
         missed.append(f"{len(others)} answers are not {promise.answer}, most of them {seen[0][0]}")
     if promise.recovery_s is not None and struck_at is not None:
         limit = struck_at + promise.recovery_s
-        if strangers := [s for s in wrong if not translated(s.question) or not s.question.stream or s.verdict is not Verdict.EVENT]:
-            missed.append(f"{len(strangers)} errors beyond error events of translated streams")
+        if strangers := [s for s in wrong if not translated(s.question) or not s.question.stream or s.verdict not in LOST]:
+            missed.append(f"{len(strangers)} errors beyond error events, statuses and cuts of translated streams")
         if new := [s for s in wrong if s.began > struck_at]:
             missed.append(f"{len(new)} errors of requests that began after it")
         if late := [s for s in asked if s.began > limit and s.attempts > 1]:
@@ -162,19 +177,45 @@ def _errors_missed(
     return missed
 
 
-def _pace_missed(drill: Drill, found: Figures, returned_in_time: bool) -> list[str]:
+def _acks_missed(promise: Promise, acks: Sequence[tuple[int, int, float]]) -> list[str]:
+    if promise.acked_s is None:
+        return []
+    missed = [f"{of - acked} of {of} Envoys did not take over a change" for acked, of, _ in acks if acked < of]
+    late = sorted(seconds for _, _, seconds in acks if seconds > promise.acked_s)
+    if not acks or len(late) > len(acks) / 100:
+        missed.append(
+            f"acknowledged by all after up to {late[-1]:.1f} s, promised are {promise.acked_s:g}" if late else "nothing was changed"
+        )
+    return missed
+
+
+def _ends(breaks: Breaks, translated: bool) -> frozenset[Verdict]:
+    return EVENTS if breaks == "event" or (breaks == "event where translated" and translated) else BROKEN
+
+
+def _pace_missed(drill: Drill, found: Figures, steady: Sequence[Sample], returned_in_time: bool) -> list[str]:
+    """Shares of a run that is short may have a few probes more than the share says: one of them is more than 1 % of 90 requests."""
     promise, missed = drill.promise, []
-    if promise.amplification is not None and (found.amplification_later or 1.0) > promise.amplification:
+    if promise.amplification is not None and _further(steady) > max(len(steady) * (promise.amplification - 1), PROBES):
         missed.append(f"{found.amplification_later} attempts a request after the first second, promised are {promise.amplification}")
     if promise.first_p99_s is not None and (found.first.p99_ms or 0) > (promise.first_p99_s + SLACK_S) * 1000:
         missed.append(f"p99 of the first second is {found.first.p99_ms:.0f} ms beyond calm, promised is one timer")
-    if promise.later_p99_ms is not None and (found.later.p99_ms or 0) > promise.later_p99_ms:
+    if promise.later_p99_ms is not None and not _p99_within(promise.later_p99_ms, found, steady):
         missed.append(f"p99 after the first second is {found.later.p99_ms:.0f} ms beyond calm, promised are {promise.later_p99_ms:.0f}")
     if promise.diversions_a_minute is not None and found.diversions_a_minute > promise.diversions_a_minute:
         missed.append(f"{found.diversions_a_minute} diversions a minute, promised are {promise.diversions_a_minute:.0f}")
     if promise.returns and not returned_in_time:
         missed.append("the first vendor did not serve again")
     return missed
+
+
+def _further(samples: Sequence[Sample]) -> int:
+    return sum(s.attempts - 1 for s in samples)
+
+
+def _p99_within(limit_ms: float, found: Figures, steady: Sequence[Sample]) -> bool:
+    beyond = (found.calm_p99_ms or 0) + limit_ms
+    return (found.later.p99_ms or 0) <= limit_ms or sum(ms > beyond for ms in _first_ms(steady)) <= PROBES
 
 
 def _lane(sample: Sample, translated: Callable[[Question], bool]) -> str:

@@ -30,7 +30,7 @@ def row(found: Figures) -> tuple[str, ...]:
         "-" if found.amplification_later is None else f"{found.amplification_later:.2f}",
         _seconds(found.divert_s),
         _seconds(found.return_s),
-        "MISSED" if found.missed else "held",
+        ("MISSED" if found.missed else "held") + ("" if found.acked_s is None else f", acked in {found.acked_s:.2f} s"),
     )
 
 

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from control_plane.demo.drills.answers import Verdict
 from control_plane.demo.drills.client import Client, Sample
 from control_plane.demo.drills.drill import Drill
+from control_plane.demo.drills.envoys import beside
 from control_plane.demo.drills.figures import Figures, figures
 from control_plane.demo.drills.stage import Scene, Stage
 from control_plane.demo.drills.traffic import Traffic
 
 RETURNED = 20  # requests in a row that the first vendor answers, at once
 AFTER_PER_S = 50.0
+NO_RETURN_S = 1.0  # watched where no return is promised
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,12 @@ async def run_drills(drills: Sequence[Drill], settings: Settings, say: Callable[
 
 
 async def play(scene: Scene, settings: Settings) -> Figures:
-    """One drill, on a stage that runs."""
+    """One drill, on a stage that runs. Raises GatewayError when the scene cannot be set."""
+    async with beside(scene.stage.gateway, scene.stage.folder, scene.drill.envoys - 1):
+        return await _play(scene, settings)
+
+
+async def _play(scene: Scene, settings: Settings) -> Figures:
     drill, loop = scene.drill, asyncio.get_running_loop()
     await scene.serves()
     client = Client(scene.stage.gateway.url)
@@ -70,7 +77,8 @@ async def play(scene: Scene, settings: Settings) -> Figures:
         back[:] = _run_of_first(scene, traffic.samples, healed)
         return len(back) >= RETURNED
 
-    later = await traffic.ask(int(settings.return_limit_s * AFTER_PER_S), AFTER_PER_S, is_back)
+    patience_s = settings.return_limit_s if drill.promise.returns else NO_RETURN_S
+    later = await traffic.ask(int(patience_s * AFTER_PER_S), AFTER_PER_S, is_back)
     client.close()
     return_s = max(back[0].began - healed, 0.0) if is_back() else None
     return figures(
@@ -83,6 +91,7 @@ async def play(scene: Scene, settings: Settings) -> Figures:
         return_s=return_s,
         returned_in_time=return_s is not None or not settings.judge_return,
         struck_at=scene.struck_at,
+        acks=scene.acks,
         is_first=scene.is_first,
         translated=scene.translated,
     )

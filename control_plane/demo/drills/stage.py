@@ -56,6 +56,7 @@ class Scene:
     def __init__(self, stage: Stage, drill: Drill) -> None:
         self.stage, self.drill = stage, drill
         self.struck_at: float | None = None
+        self.acks: list[tuple[int, int, float]] = []  # of an operator's changes: Envoys that have it, Envoys, seconds
         self.plans: list[list[Vendor]] = []
         for side, kinds in enumerate(PLANS[drill.plan]):
             links: list[Link] = [drill.link if place == 0 else "direct" for place in range(len(kinds))]

@@ -50,12 +50,14 @@ _OUTLIERS: Final = OutlierDetection(
 _HEALTH: Final = HealthCheck(
     timeout=timedelta(seconds=1),
     interval=timedelta(milliseconds=500),
+    no_traffic_interval=timedelta(milliseconds=500),
     unhealthy_interval=timedelta(milliseconds=250),
     unhealthy_threshold=2,
     healthy_threshold=1,
     http_health_check=HealthCheckHttpHealthCheck(path="/healthz", codec_client_type=CodecClientType.HTTP2),
 )
-"""Finds a worker that is stopped or stuck, which still accepts connections."""
+"""Finds a worker that is stopped or stuck, which still accepts connections, and one that drains. Envoy plans the next check when one ends:
+without a `no_traffic_interval` of its own a cluster that had no request by then is not looked at for a minute, whatever comes meanwhile."""
 
 _ALIVE: Final = KeepaliveSettings(interval=timedelta(milliseconds=400), timeout=timedelta(milliseconds=1500))
 """A worker that answers no ping for so long has its connections closed: what it had begun to answer breaks where the client sees it,

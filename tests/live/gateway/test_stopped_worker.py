@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from control_plane.demo.simulators import Pace
+from control_plane.kit import probe
 from tests.live.gateway.rig import Rig, RigFactory, route
 
 BODY = {"model": "chat", "stream": True, "messages": [{"role": "user", "content": "one two three four five six seven eight nine ten"}]}
@@ -55,6 +56,20 @@ async def outage(rig: Rig, number: int) -> tuple[list[tuple[str, str]], float]:
             if number == signal.SIGSTOP:
                 os.kill(pid, signal.SIGCONT)
         return list(ended), time.monotonic() - at
+
+
+def test_workers_are_looked_at_before_there_is_any_traffic(rig: Rig) -> None:
+    """A worker that drains or hangs in a gateway's first minute is found as soon as later."""
+
+    async def attempts() -> int:
+        question = "/stats?filter=^cluster.headgate-translator.health_check.attempt$"
+        _, text = await probe.http(rig.gateway.places.envoy_admin, "GET", question)
+        return int(text.rpartition(":")[2])
+
+    limit = time.monotonic() + 20
+    while rig.loop.run(attempts()) < 6:  # two workers: the first time, and twice more
+        assert time.monotonic() < limit
+        time.sleep(0.2)
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL], ids=["stopped", "killed"])
