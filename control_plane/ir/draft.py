@@ -71,6 +71,7 @@ class Draft:
                     unsupported_params=spec.unsupported_params,
                     foreign_reasoning=spec.foreign_reasoning,
                     standby=ordered(draft.standby),
+                    resume_attempts=spec.resume.max_attempts if spec.resume else 1,
                 )
             )
         return Gateway(providers=tuple(self.providers[n] for n in sorted(self.providers)), routes=tuple(routes))

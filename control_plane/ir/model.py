@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Final
@@ -17,6 +17,10 @@ DEFAULT_CONNECT_MS: Final = 2_000
 
 ANY_MODEL: Final = "*"
 """The model of a target that is used for what names none."""
+
+
+SPARSE: Final = {"sparse": True}
+"""Of fields that are shown only where they say something."""
 
 
 class Lane(Enum):
@@ -108,7 +112,7 @@ class TargetUse:
     `hold` is the first-event hold. Of passthrough uses: `rename` asks for the model name to be set at the target, because the plan's
     targets disagree on it. `restore` asks for path and length of the client's request to be set again, because the target's path is
     another one or an earlier attempt may have changed them. `spare` takes the next key of the provider's pool instead of the one in use.
-    `within`: further attempts are refused once the request is older than its route allows.
+    `within`: further attempts are refused once the request is older than its route allows. `resume`: it goes on with what another has begun.
     """
 
     provider: str
@@ -120,6 +124,7 @@ class TargetUse:
     restore: bool = False
     spare: bool = False
     within: bool = False
+    resume: bool = field(default=False, metadata=SPARSE)
 
     @property
     def target(self) -> str:
@@ -142,7 +147,7 @@ class Entry:
 
     `rename` is the model name to write into the body at the edge, when all passthrough targets of the plan share it.
     `thinking_of`: dialects whose thinking translated answers may hold, because the plan also leads to a vendor that refuses that of
-    others in a replay; () for all.
+    others in a replay; () for all. `continuations`: the plan that goes on with an answer when the target of that name has broken it off.
     """
 
     dialect: str
@@ -150,6 +155,7 @@ class Entry:
     groups: tuple[tuple[Choice, ...], ...]
     rename: str | None
     thinking_of: tuple[str, ...] = ()
+    continuations: tuple[tuple[str, tuple[tuple[Choice, ...], ...]], ...] = field(default=(), metadata=SPARSE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +175,7 @@ class Route:
     """What clients name as `model`, and what happens then.
 
     `standby`: uses that the plan has when nothing steers it. They stay ready, so that the way back is a change of the plan alone.
+    `resume_attempts`: targets that may write one answer, one after the other.
     """
 
     name: str
@@ -182,10 +189,17 @@ class Route:
     unsupported_params: UnsupportedParams = "drop"
     foreign_reasoning: ForeignReasoning = "strip"
     standby: tuple[TargetUse, ...] = ()
+    resume_attempts: int = field(default=1, metadata=SPARSE)
 
     def uses(self) -> set[TargetUse]:
         """Every use of a target by its plans, those in standby among them."""
-        return {*self.standby, *(choice.use for entry in self.entries for group in entry.groups for choice in group)}
+        plans = [plan for entry in self.entries for plan in (entry.groups, *(groups for _, groups in entry.continuations))]
+        return {*self.standby, *(choice.use for plan in plans for group in plan for choice in group)}
+
+    @property
+    def resumes(self) -> bool:
+        """Whether some answer of the route can be gone on with."""
+        return any(entry.continuations for entry in self.entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,5 +225,5 @@ class Gateway:
 def ordered(uses: Iterable[TargetUse]) -> tuple[TargetUse, ...]:
     """Sorted by everything that tells uses apart."""
     return tuple(
-        sorted(uses, key=lambda u: (u.provider, u.model, u.lane.value, u.connect_ms, u.hold, u.rename, u.restore, u.spare, u.within))
+        sorted(uses, key=lambda u: (u.provider, u.model, u.lane.value, u.connect_ms, u.hold, u.rename, u.restore, u.spare, u.within, u.resume))
     )

@@ -15,6 +15,7 @@ from control_plane.ir.draft import Draft, DraftRoute, PlannedTarget
 from control_plane.ir.egress import AUTHORITIES
 from control_plane.ir.egress_of import egress_of
 from control_plane.ir.model import ANY_MODEL, Auth, Choice, Entry, Lane, Provider, Signing, TargetUse, Timers
+from control_plane.ir.continuations import continuations
 from control_plane.ir.operations import OWN_THINKING_ONLY, STREAMED_TEXT, Operation, operations_of
 from control_plane.ir.steering import Planned, steered
 from control_plane.ir.stored import STORED, Stored
@@ -156,15 +157,16 @@ def expand_entries(draft: Draft) -> None:
         keeping = [[t for t in group if t.key in tried] for group in route.written]
         left = {(e.dialect, e.operation): e for e in _entries(offers, draft, route, route.groups, keeping)}
         written = _entries(offers, draft, route, route.written, keeping=route.written)
-        route.standby = {choice.use for entry in written for group in entry.groups for choice in group}
-        route.entries = [left.get((e.dialect, e.operation)) or replace(e, groups=(), rename=None) for e in written]
+        plans = [plan for entry in written for plan in (entry.groups, *(groups for _, groups in entry.continuations))]
+        route.standby = {choice.use for plan in plans for group in plan for choice in group}
+        route.entries = [left.get((e.dialect, e.operation)) or replace(e, groups=(), rename=None, continuations=()) for e in written]
 
 
 def _entries(offers: _Offers, draft: Draft, route: DraftRoute, plan: _Plan, keeping: _Plan) -> list[Entry]:
     """`keeping`: the order in which providers are asked for what they store, which no steer changes: it is where it was made."""
     entries: list[Entry] = []
     for dialect in route.spec.spec.dialects:
-        entries += [entry for operation in operations_of(dialect) if (entry := _entry(offers, route, plan, operation))]
+        entries += [entry for operation in operations_of(dialect) if (entry := _entry(offers, draft, route, plan, operation))]
         entries += [entry for stored in STORED if stored.dialect == dialect and (entry := _stored(draft, route, keeping, stored))]
     return entries
 
@@ -225,7 +227,7 @@ class _Offers:
         return own, serving(provider.speaks, operation.dialect, operation.name, operation.served_by)
 
 
-def _entry(offers: _Offers, route: DraftRoute, plan: _Plan, operation: Operation) -> Entry | None:
+def _entry(offers: _Offers, draft: Draft, route: DraftRoute, plan: _Plan, operation: Operation) -> Entry | None:
     asked = route.spec.spec
     groups = [group for targets in plan if (group := offers.group(route, operation, targets))]
     if not groups:
@@ -253,6 +255,7 @@ def _entry(offers: _Offers, route: DraftRoute, plan: _Plan, operation: Operation
         groups=tuple([tuple([chosen(*one, undo, group is spare) for one in group]) for group, undo in zip(groups, restored, strict=True)]),
         rename=next(iter(native)) if len(native) == 1 and not operation.by_path else None,
         thinking_of=OWN_THINKING_ONLY.get(operation.dialect, ()) if native and operation.name == "chat" else (),
+        continuations=continuations(draft.providers, asked, operation, plan) if asked.resume else (),
     )
 
 

@@ -31,7 +31,7 @@ from control_plane.xds.translate.limits import no_limits
 from control_plane.xds.translate.names import TRANSLATOR_CLUSTER
 from control_plane.xds.translate.targets import HTTP_OPTIONS
 
-_OUTLIERS: Final = OutlierDetection(
+OUTLIERS: Final = OutlierDetection(
     split_external_local_origin_errors=True,
     consecutive_local_origin_failure=1,
     enforcing_consecutive_local_origin_failure=100,
@@ -74,7 +74,7 @@ def translator_cluster(translators: tuple[str, ...]) -> Resource:
         lb_policy=ClusterLbPolicy.LEAST_REQUEST,
         connect_timeout=timedelta(milliseconds=250),
         load_assignment=ClusterLoadAssignment(cluster_name=TRANSLATOR_CLUSTER, endpoints=[LocalityLbEndpoints(lb_endpoints=endpoints)]),
-        outlier_detection=_OUTLIERS,
+        outlier_detection=OUTLIERS,
         health_checks=[_HEALTH],
         circuit_breakers=no_limits(),
         typed_extension_protocol_options={HTTP_OPTIONS: Any.pack(HttpProtocolOptions(explicit_http_config=http2))},
