@@ -13,6 +13,9 @@ NO_PREFILL_FROM: Final = (4, 6)
 WAYS: Final = ("prefix", "continue_final_message", "none")
 """How an OpenAI-compatible vendor is told: a mark on the message (Mistral), or two fields of the request (vLLM)."""
 
+RESUMABLE: Final = frozenset({"openai-chat", "anthropic-messages"})
+"""Dialects of clients whose streamed answers can be gone on with."""
+
 CLAUDE_DIALECTS: Final = frozenset({"anthropic-messages", "anthropic-vertex", "anthropic-bedrock"})
 
 

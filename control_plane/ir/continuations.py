@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
 
 import msgspec
 
@@ -13,9 +12,6 @@ from control_plane.ir.draft import PlannedTarget
 from control_plane.ir.model import Choice, Lane, Provider, TargetUse
 from control_plane.ir.operations import Operation
 from control_plane.spec.models import ModelRouteSpec
-
-RESUMABLE: Final = frozenset({"openai-chat", "anthropic-messages"})
-"""Dialects of clients whose streamed answers can be gone on with."""
 
 _Groups = tuple[tuple[Choice, ...], ...]
 
@@ -27,7 +23,7 @@ def continuations(
 
     They are translated whatever they speak, since each vendor has its own way to say that an answer is to be gone on with.
     """
-    if operation.name != "chat" or operation.dialect not in RESUMABLE:
+    if operation.name != "chat" or operation.dialect not in prefill.RESUMABLE:
         return ()
     able = [[(target, speaks) for target in group for speaks in _able(providers[target.provider], operation, target)] for group in plan]
     found: list[tuple[str, _Groups]] = []

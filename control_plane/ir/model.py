@@ -112,7 +112,7 @@ class TargetUse:
     `hold` is the first-event hold. Of passthrough uses: `rename` asks for the model name to be set at the target, because the plan's
     targets disagree on it. `restore` asks for path and length of the client's request to be set again, because the target's path is
     another one or an earlier attempt may have changed them. `spare` takes the next key of the provider's pool instead of the one in use.
-    `within`: further attempts are refused once the request is older than its route allows. `resume`: it goes on with what another has begun.
+    `within`: further attempts are refused once the request is older than its route allows. `resume`: it goes on with what another began.
     """
 
     provider: str
@@ -225,5 +225,7 @@ class Gateway:
 def ordered(uses: Iterable[TargetUse]) -> tuple[TargetUse, ...]:
     """Sorted by everything that tells uses apart."""
     return tuple(
-        sorted(uses, key=lambda u: (u.provider, u.model, u.lane.value, u.connect_ms, u.hold, u.rename, u.restore, u.spare, u.within, u.resume))
+        sorted(
+            uses, key=lambda u: (u.provider, u.model, u.lane.value, u.connect_ms, u.hold, u.rename, u.restore, u.spare, u.within, u.resume)
+        )
     )

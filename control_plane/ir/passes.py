@@ -11,11 +11,11 @@ import msgspec
 
 from control_plane.dialects.model_path import filled
 from control_plane.dialects.told import Speaks, serving
+from control_plane.ir.continuations import continuations
 from control_plane.ir.draft import Draft, DraftRoute, PlannedTarget
 from control_plane.ir.egress import AUTHORITIES
 from control_plane.ir.egress_of import egress_of
 from control_plane.ir.model import ANY_MODEL, Auth, Choice, Entry, Lane, Provider, Signing, TargetUse, Timers
-from control_plane.ir.continuations import continuations
 from control_plane.ir.operations import OWN_THINKING_ONLY, STREAMED_TEXT, Operation, operations_of
 from control_plane.ir.steering import Planned, steered
 from control_plane.ir.stored import STORED, Stored

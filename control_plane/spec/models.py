@@ -210,7 +210,9 @@ class Retry(Shape):
 class Resume(Shape):
     """Going on, at another target, with a streamed text that has broken off."""
 
-    max_attempts: int = Field(default=2, ge=2, le=4, alias="maxAttempts", description="Targets that may write one answer, the first among them")
+    max_attempts: int = Field(
+        default=2, ge=2, le=4, alias="maxAttempts", description="Targets that may write one answer, the first among them"
+    )
 
 
 class ModelRouteSpec(Shape):

@@ -75,7 +75,8 @@ class Ask:
     """A request, read by a vendor's module, reduced to what decides the answer.
 
     `choice` is "none", "auto", "required" or "=" and the name of a forced tool. `tool_results` is not empty when the last message
-    brings results. `begun` is the beginning of the answer that the request brings, to be gone on with. `schema` is the schema that the answer must follow ({} for any JSON), None for text.
+    brings results. `begun` is the beginning of the answer, which the request brings to be gone on with. `schema` is the
+    schema that the answer must follow ({} for any JSON), None for text.
     """
 
     speaker: str

@@ -121,9 +121,7 @@ class _Exchange:
             self._send(_UNAVAILABLE)
 
     def _request(self, number: int, which: str, body: bytes) -> bytes:
-        kept = [
-            (name, value) for name, value in self._head.end_to_end() if name not in _NOT_ON and not name.startswith(_OURS)
-        ]
+        kept = [(name, value) for name, value in self._head.end_to_end() if name not in _NOT_ON and not name.startswith(_OURS)]
         identity = f"{self._head.get('x-request-id')}.{number}"
         ours = [("content-length", str(len(body))), ("connection", "close"), ("x-request-id", identity), (RESUME_HEADER, which)]
         method, path, _ = self._head.first

@@ -188,7 +188,8 @@ def _eligible(request: Request) -> bool:
 
 def _sum(one: Usage, other: Usage) -> Usage:
     def added(name: str) -> int | None:
-        a, b = getattr(one, name), getattr(other, name)
+        a: int | None = getattr(one, name)
+        b: int | None = getattr(other, name)
         return b if a is None else a if b is None else a + b
 
     return Usage(added("input"), added("cached"), added("cache_write"), added("output"), added("reasoning"))
