@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -207,6 +209,44 @@ def test_a_client_that_leaves_ends_the_attempt(rig: Rig, chat: openai.OpenAI) ->
         assert time.monotonic() < deadline, "the vendor still writes for nobody"
         time.sleep(0.02)
     assert rig.vendors["openai"].stats.cancelled == 1
+
+
+async def many(rig: Rig, model: str, number: int) -> int:
+    """How many of so many streams, sixteen at a time, are whole and right."""
+    turns = asyncio.Semaphore(16)
+
+    async def one(client: openai.AsyncOpenAI) -> bool:
+        async with turns:
+            try:
+                stream = await client.chat.completions.create(model=model, messages=ASK, stream=True)
+                chunks = [chunk async for chunk in stream]
+            except openai.APIError:
+                return False
+            return "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == WHOLE
+
+    async with openai.AsyncOpenAI(base_url=f"{rig.url}/v1", api_key="k", max_retries=0, timeout=30) as client:
+        return sum(await asyncio.gather(*(one(client) for _ in range(number))))
+
+
+def cpu_ms(rig: Rig) -> float:
+    """Of Envoy and the translators so far."""
+    pids = [child.pid for name, child in rig.gateway.children.items() if name == "envoy" or name.startswith("translator")]
+    ticks = [sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13])) for pid in pids]
+    return sum(ticks) * 10.0
+
+
+def test_of_many_cut_streams_nearly_all_are_whole(rig: Rig) -> None:
+    rig.break_vendor("openai", mode="cut", after=5, how="rst")
+    whole = asyncio.run(many(rig, "chat", 500))
+    print(f"{whole} of 500 cut streams were whole")
+    assert whole >= 495
+    rig.heal()
+    spent = {}
+    for model in ("plain", "chat"):
+        before = cpu_ms(rig)
+        assert asyncio.run(many(rig, model, 500)) == 500
+        spent[model] = (cpu_ms(rig) - before) / 500
+    print(f"CPU of Envoy and translators for a stream of {TOKENS} chunks: {spent['plain']:.2f} ms, with resume {spent['chat']:.2f} ms")
 
 
 def test_clients_cannot_mark_a_request(rig: Rig, chat: openai.OpenAI) -> None:

@@ -56,7 +56,7 @@ def chunks(answer: str, *texts: str, usage: tuple[int, int] | None = None, ends:
 
 def message(*texts: str, usage: tuple[int, int] = (3, 1), stopped_block: bool = False, ends: bool = True) -> bytes:
     told = {"input_tokens": usage[0], "output_tokens": usage[1]}
-    start: dict[str, Any] = {"id": "msg_1", "type": "message", "role": "assistant", "model": "c", "content": [], "stop_reason": None, "usage": told}
+    start: dict[str, Any] = {"id": "msg_1", "type": "message", "role": "assistant", "model": "c", "content": [], "usage": told}
     parts: list[dict[str, Any]] = [{"type": "message_start", "message": start}]
     parts.append({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}})
     parts += [{"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}} for text in texts]
