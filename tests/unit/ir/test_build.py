@@ -209,6 +209,7 @@ def test_the_ir_prints_as_plain_data_without_secrets(tmp_path: Path) -> None:
         "prefix": "Bearer ",
         "secret": "provider/openai",
         "signed_in": False,
+        "spare": None,
     }
 
 

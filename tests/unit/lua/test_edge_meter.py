@@ -454,7 +454,7 @@ def test_not_metered(edge: LuaFilter, metadata: dict[str, Any], headers: dict[st
     assert "x-headgate-lane" not in out.headers
 
 
-REFUSED = "the provider refused the gateway's credentials"
+REFUSED = "upstream_credentials_exhausted: the provider refused the gateway's own credentials; those of the caller are not at fault"
 
 
 @pytest.mark.parametrize("dialect", DIALECT_NAMES)

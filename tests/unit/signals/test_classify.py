@@ -205,7 +205,7 @@ def test_words_of_vendors_errors() -> None:
         "permission_error": "credential_dead",
         "invalid_api_key": "credential_dead",
         "invalid_request_error": "client_fault",
-        "context_length_exceeded": "client_fault",
+        "context_length_exceeded": "context_too_long",
         "overloaded_error": "transient",
         "api_error": "transient",
         "server_error": "transient",
