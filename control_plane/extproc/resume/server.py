@@ -28,6 +28,8 @@ _NOT_ON: Final = frozenset({"authorization", "x-api-key", "x-request-id", "conte
 
 _UNAVAILABLE: Final = head_bytes("HTTP/1.1 503 Service Unavailable", [("content-length", "0"), ("connection", "close")])
 
+_HEALTHY: Final = head_bytes("HTTP/1.1 200 OK", [("content-length", "0"), ("connection", "close")])
+
 
 class Resumer:
     """Makes the answers. `inner`: the socket of Envoy's inner listener."""
@@ -46,6 +48,9 @@ class Resumer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             head = await read_head(reader)
+            if head.first[1] == "/healthz":
+                writer.write(_HEALTHY)
+                return
             body = await whole_body(reader, head)
             answering = asyncio.ensure_future(_Exchange(self._inner, self._ids, head, body, writer).run())
             leaving = asyncio.ensure_future(reader.read(1))  # nothing follows: Envoy closes when its client is gone

@@ -12,6 +12,7 @@ from typing import Final
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterDiscoveryType, ClusterLbPolicy
 from envoy_data_plane.envoy.config.core.v3 import Address, Metadata, Pipe
 from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints
+from envoy_data_plane.envoy.type.v3 import CodecClientType
 from envoy_data_plane.google.protobuf import Struct
 from google.protobuf.wrappers_pb2 import UInt32Value
 
@@ -25,7 +26,7 @@ from control_plane.xds.resource import CDS, Resource
 from control_plane.xds.translate.limits import no_limits
 from control_plane.xds.translate.names import NAMESPACE, RESUMER_CLUSTER
 from control_plane.xds.translate.packing import duration
-from control_plane.xds.translate.translators import OUTLIERS
+from control_plane.xds.translate.translators import OUTLIERS, health
 
 LANE: Final = "resume"
 """What the journal calls the lane of a request that the resumer answers; its attempts have lines of their own."""
@@ -42,6 +43,7 @@ def resumer_cluster(sockets: tuple[str, ...]) -> Resource:
         connect_timeout=timedelta(milliseconds=250),
         load_assignment=ClusterLoadAssignment(cluster_name=RESUMER_CLUSTER, endpoints=[LocalityLbEndpoints(lb_endpoints=endpoints)]),
         outlier_detection=OUTLIERS,
+        health_checks=[health(CodecClientType.HTTP1)],
         circuit_breakers=no_limits(),
         metadata=Metadata(filter_metadata={NAMESPACE: Struct.from_dict({"at": LANE})}),
     )
@@ -57,6 +59,11 @@ def attempt_match(match: RouteMatch, which: str) -> RouteMatch:
     return made
 
 
+def silence_ms(node: Route) -> int:
+    """How long the resumer may say nothing: while an attempt's own timers run out, and those of what goes on with it. Then it is stuck."""
+    return min(node.timers.total_ms, 2 * node.timers.idle_ms + 1_000)
+
+
 def to_resumer(node: Route, match: RouteMatch, facts: core_pb2.Metadata) -> bytes:
     """The route of a client's request: unmarked, so that no attempt of the resumer's can come back to it. Only a worker that is not
     there is tried again: another one may be."""
@@ -68,7 +75,11 @@ def to_resumer(node: Route, match: RouteMatch, facts: core_pb2.Metadata) -> byte
         append_action=core_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
     )
     again = RetryPolicy(retry_on="connect-failure,refused-stream", num_retries=UInt32Value(value=3))
-    total = duration(node.timers.total_ms)
-    action = RouteAction(cluster=RESUMER_CLUSTER, timeout=total, idle_timeout=total, retry_policy=again)
+    action = RouteAction(
+        cluster=RESUMER_CLUSTER,
+        timeout=duration(node.timers.total_ms),
+        idle_timeout=duration(silence_ms(node)),
+        retry_policy=again,
+    )
     made = EnvoyRoute(name=node.name, match=unmarked, metadata=facts, route=action, request_headers_to_add=[mark])
     return made.SerializeToString(deterministic=True)

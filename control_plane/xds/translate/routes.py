@@ -38,7 +38,7 @@ from control_plane.xds.translate.errors import answer
 from control_plane.xds.translate.facts import route_metadata
 from control_plane.xds.translate.names import RESUMER_CLUSTER, route_table, scope, target_cluster
 from control_plane.xds.translate.packing import duration, pack
-from control_plane.xds.translate.resumer import attempt_match, to_resumer
+from control_plane.xds.translate.resumer import attempt_match, silence_ms, to_resumer
 from control_plane.xds.translate.stored_match import of_collection, of_one
 
 RETRY_CONDITIONS: Final = {
@@ -151,7 +151,7 @@ def _resumable(node: Route, entry: Entry, facts: Metadata, actions: _Actions) ->
         "route": node.name,
         "dialect": entry.dialect,
         "max_bytes": str(node.max_request_bytes),
-        "silence": str(node.timers.total_ms),  # the attempts have the timers
+        "silence": str(silence_ms(node)),  # the attempts have the timers
     }
     return [*made, to_resumer(node, match, route_metadata(outside, f"{entry.operation} {node.name}"))]
 

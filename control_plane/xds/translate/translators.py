@@ -47,15 +47,18 @@ OUTLIERS: Final = OutlierDetection(
 )
 """A worker whose socket refuses is skipped at once and tried again soon: it is restarted within a second."""
 
-_HEALTH: Final = HealthCheck(
-    timeout=timedelta(seconds=1),
-    interval=timedelta(milliseconds=500),
-    unhealthy_interval=timedelta(milliseconds=250),
-    unhealthy_threshold=2,
-    healthy_threshold=1,
-    http_health_check=HealthCheckHttpHealthCheck(path="/healthz", codec_client_type=CodecClientType.HTTP2),
-)
-"""Finds a worker that is stopped or stuck, which still accepts connections."""
+
+def health(codec: CodecClientType) -> HealthCheck:
+    """Finds a worker that is stopped or stuck, which still accepts connections."""
+    return HealthCheck(
+        timeout=timedelta(seconds=1),
+        interval=timedelta(milliseconds=500),
+        unhealthy_interval=timedelta(milliseconds=250),
+        unhealthy_threshold=2,
+        healthy_threshold=1,
+        http_health_check=HealthCheckHttpHealthCheck(path="/healthz", codec_client_type=codec),
+    )
+
 
 _ALIVE: Final = KeepaliveSettings(interval=timedelta(milliseconds=400), timeout=timedelta(milliseconds=1500))
 """A worker that answers no ping for so long has its connections closed: what it had begun to answer breaks where the client sees it,
@@ -75,7 +78,7 @@ def translator_cluster(translators: tuple[str, ...]) -> Resource:
         connect_timeout=timedelta(milliseconds=250),
         load_assignment=ClusterLoadAssignment(cluster_name=TRANSLATOR_CLUSTER, endpoints=[LocalityLbEndpoints(lb_endpoints=endpoints)]),
         outlier_detection=OUTLIERS,
-        health_checks=[_HEALTH],
+        health_checks=[health(CodecClientType.HTTP2)],
         circuit_breakers=no_limits(),
         typed_extension_protocol_options={HTTP_OPTIONS: Any.pack(HttpProtocolOptions(explicit_http_config=http2))},
     )
