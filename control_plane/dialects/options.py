@@ -65,6 +65,13 @@ _OPENAI_CHAT: Final = (
     Option("tool_result_images", "flag", "true when tool messages may hold images; default: they follow in a user message"),
     Option("developer_role", "flag", "true to write system prompts as role developer"),
     Option("top_k", "flag", "true when the provider takes top_k; default: dropped, and named"),
+    Option(
+        "prefill",
+        "choice",
+        "How the provider is told to go on with an assistant message that ends the conversation: prefix, a mark on the message, or "
+        "continue_final_message, a field of the request; default: it is not told, and no answer is resumed there",
+        ("prefix", "continue_final_message", "none"),
+    ),
     _CUSTOM_TOOLS,
 )
 
@@ -72,6 +79,13 @@ _ANTHROPIC_MESSAGES: Final = (
     Option("default_max_tokens", "count", "Limit of an answer where the client sets none, since the field is mandatory; default 8192"),
     Option("thinking", "choice", "How a model is told to think; default: by the version in its name", ("adaptive", "budget", "none")),
     Option("structured_outputs", "flag", "false when the models do not know output_config.format (before 4.5)"),
+    Option(
+        "prefill",
+        "choice",
+        "Whether the models go on with an assistant message that ends the conversation; none: such a request is unfit; default, for "
+        "resuming answers: Claude models before 4.6 do",
+        ("assistant", "none"),
+    ),
     Option("system_messages", "flag", "true when the models take system messages inside the conversation (4.8 and later)"),
 )
 

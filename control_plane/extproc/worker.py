@@ -16,8 +16,11 @@ import uvloop
 
 from control_plane.dialects.registry import DIALECTS, PROVIDERS
 from control_plane.extproc.facts import FactsReader
-from control_plane.extproc.server import SWEEP_S, Translator
+from control_plane.extproc.resume.http1 import HEAD_BYTES
+from control_plane.extproc.resume.server import Resumer
+from control_plane.extproc.server import SWEEP_S, ProcessIds, Translator
 from control_plane.kit.errors import SpecError
+from control_plane.kit.sockets import inner_socket, resumer_socket
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +66,10 @@ async def serve(path: Path, drain_seconds: float = DRAIN_SECONDS, ready: Callabl
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    beside = Path(resumer_socket(str(path)))
+    claim(beside)
+    resumer = Resumer(inner_socket(str(path)), ProcessIds())
+    resuming = await asyncio.start_unix_server(resumer.connected, beside, backlog=BACKLOG, limit=HEAD_BYTES)
     server = await loop.create_unix_server(translator.connection, path, backlog=BACKLOG)
     sweeping = loop.create_task(_sweep(translator))
     try:
@@ -70,11 +77,16 @@ async def serve(path: Path, drain_seconds: float = DRAIN_SECONDS, ready: Callabl
         gc.freeze()  # modules and constants live for ever: keep the collector from walking them
         ready()
         await stop.wait()
-        await _drained(translator, drain_seconds)
+        resuming.close()  # new ones go to another worker, which the socket's refusal says at once
+        await _drained(translator, resumer, drain_seconds)
     finally:
         sweeping.cancel()
         server.close()
-        path.unlink(missing_ok=True)
+        resuming.close()
+        for socket_file in (path, beside):
+            socket_file.unlink(missing_ok=True)
+        for task in list(resumer.open):
+            task.cancel()
         for connection in list(translator.connections):
             connection.close()
         await asyncio.sleep(0)  # for the last frames to be written
@@ -86,11 +98,11 @@ async def _sweep(translator: Translator) -> None:
         translator.end_overdue()
 
 
-async def _drained(translator: Translator, seconds: float) -> None:
+async def _drained(translator: Translator, resumer: Resumer, seconds: float) -> None:
     translator.draining = True
     loop = asyncio.get_running_loop()
     deadline, noticed = loop.time() + seconds, loop.time() + min(_NOTICED_SECONDS, seconds)
-    while (translator.tally.open and loop.time() < deadline) or (translator.connections and loop.time() < noticed):
+    while ((translator.tally.open or resumer.open) and loop.time() < deadline) or (translator.connections and loop.time() < noticed):
         await asyncio.sleep(_POLL_SECONDS)
     if translator.tally.open:
         log.warning("draining took longer than %g s: %d streams are cut", seconds, translator.tally.open)

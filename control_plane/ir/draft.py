@@ -79,6 +79,7 @@ class Draft:
                     standby=ordered(draft.standby),
                     sessions_by=spec.stickiness.by if spec.stickiness else (),
                     back_at=draft.back_at,
+                    resume_attempts=spec.resume.max_attempts if spec.resume else 1,
                 )
             )
         return Gateway(providers=tuple(self.providers[n] for n in sorted(self.providers)), routes=tuple(routes))

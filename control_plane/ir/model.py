@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
 from fnmatch import fnmatchcase
@@ -19,6 +19,10 @@ DEFAULT_CONNECT_MS: Final = 2_000
 
 ANY_MODEL: Final = "*"
 """The model of a target that is used for what names none."""
+
+
+SPARSE: Final = {"sparse": True}
+"""Of fields that are shown only where they say something."""
 
 
 class Lane(Enum):
@@ -110,7 +114,7 @@ class TargetUse:
     `hold` is the first-event hold. Of passthrough uses: `rename` asks for the model name to be set at the target, because the plan's
     targets disagree on it. `restore` asks for path and length of the client's request to be set again, because the target's path is
     another one or an earlier attempt may have changed them. `spare` takes the next key of the provider's pool instead of the one in use.
-    `within`: further attempts are refused once the request is older than its route allows.
+    `within`: further attempts are refused once the request is older than its route allows. `resume`: it goes on with what another began.
     """
 
     provider: str
@@ -122,6 +126,7 @@ class TargetUse:
     restore: bool = False
     spare: bool = False
     within: bool = False
+    resume: bool = field(default=False, metadata=SPARSE)
 
     @property
     def target(self) -> str:
@@ -185,6 +190,7 @@ class Entry:
     `too_long_moves_on`: whether a vendor's word that a request is too long may lead on, as far as the route asks for it: not where every
     later window is known to be no larger.
     `variants` are for requests that not every target can take or may cost: the first that fits; `groups` are for the others.
+    `continuations`: the plan that goes on with an answer when the target of that name has broken it off.
     """
 
     dialect: str
@@ -195,10 +201,11 @@ class Entry:
     too_long_moves_on: bool = True
     variants: tuple[Variant, ...] = ()
     weighing: Weighing | None = None
+    continuations: tuple[tuple[str, tuple[tuple[Choice, ...], ...]], ...] = field(default=(), metadata=SPARSE)
 
     def plans(self) -> tuple[tuple[tuple[Choice, ...], ...], ...]:
-        """The plan, and those of its variants."""
-        return (self.groups, *(variant.groups for variant in self.variants))
+        """The plan, those of its variants, and those that go on with answers."""
+        return (self.groups, *(variant.groups for variant in self.variants), *(groups for _, groups in self.continuations))
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +228,7 @@ class Route:
     `standby`: uses that the plan has when nothing steers it. They stay ready, so that the way back is a change of the plan alone.
     `sessions_by`: what tells the sessions apart whose requests stay at one target ("header NAME", "conversation", "consumer"); () for none.
     `back_at`: only while breakers have every target taken out: when the first of them is expected back, in seconds since the epoch.
+    `resume_attempts`: targets that may write one answer, one after the other.
     """
 
     name: str
@@ -237,11 +245,17 @@ class Route:
     standby: tuple[TargetUse, ...] = ()
     sessions_by: tuple[str, ...] = ()
     back_at: int | None = None
+    resume_attempts: int = field(default=1, metadata=SPARSE)
 
     def uses(self) -> set[TargetUse]:
         """Every use of a target by its plans, those in standby among them."""
         plans = (plan for entry in self.entries for plan in entry.plans())
         return {*self.standby, *(choice.use for plan in plans for group in plan for choice in group)}
+
+    @property
+    def resumes(self) -> bool:
+        """Whether some answer of the route can be gone on with."""
+        return any(entry.continuations for entry in self.entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,5 +281,7 @@ class Gateway:
 def ordered(uses: Iterable[TargetUse]) -> tuple[TargetUse, ...]:
     """Sorted by everything that tells uses apart."""
     return tuple(
-        sorted(uses, key=lambda u: (u.provider, u.model, u.lane.value, u.connect_ms, u.hold, u.rename, u.restore, u.spare, u.within))
+        sorted(
+            uses, key=lambda u: (u.provider, u.model, u.lane.value, u.connect_ms, u.hold, u.rename, u.restore, u.spare, u.within, u.resume)
+        )
     )

@@ -13,6 +13,7 @@ from control_plane.catalogue.lookup import Catalogue
 from control_plane.dialects.model_path import filled
 from control_plane.dialects.told import Speaks, serving
 from control_plane.ir.abilities import Abilities, abilities
+from control_plane.ir.continuations import continuations
 from control_plane.ir.draft import Draft, DraftRoute, PlannedTarget
 from control_plane.ir.egress import AUTHORITIES
 from control_plane.ir.egress_of import egress_of
@@ -160,9 +161,11 @@ def expand_entries(draft: Draft) -> None:
         left = {(e.dialect, e.operation): e for e in _entries(offers, draft, route, route.groups, keeping)}
         written = _entries(offers, draft, route, route.written, keeping=route.written)
         route.standby = {choice.use for entry in written for plan in entry.plans() for group in plan for choice in group}
-        route.entries = [
-            left.get((e.dialect, e.operation)) or replace(e, groups=(), rename=None, variants=(), weighing=None) for e in written
-        ]
+        route.entries = [left.get((e.dialect, e.operation)) or _emptied(e) for e in written]
+
+
+def _emptied(entry: Entry) -> Entry:
+    return replace(entry, groups=(), rename=None, variants=(), weighing=None, continuations=())
 
 
 def _entries(offers: _Offers, draft: Draft, route: DraftRoute, plan: _Plan, keeping: _Plan) -> list[Entry]:
@@ -178,9 +181,9 @@ def _entries(offers: _Offers, draft: Draft, route: DraftRoute, plan: _Plan, keep
     )
     for dialect in route.spec.spec.dialects:
         for operation in operations_of(dialect):
-            entry = _entry(offers, route, plan, operation)
-            if entry is not None:
-                entries.append(varied(entry, operation.call_path, rules, offers.abilities))
+            entry = _entry(offers, draft, route, plan, operation)
+            if entry is not None:  # answers that may be gone on with have one plan, whatever the request
+                entries.append(entry if entry.continuations else varied(entry, operation.call_path, rules, offers.abilities))
         entries += [entry for stored in STORED if stored.dialect == dialect and (entry := _stored(draft, route, keeping, stored))]
     return entries
 
@@ -250,7 +253,7 @@ class _Offers:
         return own, serving(provider.speaks, operation.dialect, operation.name, operation.served_by)
 
 
-def _entry(offers: _Offers, route: DraftRoute, plan: _Plan, operation: Operation) -> Entry | None:
+def _entry(offers: _Offers, draft: Draft, route: DraftRoute, plan: _Plan, operation: Operation) -> Entry | None:
     asked = route.spec.spec
     groups = [group for targets in plan if (group := offers.group(route, operation, targets))]
     if not groups:
@@ -278,6 +281,7 @@ def _entry(offers: _Offers, route: DraftRoute, plan: _Plan, operation: Operation
         groups=tuple([tuple([chosen(*one, undo, group is spare) for one in group]) for group, undo in zip(groups, restored, strict=True)]),
         rename=next(iter(native)) if len(native) == 1 and not operation.by_path else None,
         thinking_of=OWN_THINKING_ONLY.get(operation.dialect, ()) if native and operation.name == "chat" else (),
+        continuations=continuations(draft.providers, asked, operation, plan) if asked.resume else (),
     )
 
 

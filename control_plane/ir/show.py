@@ -16,7 +16,8 @@ def plain(node: object) -> object:
     if isinstance(node, Decimal):
         return str(node)
     if is_dataclass(node) and not isinstance(node, type):
-        return {f.name: plain(getattr(node, f.name)) for f in fields(node)}
+        shown = [f for f in fields(node) if not f.metadata.get("sparse") or getattr(node, f.name) != f.default]
+        return {f.name: plain(getattr(node, f.name)) for f in shown}
     if isinstance(node, tuple):
         return [plain(item) for item in node]
     return node

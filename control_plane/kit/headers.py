@@ -19,6 +19,9 @@ SESSION_HEADER: Final = "x-headgate-session"
 FAULT_HEADER: Final = "x-headgate-fault"
 """The class of an error, by its body too: from the filter of a passthrough target or from the translator. Routes retry by it."""
 
+RESUME_HEADER: Final = "x-headgate-resume"
+"""Between Envoy and the resumer: how many targets may write the answer; back, that it is the `first` one or comes `after:<target>`."""
+
 TARGET_HEADER: Final = "x-headgate-target"
 """The target's name: told to the translator, and named in the answer to the client."""
 

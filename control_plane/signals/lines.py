@@ -78,12 +78,22 @@ class _Placed(msgspec.Struct, frozen=True, gc=False):
     @property
     def lane(self) -> str | None:
         """passthrough or translation; None, like target and provider, when no target was asked."""
-        return self.at.partition(" ")[0].removesuffix("*") or None
+        return self.at.partition(" ")[0].rstrip("*+") or None
 
     @property
     def spare(self) -> bool:
         """Whether the target was asked with the spare key of its provider's pool."""
         return self.at.partition(" ")[0].endswith("*")
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the target went on with an answer that another had begun."""
+        return self.at.partition(" ")[0].endswith("+")
+
+    @property
+    def inner(self) -> bool:
+        """Whether it is an attempt of the resumer's, whose client has a request line of its own, under the id before the dot."""
+        return "." in self.id
 
     @property
     def target(self) -> str | None:

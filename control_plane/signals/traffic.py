@@ -17,6 +17,9 @@ from control_plane.signals.windows import TargetWindows
 from control_plane.telemetry import names
 from control_plane.telemetry.metrics import Metrics
 
+RESUME_LANE: Final = "resume"
+"""The resumer answers the client; its attempts have lines of their own, with their tokens and endings."""
+
 METERED_OPERATIONS: Final = frozenset({"chat", "embeddings", "batch_embeddings", "completions", "fim", "raw_predict", "invoke"})
 """Operations whose complete answers say how many tokens they used."""
 
@@ -60,11 +63,13 @@ class Traffic:
                 self._duplicates.add("duplicate")
             elif isinstance(line, RequestLine):
                 self._request(line)
+                if line.lane == RESUME_LANE:
+                    continue
                 for ended in self._join.request(line, now):
                     self._attempt(*ended)
                 if line.stream and line.target is not None:
                     self._note_gaps(line.target, line)
-            else:
+            elif line.lane != RESUME_LANE:
                 for ended in self._join.attempt(line, now):
                     self._attempt(*ended)
         self.settle()
@@ -84,6 +89,12 @@ class Traffic:
         route, lane, dialect = line.route or names.OTHER, line.lane, line.dialect
         status = f"{line.status // 100}xx" if line.status else None
         place = (route, line.provider, line.target, lane)
+        if line.lane != RESUME_LANE:
+            self._count_tokens(line, place, result)
+            if line.route is not None:
+                self._note_share(line, result)
+        if line.inner:
+            return
         self._requests.add(*place, dialect, line.operation, status, str(result))
         self._request_attempts.observe(route, value=line.attempts or 0)
         if line.duration_ms is not None:
@@ -92,15 +103,16 @@ class Traffic:
         first_token_s = first_token_s if (line.status or 0) < 400 else None
         if first_token_s is not None:
             self._request_first_token.observe(route, dialect, lane, value=max(0.0, first_token_s))
-        if line.route is not None and line.target is None and not line.attempts:
+        if line.route is not None and line.target is None and not line.attempts and line.lane != RESUME_LANE:
             for tell in self.unserved:
                 tell(line.route, self._clock.now())
-        if line.route is not None:
-            failed = result in (Outcome.FAILED, Outcome.CUT, Outcome.RATE_LIMITED)
-            self.shares.add(line.route, line.target or "", failed, first_token_s, line.start.timestamp(), self._clock.now())
         if result is Outcome.CUT:
             self._incomplete.add(*place)
-        self._count_tokens(line, place, result)
+
+    def _note_share(self, line: RequestLine, result: Outcome) -> None:
+        failed = result in (Outcome.FAILED, Outcome.CUT, Outcome.RATE_LIMITED)
+        first_token_s = line.first_token_s if (line.status or 0) < 400 else None
+        self.shares.add(line.route or "", line.target or "", failed, first_token_s, line.start.timestamp(), self._clock.now())
 
     def _count_tokens(self, line: RequestLine, place: tuple[str, str | None, str | None, str | None], result: Outcome) -> None:
         usage, dialect = line.meter().usage, line.dialect

@@ -424,6 +424,16 @@ _CODES: Final = (
         fix="Add targets that offer it, or allow the dialects of clients that can call what the targets have.",
     ),
     Code(
+        code="HG3019",
+        title="Resume without effect",
+        cause=(
+            "The route asks for resume, and none of its targets can go on with an answer that another has begun: most models refuse "
+            "an assistant message at the end of a conversation, or answer it as if it were over."
+        ),
+        example="spec: {resume: {}, plan: [{targets: [{provider: openai, model: gpt-5}]}]}",
+        fix="Add a target that can: a Claude model before 4.6, or a provider whose preset has the option prefill (mistral, vllm).",
+    ),
+    Code(
         code="HG3021",
         title="Ceiling without a price",
         cause="The route has a maxCostPerRequest, but the catalogue has no price for one of its targets. Such a target is never left out.",

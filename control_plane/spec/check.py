@@ -7,6 +7,7 @@ from typing import Final
 
 from control_plane.spec.base_url import parse_base_url, why_internal
 from control_plane.spec.check_egress import check_egress
+from control_plane.spec.check_resume import check_resume
 from control_plane.spec.dialect_names import BESIDE_CHAT
 from control_plane.spec.findings import Finding
 from control_plane.spec.models import BACKOFF_MS, AnyDocument, ModelCatalog, ModelRoute, PresetDocument, Provider
@@ -97,6 +98,7 @@ def _check_presets_of(documents: Sequence[AnyDocument], *, broken: frozenset[str
     named = {provider.name: provider for provider in providers}
     for route in (doc for doc in documents if isinstance(doc, ModelRoute)):
         yield from _without_use(route, named, presets)
+        yield from check_resume(route, named, presets)
     dangling = False
     for provider in providers:
         name = provider.spec.preset

@@ -227,6 +227,14 @@ class Retry(Shape):
     )
 
 
+class Resume(Shape):
+    """Going on, at another target, with a streamed text that has broken off."""
+
+    max_attempts: int = Field(
+        default=2, ge=2, le=4, alias="maxAttempts", description="Targets that may write one answer, the first among them"
+    )
+
+
 class ModelRouteSpec(Shape):
     """What clients name as `model`, and what serves it."""
 
@@ -253,6 +261,11 @@ class ModelRouteSpec(Shape):
         max_length=len(DIALECT_NAMES),
         json_schema_extra={"uniqueItems": True},
         description="Dialects in which clients may use the route",
+    )
+    resume: Resume | None = Field(
+        default=None,
+        description="A streamed text that breaks off is gone on with by another target that can, unseen by the client; each is billed. "
+        "Chats of openai-chat and anthropic-messages clients. Default: the client gets an error event",
     )
     first_event_hold: bool = Field(
         default=False, description="Hold an answer until its first event, so that an error inside a 200 fails over without translation too"

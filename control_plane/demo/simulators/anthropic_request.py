@@ -85,6 +85,7 @@ class Message:
             stop=tuple(stop),
             reasoning_tokens=_read_thinking(body, limit, choice, self.directive),
             answer_tokens=self.directive.tokens,
+            begun=_begun(body["messages"]),
         )
 
     def _add(self, text: str, extra: int, block: object = None) -> None:
@@ -206,6 +207,19 @@ class Message:
         elif pending:
             raise _unanswered(number - 1, pending)
         return opened, "\n".join(texts)
+
+
+def _begun(messages: Any) -> str:
+    """The beginning of the answer, which the last message may be. It must not end with white space, as at the vendor."""
+    last = messages[-1] if messages else {}
+    if last.get("role") != "assistant":
+        return ""
+    content = last.get("content")
+    if not isinstance(content, str):
+        content = "".join(block.get("text", "") for block in content or () if isinstance(block, dict))
+    if content != content.rstrip():
+        raise invalid("messages: final assistant content cannot end with trailing whitespace")
+    return content
 
 
 def _check_newest(body: Mapping[str, Any]) -> None:

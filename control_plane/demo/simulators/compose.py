@@ -75,7 +75,8 @@ class Ask:
     """A request, read by a vendor's module, reduced to what decides the answer.
 
     `choice` is "none", "auto", "required" or "=" and the name of a forced tool. `tool_results` is not empty when the last message
-    brings results. `schema` is the schema that the answer must follow ({} for any JSON), None for text.
+    brings results. `begun` is the beginning of the answer, which the request brings to be gone on with. `schema` is the
+    schema that the answer must follow ({} for any JSON), None for text.
     """
 
     speaker: str
@@ -90,6 +91,7 @@ class Ask:
     stop: tuple[str, ...] = ()
     reasoning_tokens: int = 0
     answer_tokens: int | None = None
+    begun: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ def answer(ask: Ask) -> Answer:
     if calls:
         kept = Answer((), calls, reasoning, "tool_calls")
         return kept if ask.max_tokens is None or kept.tokens <= ask.max_tokens else Answer((), (), reasoning[: ask.max_tokens], "length")
-    text = _text(ask)
+    text = _after(ask.begun, _text(ask))
     finish: Finish = "stop"
     sequence = None
     if ask.stop:
@@ -145,6 +147,12 @@ def answer(ask: Ask) -> Answer:
         reasoning = reasoning[: ask.max_tokens]
         text, finish, sequence = text[: ask.max_tokens - len(reasoning)], "length", None
     return Answer(text, (), reasoning, finish, sequence)
+
+
+def _after(begun: str, text: tuple[str, ...]) -> tuple[str, ...]:
+    """What is left to say. Like a model, it goes on where the beginning ends, whoever wrote it; what is not its own it repeats in full."""
+    whole = "".join(text)
+    return tokens_of(whole[len(begun) :]) if begun and whole.startswith(begun) else text
 
 
 def tokens_of(text: str) -> tuple[str, ...]:

@@ -64,7 +64,16 @@ class Chat:
             stop=(stop,) if isinstance(stop, str) else tuple(stop),
             reasoning_tokens=_reasoning(body, self.model, self.directive),
             answer_tokens=self.directive.tokens,
+            begun=_begun(body),
         )
+
+
+def _begun(body: Mapping[str, Any]) -> str:
+    """The beginning of the answer, for servers that go on with one when they are told to: as Mistral is, or as vLLM is."""
+    last = body["messages"][-1]
+    told = last.get("prefix") is True or (body.get("continue_final_message") is True and body.get("add_generation_prompt") is False)
+    content = last.get("content")
+    return content if told and last["role"] == "assistant" and isinstance(content, str) else ""
 
 
 def _check_options(body: Mapping[str, Any], model: str) -> None:

@@ -34,6 +34,8 @@ def write_request(request: Request, target: TargetFacts, adapt: Callable[[dict[s
     dropped: list[str] = []
     same = request.dialect == NAME and request.raw is not None
     body = _from_raw(request, target, dropped) if same else _from_canon(request, target, dropped)
+    if target.options.get("prefill") == "none" and body["messages"] and body["messages"][-1].get("role") == "assistant":
+        raise Unfit(request.messages[-1].path, "these models do not go on with an assistant message")
     if adapt is not None:
         adapt(body)
     config = "response_format" if "format" in (body.get("output_config") or {}) else "reasoning_effort"

@@ -6,6 +6,7 @@ stream options and what `options` say change. `dialects.options` declares the op
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -38,8 +39,20 @@ def write_request(request: Request, target: TargetFacts) -> ProviderRequest:
     if request.stream and quirks.flag(target.options, "stream_usage", True):
         options = body.get("stream_options")
         body["stream_options"] = {**options, "include_usage": True} if isinstance(options, dict) else {"include_usage": True}
+    _prefill(body, target.options)
     dropped.extend(quirks.apply(body, target.options, WORDS))
     return ProviderRequest(body=_encode(body), dropped=quirks.unique(dropped))
+
+
+def _prefill(body: dict[str, Any], options: Mapping[str, object]) -> None:
+    """An assistant message at the end is to be gone on with, where the provider must be told so."""
+    way, messages = options.get("prefill"), body["messages"]
+    if way not in ("prefix", "continue_final_message") or not messages or messages[-1].get("role") != "assistant":
+        return
+    if way == "prefix":
+        body["messages"] = [*messages[:-1], {**messages[-1], "prefix": True}]
+    else:
+        body.update(continue_final_message=True, add_generation_prompt=False)
 
 
 def _from_raw(request: Request, target: TargetFacts) -> dict[str, Any]:

@@ -52,7 +52,8 @@ def route_metadata(
 
 
 def target_metadata(use: TargetUse) -> Metadata:
-    """Metadata of a target, for the journal: lane, with a star where it takes the spare key, and name, which begins with the provider's."""
+    """Metadata of a target, for the journal: lane, with a star where it takes the spare key and a plus where it goes
+    on with another's answer, and name, which begins with the provider's."""
     logged = Struct()
-    logged.fields["at"].string_value = f"{use.lane.value}{'*' if use.spare else ''} {use.target}"
+    logged.fields["at"].string_value = f"{use.lane.value}{'*' if use.spare else ''}{'+' if use.resume else ''} {use.target}"
     return Metadata(filter_metadata={NAMESPACE: logged})

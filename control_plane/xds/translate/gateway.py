@@ -10,10 +10,11 @@ from control_plane.ir.model import Gateway
 from control_plane.kit.uncollected import uncollected
 from control_plane.xds.resource import Resource
 from control_plane.xds.translate.edge import default_table
-from control_plane.xds.translate.listener import listener
+from control_plane.xds.translate.listener import inner_listener, listener
 from control_plane.xds.translate.model_lists import LISTED
 from control_plane.xds.translate.names import DEFAULT_SCOPE, NO_MODEL
 from control_plane.xds.translate.providers import provider_clusters
+from control_plane.xds.translate.resumer import resumer_cluster
 from control_plane.xds.translate.routes import route, scope_of, scopes
 from control_plane.xds.translate.secrets import secret_resources
 from control_plane.xds.translate.settings import EdgeSettings
@@ -36,6 +37,8 @@ def translate(gateway: Gateway, secrets: Mapping[str, Secret | SigningKeys], set
     found += [proxy(p.name, p.egress) for p in used if p.egress.proxy]
     found += secret_resources(used, secrets)
     found.append(listener(settings))
+    if any(route.resumes for route in gateway.routes):
+        found += [resumer_cluster(settings.resumers), inner_listener(settings)]
     found.append(scope_of(NO_MODEL, DEFAULT_SCOPE, DEFAULT_SCOPE))
     largest = max((r.max_request_bytes for r in gateway.routes), default=DEFAULT_MAX_REQUEST_BYTES)
     found.append(default_table(gateway.models(), largest, *(gateway.models_of(*dialects) for dialects in LISTED)))

@@ -3,6 +3,7 @@ so whatever must change at run time lives in routes, clusters and secrets."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
 from typing import Final
@@ -21,6 +22,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     Http2ProtocolOptions,
     HttpProtocolOptions,
     HttpProtocolOptionsHeadersWithUnderscoresAction,
+    Pipe,
     SocketAddress,
     TypedExtensionConfig,
 )
@@ -47,7 +49,7 @@ from control_plane.xds.resource import LDS, SRDS, Resource
 from control_plane.xds.translate.access_log import file_journal, grpc_journal, worth_a_line
 from control_plane.xds.translate.filters.body_limit import body_limit
 from control_plane.xds.translate.local_replies import local_replies
-from control_plane.xds.translate.names import DEFAULT_SCOPE, LISTENER, NO_MODEL
+from control_plane.xds.translate.names import DEFAULT_SCOPE, INNER_LISTENER, LISTENER, NO_MODEL
 from control_plane.xds.translate.settings import EdgeSettings
 from control_plane.xds.translate.sources import lua_source
 
@@ -84,6 +86,27 @@ def listener(settings: EdgeSettings) -> Resource:
         stat_prefix=LISTENER,
     )
     return Resource(type_url=LDS, name=LISTENER, body=bytes(built), refs=frozenset({(SRDS, DEFAULT_SCOPE)}))
+
+
+@lru_cache(maxsize=16)
+def inner_listener(settings: EdgeSettings) -> Resource:
+    """Where resumers send their attempts: a socket of this user's alone, the same filters and routes. It takes their marks and their
+    request ids, from which the journal knows whose attempts they are."""
+    manager = replace(
+        _manager(settings),
+        stat_prefix=INNER_LISTENER,
+        early_header_mutation_extensions=[_no_model_yet()],
+        preserve_external_request_id=True,
+    )
+    chain = FilterChain(filters=[Filter(name="envoy.filters.network.http_connection_manager", typed_config=Any.pack(manager))])
+    built = Listener(
+        name=INNER_LISTENER,
+        address=Address(pipe=Pipe(path=settings.inner, mode=0o600)),
+        filter_chains=[chain],
+        per_connection_buffer_limit_bytes=CONNECTION_BUFFER_BYTES,
+        stat_prefix=INNER_LISTENER,
+    )
+    return Resource(type_url=LDS, name=INNER_LISTENER, body=bytes(built), refs=frozenset({(SRDS, DEFAULT_SCOPE)}))
 
 
 def _manager(settings: EdgeSettings) -> HttpConnectionManager:
@@ -130,14 +153,23 @@ def _scoped_routes() -> ScopedRoutes:
 
 def _forget_internal_headers() -> TypedExtensionConfig:
     """Runs before any route is looked up: what clients send under our names is gone, and the scope is the default one."""
+    ours = HeaderMutationRemoveOnMatch(key_matcher=StringMatcher(prefix="x-headgate-", ignore_case=True))
+    return _early([HeaderMutation(remove_on_match=ours), _default_scope()])
+
+
+def _no_model_yet() -> TypedExtensionConfig:
+    return _early([_default_scope()])
+
+
+def _default_scope() -> HeaderMutation:
     header = HeaderValueOption(
         header=HeaderValue(key=MODEL_HEADER, value=NO_MODEL),
         append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
     )
-    mutations = [
-        HeaderMutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=StringMatcher(prefix="x-headgate-", ignore_case=True))),
-        HeaderMutation(append=header),
-    ]
+    return HeaderMutation(append=header)
+
+
+def _early(mutations: list[HeaderMutation]) -> TypedExtensionConfig:
     return TypedExtensionConfig(
         name="envoy.http.early_header_mutation.header_mutation", typed_config=Any.pack(EarlyHeaderMutation(mutations=mutations))
     )

@@ -26,6 +26,10 @@ LUA_NAMESPACE: Final = "envoy.filters.http.lua"
 TRANSLATOR_CLUSTER: Final = "headgate-translator"
 XDS_CLUSTER: Final = "headgate-control-plane"
 LISTENER: Final = "edge"
+RESUMER_CLUSTER: Final = "headgate-resumer"
+INNER_LISTENER: Final = "resume"
+"""Where the resumer sends its attempts: a private socket with the edge's own filters and routes behind it."""
+
 TUNNEL_LISTENER: Final = "egress-tunnel"
 """The internal listener of the bootstrap that asks proxies to CONNECT."""
 
@@ -57,7 +61,7 @@ def target_cluster(use: TargetUse) -> str:
     name = f"target:{use.target}@{use.lane.value}"
     if use.connect_ms != DEFAULT_CONNECT_MS:
         name += f"~{use.connect_ms}ms"
-    flags = {"hold": use.hold, "rename": use.rename, "restore": use.restore, "spare": use.spare, "within": use.within}
+    flags = {"resume": use.resume, "hold": use.hold, "rename": use.rename, "restore": use.restore, "spare": use.spare, "within": use.within}
     for flag, on in flags.items():
         if on:
             name += f"+{flag}"

@@ -39,8 +39,9 @@ from control_plane.xds import wire
 from control_plane.xds.resource import CDS, RDS, SRDS, Resource
 from control_plane.xds.translate.errors import answer
 from control_plane.xds.translate.facts import route_metadata
-from control_plane.xds.translate.names import route_table, scope, target_cluster
+from control_plane.xds.translate.names import RESUMER_CLUSTER, route_table, scope, target_cluster
 from control_plane.xds.translate.packing import duration, pack
+from control_plane.xds.translate.resumer import attempt_match, silence_ms, to_resumer
 from control_plane.xds.translate.sessions import Sessions
 from control_plane.xds.translate.stored_match import of_collection, of_one
 
@@ -116,6 +117,8 @@ def route(node: Route) -> Resource:
     table = RouteConfiguration(name=route_table(node)).SerializeToString(deterministic=True)
     body = table + wire.field(RouteConfiguration.VIRTUAL_HOSTS_FIELD_NUMBER, b"".join((host, *routes)))
     targets = frozenset((CDS, target_cluster(use)) for use in node.uses())
+    if node.resumes:
+        targets |= {(CDS, RESUMER_CLUSTER)}
     return Resource(type_url=RDS, name=route_table(node), body=body, refs=targets)
 
 
@@ -138,6 +141,8 @@ def _routes(node: Route, entry: Entry, actions: _Actions) -> list[bytes]:
     facts = _facts(node, entry)
     if not entry.groups:
         return [_closed(node, entry, facts, match) for match in _matches(entry)]
+    if entry.continuations:
+        return _resumable(node, entry, facts, actions)
     *collection, match = _matches(entry)
     stored = stored_by(entry.dialect, entry.operation) is not None
     once = actions.once(entry.groups[:1]) if collection else b""
@@ -147,6 +152,22 @@ def _routes(node: Route, entry: Entry, actions: _Actions) -> list[bytes]:
     usual = actions.tried(entry.groups, node.attempts, too_long_moves_on=entry.too_long_moves_on)
     variants = [_variant(node, entry, one, match, actions) for one in entry.variants]
     return [*variants, _route(node, match, facts, usual, _measures(entry))]
+
+
+def _resumable(node: Route, entry: Entry, facts: Metadata, actions: _Actions) -> list[bytes]:
+    """Clients go to the resumer, whose attempts come back marked: the first has the plan, later ones what can go on with its answer."""
+    (match,) = _matches(entry)
+    made = [_route(node, attempt_match(match, "first"), facts, actions.plan(entry.groups))]
+    for broken, groups in entry.continuations:
+        told = _facts(node, replace(entry, groups=groups, rename=None))
+        made.append(_route(node, attempt_match(match, f"after:{broken}"), told, actions.plan(groups)))
+    outside = {
+        "route": node.name,
+        "dialect": entry.dialect,
+        "max_bytes": str(node.max_request_bytes),
+        "silence": str(silence_ms(node)),  # the attempts have the timers
+    }
+    return [*made, to_resumer(node, match, route_metadata(outside, f"{entry.operation} {node.name}"))]
 
 
 def _route(node: Route, match: RouteMatch, facts: Metadata, action: bytes, removed: Sequence[str] = ()) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from control_plane.kit.sockets import inner_socket, resumer_socket
+
 
 @dataclass(frozen=True, slots=True)
 class EdgeSettings:
@@ -17,3 +19,14 @@ class EdgeSettings:
     translators: tuple[str, ...]
     journal: str
     remote: bool = False
+
+    @property
+    def inner(self) -> str:
+        """Socket of the listener for the resumer's attempts; "" where the translators are not on Envoy's machine."""
+        first = self.translators[0] if self.translators else ""
+        return inner_socket(first) if first.startswith("/") else ""
+
+    @property
+    def resumers(self) -> tuple[str, ...]:
+        """Sockets of the resumers: one beside each translator that is on Envoy's machine."""
+        return tuple(resumer_socket(path) for path in self.translators if path.startswith("/"))

@@ -31,7 +31,7 @@ from control_plane.xds.translate.limits import no_limits
 from control_plane.xds.translate.names import TRANSLATOR_CLUSTER
 from control_plane.xds.translate.targets import HTTP_OPTIONS
 
-_OUTLIERS: Final = OutlierDetection(
+OUTLIERS: Final = OutlierDetection(
     split_external_local_origin_errors=True,
     consecutive_local_origin_failure=1,
     enforcing_consecutive_local_origin_failure=100,
@@ -47,17 +47,23 @@ _OUTLIERS: Final = OutlierDetection(
 )
 """A worker whose socket refuses is skipped at once and tried again soon: it is restarted within a second."""
 
-_HEALTH: Final = HealthCheck(
-    timeout=timedelta(seconds=1),
-    interval=timedelta(milliseconds=500),
-    no_traffic_interval=timedelta(milliseconds=500),
-    unhealthy_interval=timedelta(milliseconds=250),
-    unhealthy_threshold=2,
-    healthy_threshold=1,
-    http_health_check=HealthCheckHttpHealthCheck(path="/healthz", codec_client_type=CodecClientType.HTTP2),
-)
-"""Finds a worker that is stopped or stuck, which still accepts connections, and one that drains. Envoy plans the next check when one ends:
-without a `no_traffic_interval` of its own a cluster that had no request by then is not looked at for a minute, whatever comes meanwhile."""
+
+def health(codec: CodecClientType) -> HealthCheck:
+    """Finds a worker that is stopped or stuck, which still accepts connections, and one that drains.
+
+    Envoy plans the next check when one ends: without a `no_traffic_interval` of its own a cluster that had no request by then is not looked
+    at for a minute, whatever comes meanwhile.
+    """
+    return HealthCheck(
+        timeout=timedelta(seconds=1),
+        interval=timedelta(milliseconds=500),
+        no_traffic_interval=timedelta(milliseconds=500),
+        unhealthy_interval=timedelta(milliseconds=250),
+        unhealthy_threshold=2,
+        healthy_threshold=1,
+        http_health_check=HealthCheckHttpHealthCheck(path="/healthz", codec_client_type=codec),
+    )
+
 
 _ALIVE: Final = KeepaliveSettings(interval=timedelta(milliseconds=400), timeout=timedelta(milliseconds=1500))
 """A worker that answers no ping for so long has its connections closed: what it had begun to answer breaks where the client sees it,
@@ -76,8 +82,8 @@ def translator_cluster(translators: tuple[str, ...]) -> Resource:
         lb_policy=ClusterLbPolicy.LEAST_REQUEST,
         connect_timeout=timedelta(milliseconds=250),
         load_assignment=ClusterLoadAssignment(cluster_name=TRANSLATOR_CLUSTER, endpoints=[LocalityLbEndpoints(lb_endpoints=endpoints)]),
-        outlier_detection=_OUTLIERS,
-        health_checks=[_HEALTH],
+        outlier_detection=OUTLIERS,
+        health_checks=[health(CodecClientType.HTTP2)],
         circuit_breakers=no_limits(),
         typed_extension_protocol_options={HTTP_OPTIONS: Any.pack(HttpProtocolOptions(explicit_http_config=http2))},
     )

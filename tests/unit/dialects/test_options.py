@@ -65,12 +65,14 @@ IN_A_FORMAT: Asked = ("openai-chat", {**FROM_OPENAI, "response_format": FORMATTE
 CUSTOM: Asked = ("openai-chat", {**FROM_OPENAI, "tools": [{"type": "custom", "custom": {"name": "patch"}}]})
 CODEX: Asked = ("openai-responses", {"model": "asked", "input": "hello", "tools": [{"type": "custom", "name": "patch"}]})
 
+BEGUN: Asked = ("openai-chat", {"model": "asked", "messages": [*FROM_OPENAI["messages"], {"role": "assistant", "content": "Well,"}]})
+
 ASKED: dict[str, tuple[Asked, ...]] = {
-    "openai-chat": (ANTHROPIC, CODEX),
+    "openai-chat": (ANTHROPIC, CODEX, BEGUN),
     "openai-responses": (OPENAI, THINKING, CUSTOM),
-    "anthropic-messages": (OPENAI, IN_A_FORMAT),
-    "anthropic-vertex": (OPENAI, IN_A_FORMAT),
-    "anthropic-bedrock": (OPENAI, IN_A_FORMAT),
+    "anthropic-messages": (OPENAI, IN_A_FORMAT, BEGUN),
+    "anthropic-vertex": (OPENAI, IN_A_FORMAT, BEGUN),
+    "anthropic-bedrock": (OPENAI, IN_A_FORMAT, BEGUN),
     "cohere-chat": (OPENAI, THINKING, IN_A_FORMAT),
     "gemini-generate-content": (OPENAI, ANTHROPIC, IN_A_FORMAT, ("openai-chat", LOOKED)),
     "bedrock-converse": (OPENAI, IN_A_FORMAT),
@@ -94,12 +96,14 @@ EFFECTS: dict[tuple[str, str], object] = {
     ("openai-chat", "developer_role"): True,
     ("openai-chat", "top_k"): True,
     ("openai-chat", "custom_tools"): True,
+    ("openai-chat", "prefill"): "prefix",
     ("anthropic-messages", "drop_params"): ["tools"],
     ("anthropic-messages", "rename_params"): {"tools": "kit"},
     ("anthropic-messages", "default_max_tokens"): 17,
     ("anthropic-messages", "thinking"): "adaptive",
     ("anthropic-messages", "structured_outputs"): False,
     ("anthropic-messages", "system_messages"): True,
+    ("anthropic-messages", "prefill"): "none",
     ("openai-responses", "drop_params"): ["temperature"],
     ("openai-responses", "rename_params"): {"temperature": "heat"},
     ("openai-responses", "encrypted_reasoning"): False,
