@@ -52,6 +52,7 @@ kind: Provider
 metadata: {{name: {name}}}
 spec:
   preset: {preset}
+  breaker: {{enabled: false}}
   baseUrl: "{url}"
   allowInsecure: true
   credentials: [{{aws: {{region: {region}, {how}}}}}]

@@ -168,7 +168,7 @@ def test_dead_keys_and_what_the_vendor_says_of_them(rig: Rig, boto: Any) -> None
     rig.break_vendor("bedrock", mode="status", status=403, message="Credential=secret is not valid")
     with pytest.raises(ClientError) as caught:
         boto.converse(modelId="via-bedrock", messages=user("hello"))
-    assert caught.value.response["Error"]["Code"] == "AccessDeniedException"
+    assert caught.value.response["Error"]["Code"] == "ServiceUnavailableException"
     assert "secret" not in str(caught.value)
 
 

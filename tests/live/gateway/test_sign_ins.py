@@ -31,6 +31,7 @@ kind: Provider
 metadata: {{name: {name}}}
 spec:
   preset: openai
+  breaker: {{enabled: false}}
   baseUrl: "{url}/v1"
   allowInsecure: true
   dialects: [openai-chat]

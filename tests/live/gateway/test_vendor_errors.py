@@ -28,6 +28,7 @@ kind: Provider
 metadata: {{name: grok}}
 spec:
   preset: xai
+  breaker: {{enabled: false}}
   dialects: [openai-chat]
   baseUrl: "{local}/v1"
   allowInsecure: true
@@ -38,6 +39,7 @@ kind: Provider
 metadata: {{name: deep}}
 spec:
   preset: deepseek
+  breaker: {{enabled: false}}
   dialects: [openai-chat]
   baseUrl: "{local}/v1"
   allowInsecure: true

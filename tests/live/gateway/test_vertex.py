@@ -171,7 +171,7 @@ def test_the_gateway_signs_in_by_itself(rig: Rig, client: genai.Client, tokens: 
     try:
         until(lambda: _answers(client))
         assert last(rig, "vertex").key.startswith("key-")
-        with pytest.raises(errors.ClientError):
+        with pytest.raises(errors.ServerError):
             text(client, "via-vertex", False)
     finally:
         rig.loop.run(accept(rig, [*VERTEX_KEYS.values()]))
