@@ -11,7 +11,7 @@ from control_plane.demo.drills.run import Settings, play
 from tests.live.drills.conftest import MakeTheatre, Theatre
 
 SETTINGS: Final = Settings(requests=200, per_s=25, concurrency=200, return_limit_s=60)
-PLAYED: Final = {drill.name: drill for drill in DRILLS if drill.name in ("vendor-5xx", "first-event-late", "error-in-200", "two-of-three")}
+PLAYED: Final = {drill.name: drill for drill in DRILLS if drill.name in ("vendor-5xx", "two-of-three")}
 
 
 @pytest.fixture(scope="module")

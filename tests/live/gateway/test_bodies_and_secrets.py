@@ -22,7 +22,7 @@ ROUTES = (
     + route("only-openai", "openai")
     + route("only-anthropic", "anthropic")
     + route("small", "openai", "anthropic").replace("  firstEventHold", "  maxRequestBytes: 20Ki\n  firstEventHold")
-)
+).replace("  firstEventHold", "  fallback: {contextWindow: send}\n  firstEventHold")
 MB = 1 << 20
 
 
