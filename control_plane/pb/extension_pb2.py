@@ -23,15 +23,16 @@ _sym_db = _symbol_database.Default()
 
 
 from control_plane.pb import config_source_pb2 as control__plane_dot_pb_dot_config__source__pb2
+from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n control_plane/pb/extension.proto\x12\x14\x65nvoy.config.core.v3\x1a$control_plane/pb/config_source.proto\"e\n\x15\x45xtensionConfigSource\x12\x39\n\rconfig_source\x18\x01 \x01(\x0b\x32\".envoy.config.core.v3.ConfigSource\x12\x11\n\ttype_urls\x18\x04 \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n control_plane/pb/extension.proto\x12\x14\x65nvoy.config.core.v3\x1a$control_plane/pb/config_source.proto\x1a\x19google/protobuf/any.proto\"\x93\x01\n\x15\x45xtensionConfigSource\x12\x39\n\rconfig_source\x18\x01 \x01(\x0b\x32\".envoy.config.core.v3.ConfigSource\x12,\n\x0e\x64\x65\x66\x61ult_config\x18\x02 \x01(\x0b\x32\x14.google.protobuf.Any\x12\x11\n\ttype_urls\x18\x04 \x03(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'control_plane.pb.extension_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EXTENSIONCONFIGSOURCE']._serialized_start=96
-  _globals['_EXTENSIONCONFIGSOURCE']._serialized_end=197
+  _globals['_EXTENSIONCONFIGSOURCE']._serialized_start=124
+  _globals['_EXTENSIONCONFIGSOURCE']._serialized_end=271
 # @@protoc_insertion_point(module_scope)

@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from control_plane.credentials.secret import Secret, SigningKeys
-from control_plane.ir.model import Gateway
+from control_plane.ir.model import Gateway, Lane
 from control_plane.kit.uncollected import uncollected
 from control_plane.xds.resource import Resource
 from control_plane.xds.translate.edge import default_table
+from control_plane.xds.translate.filters.faults import fault_rules
 from control_plane.xds.translate.listener import inner_listener, listener
 from control_plane.xds.translate.model_lists import LISTED
 from control_plane.xds.translate.names import DEFAULT_SCOPE, NO_MODEL
@@ -33,6 +34,8 @@ def translate(gateway: Gateway, secrets: Mapping[str, Secret | SigningKeys], set
     found = [translator_cluster(settings.translators)]
     found += [provider_clusters(providers[name], ms) for name, ms in sorted({(u.provider, u.connect_ms) for u in uses})]
     found += [target(use, providers[use.provider]) for use in uses]
+    native = {u.provider for u in uses if u.lane is Lane.PASSTHROUGH}
+    found += {rules.key: rules for name in sorted(native) for rules in [fault_rules(providers[name])]}.values()
     used = [providers[name] for name in sorted({u.provider for u in uses})]
     found += [proxy(p.name, p.egress) for p in used if p.egress.proxy]
     found += secret_resources(used, secrets)

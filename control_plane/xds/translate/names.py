@@ -73,6 +73,11 @@ def signer_config(signing: Signing) -> str:
     return f"signer:{signing.secret}"
 
 
+def faults_config(dialect: str, errors: str) -> str:
+    """The configuration of the filter that tells the errors of a vendor apart; the name says which rules it has."""
+    return f"faults:{dialect or 'any'}" + (f"~{hashlib.blake2b(errors.encode(), digest_size=4).hexdigest()}" if errors else "")
+
+
 def route_table(route: Route) -> str:
     """The route configuration of a ModelRoute."""
     return f"route:{route.name}"

@@ -14,6 +14,8 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
+from control_plane.pb.config_source_pb2 import AggregatedConfigSource, ApiVersion, ConfigSource
+
 PREFIX: Final = "type.googleapis.com/"
 
 
@@ -38,3 +40,8 @@ def pack_foreign(type_name: str, message: betterproto2.Message) -> Any:
 def duration(milliseconds: int) -> Duration:
     """Milliseconds as a protobuf Duration."""
     return Duration(seconds=milliseconds // 1000, nanos=milliseconds % 1000 * 1_000_000)
+
+
+def by_ads(wait_ms: int) -> ConfigSource:
+    """What comes on the same stream as the rest; what needs it warms up for `wait_ms` at most."""
+    return ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3, initial_fetch_timeout=duration(wait_ms))

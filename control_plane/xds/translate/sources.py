@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
 from typing import Final
 
@@ -27,3 +28,8 @@ def lua_source(name: str) -> str:
 def wasm_module(name: str) -> bytes:
     """The bytes of envoy/wasm/<name>.wasm."""
     return data_file(f"wasm/{name}.wasm").read_bytes()
+
+
+def vm_id(name: str, script: str) -> str:
+    """Of the VM that all filters with `script` share. Another script has another: Envoys may hold a former version for a while."""
+    return f"headgate-{name}-{hashlib.blake2b(script.encode(), digest_size=4).hexdigest()}"

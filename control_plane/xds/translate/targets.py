@@ -13,7 +13,6 @@ from envoy_data_plane.envoy.extensions.clusters.aggregate.v3 import ClusterConfi
 from envoy_data_plane.envoy.extensions.filters.http.upstream_codec.v3 import UpstreamCodec
 from google.protobuf.wrappers_pb2 import UInt32Value
 
-from control_plane.dialects.fault_table import words_of
 from control_plane.ir.model import Lane, Provider, TargetUse
 from control_plane.pb.cluster_pb2 import CircuitBreakers, Cluster
 from control_plane.pb.config_source_pb2 import Http1ProtocolOptions
@@ -23,7 +22,7 @@ from control_plane.xds.resource import CDS, ECDS, SDS, Resource
 from control_plane.xds.translate.facts import target_metadata
 from control_plane.xds.translate.filters.credentials import credentials
 from control_plane.xds.translate.filters.ext_proc import ext_proc
-from control_plane.xds.translate.filters.faults import faults
+from control_plane.xds.translate.filters.faults import fault_rules, faults
 from control_plane.xds.translate.filters.hold import hold
 from control_plane.xds.translate.filters.signer import signer
 from control_plane.xds.translate.filters.target_lua import target_lua
@@ -48,6 +47,8 @@ def target(use: TargetUse, provider: Provider) -> Resource:
     refs = {(CDS, below)}
     if use.lane is Lane.TRANSLATION:
         refs.add((CDS, TRANSLATOR_CLUSTER))
+    else:
+        refs.add(fault_rules(provider).key)
     if provider.auth is not None:
         refs.add((SDS, (provider.auth.spare if use.spare else None) or provider.auth.secret))
     if provider.signing is not None:
@@ -81,7 +82,7 @@ def _filters(use: TargetUse, provider: Provider) -> list[HttpFilter]:
     if use.lane is Lane.TRANSLATION:
         filters.append(ext_proc(use, provider))
     else:
-        filters.append(faults(words_of(speaks.dialect for speaks in provider.speaks), provider.errors))
+        filters.append(faults(provider))
     if use.hold:
         filters.append(hold())
     if provider.signing is not None:

@@ -12,7 +12,6 @@ from typing import Final
 
 from control_plane.ir.model import Provider
 from control_plane.kit.headers import CALL_HEADER, MODEL_HEADER, TARGET_HEADER
-from control_plane.pb.config_source_pb2 import AggregatedConfigSource, ApiVersion, ConfigSource
 from control_plane.pb.core_pb2 import HeaderValue, HeaderValueOption, TypedExtensionConfig
 from control_plane.pb.generic_secret_pb2 import GenericSecret
 from control_plane.pb.header_mutation_pb2 import HeaderMutation as HeaderMutationFilter
@@ -21,7 +20,7 @@ from control_plane.pb.http_filter_pb2 import HttpFilter
 from control_plane.pb.mutation_rules_pb2 import HeaderMutation
 from control_plane.pb.secret_pb2 import SdsSecretConfig
 from control_plane.xds.translate.filters.rate_limit_names import repeated
-from control_plane.xds.translate.packing import duration, pack, pack_more
+from control_plane.xds.translate.packing import by_ads, pack, pack_more
 
 CREDENTIAL_HEADERS: Final = (
     "authorization",
@@ -93,5 +92,4 @@ def set_header(name: str, value: str, action: HeaderValueOption.HeaderAppendActi
 
 def secret_reference(name: str) -> SdsSecretConfig:
     """A secret over ADS, by name."""
-    source = ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3, initial_fetch_timeout=duration(SECRET_WAIT_MS))
-    return SdsSecretConfig(name=name, sds_config=source)
+    return SdsSecretConfig(name=name, sds_config=by_ads(SECRET_WAIT_MS))

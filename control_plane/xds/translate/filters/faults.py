@@ -8,6 +8,7 @@ answers that are no error the script is not even instantiated.
 from __future__ import annotations
 
 from functools import cache, lru_cache
+from typing import Final
 
 from envoy_data_plane.envoy.config.core.v3 import TypedExtensionConfig
 from envoy_data_plane.envoy.extensions.common.matching.v3 import ExtensionWithMatcher
@@ -29,17 +30,53 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from control_plane.dialects.error_rules import as_table, read_rules
-from control_plane.dialects.fault_table import table_text, text_of
+from control_plane.dialects.fault_table import table_text, text_of, words_of
+from control_plane.ir.model import Provider
 from control_plane.pb.core_pb2 import DataSource
+from control_plane.pb.core_pb2 import TypedExtensionConfig as Extension
+from control_plane.pb.extension_pb2 import ExtensionConfigSource
+from control_plane.pb.header_mutation_pb2 import HeaderMutation
 from control_plane.pb.http_filter_pb2 import HttpFilter
 from control_plane.pb.lua_pb2 import Lua
-from control_plane.xds.translate.packing import pack, pack_foreign
-from control_plane.xds.translate.sources import lua_source
+from control_plane.xds.resource import ECDS, Resource
+from control_plane.xds.translate.names import faults_config
+from control_plane.xds.translate.packing import PREFIX, by_ads, pack, pack_foreign
+from control_plane.xds.translate.sources import lua_source, vm_id
+
+MATCHED: Final = "envoy.extensions.common.matching.v3.ExtensionWithMatcher"
+
+RULES_WAIT_MS: Final = 2_000
+"""How long a target may warm up for its rules; after that it does without until they come: only the status tells what an error means."""
+
+
+def faults(provider: Provider) -> HttpFilter:
+    """The filter for every passthrough target of a provider. Its configuration is a resource of its own (`fault_rules`): the script
+    has 11 kB, and thousands of targets have one of a few configurations."""
+    return _filter(_words(provider), provider.errors)
+
+
+def fault_rules(provider: Provider) -> Resource:
+    """The configuration of that filter; one for all providers whose errors mean the same."""
+    return _rules(_words(provider), provider.errors)
+
+
+def _words(provider: Provider) -> str:
+    return words_of(speaks.dialect for speaks in provider.speaks)
 
 
 @lru_cache(maxsize=4096)
-def faults(dialect: str, errors: str) -> HttpFilter:
-    """The filter for targets that speak `dialect`; `errors` is `Provider.errors`."""
+def _filter(dialect: str, errors: str) -> HttpFilter:
+    nothing = pack(HeaderMutation())
+    return HttpFilter(
+        name=faults_config(dialect, errors),
+        config_discovery=ExtensionConfigSource(
+            config_source=by_ads(RULES_WAIT_MS), default_config=nothing, type_urls=[PREFIX + MATCHED, nothing.type_url]
+        ),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _rules(dialect: str, errors: str) -> Resource:
     context = Struct()
     context["dialect"] = dialect
     if errors:
@@ -49,7 +86,7 @@ def faults(dialect: str, errors: str) -> HttpFilter:
         stat_prefix="faults",
         clear_route_cache=BoolValue(value=False),
         filter_context=context,
-        shared_vm_id="headgate-faults",
+        shared_vm_id=vm_id("faults", source()),
     )
     packed = pack(script)
     action = ExecuteFilterAction(
@@ -64,9 +101,8 @@ def faults(dialect: str, errors: str) -> HttpFilter:
             matcher_list=MatcherMatcherList(matchers=[MatcherMatcherListFieldMatcher(predicate=errors_only, on_match=then)])
         ),
     )
-    return HttpFilter(
-        name="headgate.faults", typed_config=pack_foreign("envoy.extensions.common.matching.v3.ExtensionWithMatcher", matched)
-    )
+    name = faults_config(dialect, errors)
+    return Resource(ECDS, name, Extension(name=name, typed_config=pack_foreign(MATCHED, matched)).SerializeToString(deterministic=True))
 
 
 def _begins(digit: str) -> MatcherMatcherListPredicate:
@@ -77,7 +113,7 @@ def _begins(digit: str) -> MatcherMatcherListPredicate:
 
 @cache
 def source() -> str:
-    """The script with the built-in rules in front. Every target holds it, so its comments stay behind."""
+    """The script with the built-in rules in front. It is sent to every Envoy, so its comments stay behind."""
     lines = (line.strip().partition(" -- ")[0] for line in lua_source("faults").splitlines())
     script = "\n".join(line for line in lines if line and not line.startswith("--"))
     return f"local BUILT_IN = [==[\n{table_text()}]==]\n{script}\n"

@@ -13,14 +13,13 @@ from control_plane.credentials.secret import SigningKeys
 from control_plane.ir.model import Signing
 from control_plane.pb.aws_credentials_pb2 import AwsCredentialProvider, InlineCredentialProvider
 from control_plane.pb.aws_signing_pb2 import AwsRequestSigning
-from control_plane.pb.config_source_pb2 import AggregatedConfigSource, ApiVersion, ConfigSource
 from control_plane.pb.core_pb2 import TypedExtensionConfig
 from control_plane.pb.extension_pb2 import ExtensionConfigSource
 from control_plane.pb.http_filter_pb2 import HttpFilter
 from control_plane.pb.matcher_pb2 import StringMatcher
 from control_plane.xds.resource import ECDS, Resource
 from control_plane.xds.translate.names import signer_config
-from control_plane.xds.translate.packing import PREFIX, duration, pack
+from control_plane.xds.translate.packing import PREFIX, by_ads, pack
 
 SIGNED_HEADERS: Final = ("content-type",)
 """Beside host and the signature's own x-amz-* headers, which are always signed. The fewer the better: a proxy on the way may
@@ -33,9 +32,10 @@ KEYS_WAIT_MS: Final = 2_000
 @lru_cache(maxsize=4096)
 def signer(signing: Signing) -> HttpFilter:
     """The filter for every target of a provider."""
-    source = ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3, initial_fetch_timeout=duration(KEYS_WAIT_MS))
     type_url = PREFIX + AwsRequestSigning.DESCRIPTOR.full_name
-    return HttpFilter(name=signer_config(signing), config_discovery=ExtensionConfigSource(config_source=source, type_urls=[type_url]))
+    return HttpFilter(
+        name=signer_config(signing), config_discovery=ExtensionConfigSource(config_source=by_ads(KEYS_WAIT_MS), type_urls=[type_url])
+    )
 
 
 def signing_keys(signing: Signing, keys: SigningKeys) -> Resource:

@@ -6,7 +6,6 @@ worker thread (a VM of its own costs 87 kB a target and thread, a context 4 kB).
 
 from __future__ import annotations
 
-import hashlib
 from functools import cache
 
 from google.protobuf.struct_pb2 import Struct
@@ -18,18 +17,18 @@ from control_plane.pb.core_pb2 import DataSource
 from control_plane.pb.http_filter_pb2 import HttpFilter
 from control_plane.pb.lua_pb2 import Lua
 from control_plane.xds.translate.packing import pack_more
-from control_plane.xds.translate.sources import lua_source
+from control_plane.xds.translate.sources import lua_source, vm_id
 
 
 @cache
 def _shared() -> bytes:
-    """What all targets have, serialised. Another script is another VM: Envoys may hold targets of a former version for a while."""
+    """What all targets have, serialised."""
     source = lua_source("rename")
     config = Lua(
         default_source_code=DataSource(inline_string=source),
         stat_prefix="target",
         clear_route_cache=BoolValue(value=False),
-        shared_vm_id=f"headgate-target-{hashlib.blake2b(source.encode(), digest_size=4).hexdigest()}",
+        shared_vm_id=vm_id("target", source),
     )
     return config.SerializeToString(deterministic=True)
 
