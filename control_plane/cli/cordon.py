@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from typing import Annotated
-
 import typer
 
 from control_plane.cli.admin_client import DEFAULT_ADMIN, Admin, TokenFile
-from control_plane.cli.overriding import Author, DryRun, For, Force, OnRoute, Output, OutputAs, Reason, Replace, Until, Watch, lasting, make
+from control_plane.cli.overriding import Author, DryRun, For, Force, OnRoute, Output, OutputAs, Reason, Replace, Subject, Until, Watch, make
 
 
 def register(app: typer.Typer) -> None:
@@ -17,7 +14,7 @@ def register(app: typer.Typer) -> None:
 
 
 def cordon(
-    subject: Annotated[str, typer.Argument(metavar="SUBJECT", help="provider/NAME or target/PROVIDER/MODEL.", show_default=False)],
+    subject: Subject,
     reason: Reason,
     author: Author,
     for_: For = "",
@@ -37,4 +34,4 @@ def cordon(
     """
     wish = {"kind": "cordon", "subject": subject, "reason": reason, "author": author, "route": route or None}
     flags = {"force": force, "replace": replace, "dry_run": dry_run}
-    make({**wish, **flags, **lasting(for_, until, time.time())}, admin, token_file, output, watch)
+    make({**wish, **flags}, for_, until, admin, token_file, output, watch)

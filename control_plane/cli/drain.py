@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 import typer
@@ -18,9 +17,9 @@ from control_plane.cli.overriding import (
     OutputAs,
     Reason,
     Replace,
+    Subject,
     Until,
     Watch,
-    lasting,
     make,
     seconds,
 )
@@ -32,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 
 def drain(
-    subject: Annotated[str, typer.Argument(metavar="SUBJECT", help="provider/NAME or target/PROVIDER/MODEL.", show_default=False)],
+    subject: Subject,
     reason: Reason,
     author: Author,
     for_: For = "",
@@ -55,4 +54,4 @@ def drain(
     """
     wish = {"kind": "drain", "subject": subject, "reason": reason, "author": author, "route": route or None}
     flags = {"force": force, "replace": replace, "dry_run": dry_run, "step_s": seconds(step, "--step", "1m")}
-    make({**wish, **flags, **lasting(for_, until, time.time())}, admin, token_file, output, watch)
+    make({**wish, **flags}, for_, until, admin, token_file, output, watch)

@@ -41,6 +41,7 @@ def _me() -> str:
         return ""
 
 
+Subject = Annotated[str, typer.Argument(metavar="SUBJECT", help="provider/NAME or target/PROVIDER/MODEL.", show_default=False)]
 Reason = Annotated[str, typer.Option("--reason", help="Why, for the record: an incident, a ticket.")]
 Author = Annotated[
     str, typer.Option("--author", envvar="HEADGATE_AUTHOR", default_factory=_me, help="Who asks for it.", show_default="$USER")
@@ -96,13 +97,14 @@ def moment(given: str, now: float) -> float:
         raise usage(f"--until {given}: not a time; for example 14:30 (UTC) or 2026-11-28T14:30Z") from None
 
 
-def make(wish: Mapping[str, object], admin: str, token_file: Path | None, output: Output, watch: str) -> None:
-    """Ask for an override and show what came of it.
+def make(wish: Mapping[str, object], for_: str, until: str, admin: str, token_file: Path | None, output: Output, watch: str) -> None:
+    """Ask for an override that lasts as the options say, and show what came of it.
 
     Exit codes: 0 done, 1 refused or not everywhere, 2 usage, or a dry run that would be refused.
     """
     wait_s = seconds(watch, "--watch", "10s") if watch else 0.0
-    answer = _asked(admin, "POST", "/api/v1/overrides", token_file, {**wish, "key": uuid.uuid4().hex}, output)
+    asked = {**wish, **lasting(for_, until, time.time()), "key": uuid.uuid4().hex}
+    answer = _asked(admin, "POST", "/api/v1/overrides", token_file, asked, output)
     if answer.get("dry_run"):
         shown(answer, output, _dry_lines(answer))
         raise typer.Exit(0 if answer.get("accepted") else 2)

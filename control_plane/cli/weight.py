@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 import typer
 
 from control_plane.cli.admin_client import DEFAULT_ADMIN, Admin, TokenFile
-from control_plane.cli.overriding import Author, DryRun, For, Force, Output, OutputAs, Reason, Replace, Until, Watch, lasting, make, usage
+from control_plane.cli.overriding import Author, DryRun, For, Force, Output, OutputAs, Reason, Replace, Until, Watch, make, usage
 
 
 def register(app: typer.Typer) -> None:
@@ -45,7 +44,7 @@ def weight(
         "author": author,
     }
     flags = {"force": force, "replace": replace, "dry_run": dry_run}
-    make({**wish, **flags, **lasting(for_, until, time.time())}, admin, token_file, output, watch)
+    make({**wish, **flags}, for_, until, admin, token_file, output, watch)
 
 
 def _pair(given: str) -> tuple[str, int]:
