@@ -199,9 +199,12 @@ class Breaker:
         if self.state is State.HALF_OPEN and self.percent:
             self._sent += rate * self.percent / 100 * max(0.0, now - self._ticked_at)
             self._ticked_at = now
-            if now >= self._due_at or self._sent >= (rules.PROBES if self._fault_s < rules.LAG_S else 1):
+            fails_fast = self._fault_s < rules.LAG_S
+            if now >= self._due_at or self._sent >= (rules.PROBES if fails_fast else 1):
                 self.percent = 0.0
-                wait_s = max(rules.VERDICT_S, self._fault_s + rules.LAG_S, 2 * self._answer_s) * 2 ** min(self._probes, 10)
+                wait_s = max(rules.VERDICT_S, self._fault_s + rules.LAG_S, 2 * self._answer_s)
+                if not fails_fast:  # it may hang: each further probe may be one more user who waits. Otherwise silence says that none came
+                    wait_s *= 2 ** min(self._probes, 10)
                 self._due_at = now + min(wait_s, rules.MAX_VERDICT_S)
                 self._probes += 1
         elif self.state is State.HALF_OPEN and now >= self._due_at and rate > 0:

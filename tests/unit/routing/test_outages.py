@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,13 @@ REFUSED = Answer(AttemptClass.CONNECT, 0.001, None)
 BROKEN = Answer(AttemptClass.TRANSIENT, 0.05, None)
 LIMITED = Answer(AttemptClass.RATE_LIMITED, 0.05, None, retry_after_s=20)
 HOLE = Answer(AttemptClass.TIMEOUT, 5.0, None)
+
+
+class Unlucky(random.Random):
+    """Draws what is likeliest."""
+
+    def choices(self, population: Any, weights: Any = None, **_: Any) -> Any:
+        return [population[weights.index(max(weights))]]
 
 
 def down(answer: Answer, since: float, until: float = 1e9) -> Vendor:
@@ -67,6 +75,17 @@ def test_probes_are_single(world: Make, rate: float) -> None:
     assert probes >= 1
     assert found.asked("one/a", opened + 1) <= 3 * probes + 3
     assert found.failed == 0
+
+
+@pytest.mark.parametrize(("answer", "fast"), [(BROKEN, True), (HOLE, False)], ids=["503", "black hole"])
+def test_a_probe_that_did_not_come_is_sent_again(world: Make, answer: Answer, fast: bool) -> None:
+    """Chance may leave a probe's share without a request. Where faults are quick, silence says so; else it may hang."""
+    found = world(down(answer, 5), rate=50).run(30)
+    found._random = Unlucky()
+    found.run(60)  # what is under way ends
+    changes = found.changes
+    windows = (found.run(120).changes - changes) / 2
+    assert windows >= 10 if fast else 1 <= windows <= 5
 
 
 def test_probing_waits_for_traffic(world: Make) -> None:
